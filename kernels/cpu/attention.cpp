@@ -1,0 +1,256 @@
+// Softmax attention over sinks and window.
+#include <limits>
+#include <vector>
+
+#include "kernels/cpu/attention_task.h"
+#include "kernels/cpu/cache_checks.h"
+#include "kernels/cpu/work.h"
+#include "kernels/ops.h"
+#include "kernels/thread_pool.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/attention.cpp"
+#include <hwy/foreach_target.h>
+
+// Highway's header asks to come after foreach_target.
+#include <hwy/contrib/math/math-inl.h>
+
+#include "kernels/cpu/dot-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace sinkstream::kernels::HWY_NAMESPACE {
+
+// Replaces scores [n] by exp(scale * (score - highest score)) and returns their sum. The row is padded to
+// whole vectors; the padding becomes zero.
+float exponentials(float* scores, std::int64_t n, float scale) {
+  const Floats d;
+  const float lowest = std::numeric_limits<float>::lowest();
+  const std::int64_t padded = round_up(n, kLanes);
+  std::fill(scores + n, scores + padded, lowest);
+
+  FloatVector highest = hn::Set(d, lowest);
+  for (std::int64_t i = 0; i < padded; i += kLanes) highest = hn::Max(highest, load(scores + i));
+  highest = hn::MaxOfLanes(d, highest);
+
+  FloatVector sum = hn::Zero(d);
+  for (std::int64_t i = 0; i < padded; i += kLanes) {
+    const FloatVector exponent = hn::Mul(hn::Sub(load(scores + i), highest), hn::Set(d, scale));
+    const FloatVector value = hn::Exp(d, exponent);
+    store(value, scores + i);
+    sum = hn::Add(sum, value);
+  }
+  return sum_of_lanes(sum);
+}
+
+// out[h] += sum over tokens of weights[h][token] * value(token), for kVectors vectors of each of kHeads
+// heads.
+template <int kHeads, int kVectors, class Access, typename V>
+HWY_INLINE void add_weighted_tile(Access access, const float* weights, std::int64_t weights_stride,
+                                  const VectorList<V>& values, float* out, std::int64_t out_stride) {
+  FloatVector sums[kHeads][kVectors];
+  for (int h = 0; h < kHeads; ++h) {
+    for (int v = 0; v < kVectors; ++v) sums[h][v] = access.load(out + h * out_stride + v * kLanes);
+  }
+  for (std::int64_t token = 0; token < values.count; ++token) {
+    FloatVector value[kVectors];
+    for (int v = 0; v < kVectors; ++v) value[v] = access.load(values.at(token) + v * kLanes);
+    for (int h = 0; h < kHeads; ++h) {
+      const FloatVector weight = hn::Set(Floats(), weights[h * weights_stride + token]);
+      for (int v = 0; v < kVectors; ++v) sums[h][v] = hn::MulAdd(weight, value[v], sums[h][v]);
+    }
+  }
+  for (int h = 0; h < kHeads; ++h) {
+    for (int v = 0; v < kVectors; ++v) access.store(sums[h][v], out + h * out_stride + v * kLanes);
+  }
+}
+
+// The same for whole heads; a head is one vector of `values`.
+template <int kHeads, typename V>
+void add_weighted_heads(const float* weights, std::int64_t weights_stride, const VectorList<V>& values,
+                        float* out) {
+  constexpr int kVectors = 4;
+  const std::int64_t head_dim = values.stride;
+  std::int64_t i = 0;
+  const auto values_at = [&](std::int64_t dimension) {
+    return VectorList<V>{values.data + dimension, values.count, head_dim};
+  };
+  for (; i + kVectors * kLanes <= head_dim; i += kVectors * kLanes) {
+    add_weighted_tile<kHeads, kVectors>(Whole(), weights, weights_stride, values_at(i), out + i, head_dim);
+  }
+  for (; i + kLanes <= head_dim; i += kLanes) {
+    add_weighted_tile<kHeads, 1>(Whole(), weights, weights_stride, values_at(i), out + i, head_dim);
+  }
+  if (i < head_dim) {
+    add_weighted_tile<kHeads, 1>(Partial{head_dim - i}, weights, weights_stride, values_at(i), out + i,
+                                 head_dim);
+  }
+}
+
+template <typename V>
+void add_weighted(const float* weights, std::int64_t weights_stride, std::int64_t heads,
+                  const VectorList<V>& values, float* out) {
+  std::int64_t h = 0;
+  for (; h + 2 <= heads; h += 2) {
+    add_weighted_heads<2>(weights + h * weights_stride, weights_stride, values, out + h * values.stride);
+  }
+  if (h < heads) {
+    add_weighted_heads<1>(weights + h * weights_stride, weights_stride, values, out + h * values.stride);
+  }
+}
+
+// Keys or values of one plane of the cache: `count` tokens from index `first` on.
+template <typename T>
+VectorList<T> cached(const void* data, std::int64_t first_token, std::int64_t count, int head_dim) {
+  return {static_cast<const T*>(data) + first_token * head_dim, count, head_dim};
+}
+
+// A task's parts of the cache, in ascending position. T is the ring's element.
+template <typename T>
+struct CachedTokens {
+  VectorList<float> sinks;
+  std::array<VectorList<T>, 2> window;
+};
+
+template <typename T>
+CachedTokens<T> cached_tokens(const AttentionTask& task, const CacheLayerView& cache, const float* sinks,
+                              const void* ring) {
+  const auto [before_wrap, after_wrap] = window_pieces(task, cache.ring_capacity);
+  const std::int64_t plane = task.plane * cache.ring_capacity;
+  return {cached<float>(sinks, task.plane * cache.sink_capacity, task.row.sinks_end, cache.head_dim),
+          {cached<T>(ring, plane + before_wrap.first, before_wrap.count, cache.head_dim),
+           cached<T>(ring, plane + after_wrap.first, after_wrap.count, cache.head_dim)}};
+}
+
+// scores [heads, tokens rounded up to whole vectors]
+template <typename T>
+void score(const AttentionTask& task, const CachedTokens<T>& keys, int head_dim, float* scores) {
+  const std::int64_t stride = round_up(task.tokens(), kLanes);
+  dot_products({task.sink_queries, task.heads, head_dim}, keys.sinks, head_dim, scores, stride);
+  scores += keys.sinks.count;
+  for (const VectorList<T>& piece : keys.window) {
+    dot_products({task.window_queries, task.heads, head_dim}, piece, head_dim, scores, stride);
+    scores += piece.count;
+  }
+}
+
+// out [heads, head_dim] = sum of weights * values
+template <typename T>
+void weigh(const AttentionTask& task, const float* weights, const CachedTokens<T>& values, int head_dim) {
+  const std::int64_t stride = round_up(task.tokens(), kLanes);
+  std::fill_n(task.out, task.heads * head_dim, 0.0f);
+  add_weighted(weights, stride, task.heads, values.sinks, task.out);
+  weights += values.sinks.count;
+  for (const VectorList<T>& piece : values.window) {
+    add_weighted(weights, stride, task.heads, piece, task.out);
+    weights += piece.count;
+  }
+}
+
+template <typename T>
+void attend_to(const AttentionTask& task, const CacheLayerView& cache, std::vector<float>& scratch) {
+  const std::int64_t stride = round_up(task.tokens(), kLanes);
+  const std::int64_t needed = task.heads * (stride + 1);
+  if (std::ssize(scratch) < needed) scratch.resize(needed);
+  float* weights = scratch.data();              // [heads, stride]
+  float* sums = weights + task.heads * stride;  // [heads]
+
+  const int head_dim = cache.head_dim;
+  score(task, cached_tokens<T>(task, cache, cache.sink_keys, cache.ring_keys), head_dim, weights);
+  for (std::int64_t h = 0; h < task.heads; ++h) {
+    sums[h] = exponentials(weights + h * stride, task.tokens(), task.scale);
+  }
+  weigh(task, weights, cached_tokens<T>(task, cache, cache.sink_values, cache.ring_values), head_dim);
+  for (std::int64_t h = 0; h < task.heads; ++h) {
+    for (int i = 0; i < head_dim; ++i) task.out[h * head_dim + i] /= sums[h];
+  }
+}
+
+void attend(const AttentionTask& task, const CacheLayerView& cache, std::vector<float>& scratch) {
+  if (cache.ring_dtype == DType::f32) {
+    attend_to<float>(task, cache, scratch);
+  } else {
+    attend_to<bfloat16>(task, cache, scratch);
+  }
+}
+
+}  // namespace sinkstream::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace sinkstream::kernels {
+
+HWY_EXPORT(attend);
+
+namespace {
+
+void check_row(const Checks& check, const AttentionRow& row, const CacheLayerView& cache) {
+  check_cached_position(check, row, cache);
+  check.range("row.window_begin", row.window_begin, 0, row.position);
+  check.range("tokens in the window", row.position - row.window_begin + 1, 1, cache.ring_capacity);
+  check.range("row.sinks_end", row.sinks_end, 0, std::min(row.window_begin, cache.sink_capacity));
+}
+
+void check_shard(const Checks& check, const HeadShard& shard, const CacheLayerView& cache) {
+  check.range("shard.first_head", shard.first_head, 0, INT32_MAX);
+  check.range("shard.local_heads", shard.local_heads, 1, INT32_MAX - shard.first_head);
+  check.range("shard.group_size", shard.group_size, 1, INT32_MAX);
+  check.equal("shard.local_kv_heads", shard.local_kv_heads, "cache.local_kv_heads", cache.local_kv_heads);
+  check.range("the first head's KV head", shard.local_kv_head(0), 0, shard.local_kv_heads - 1);
+  check.range("the last head's KV head", shard.local_kv_head(shard.local_heads - 1), 0,
+              shard.local_kv_heads - 1);
+}
+
+// The query heads, counted from the rank's first, that read a KV head. Groups at the shard's ends may be cut.
+struct HeadRange {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+};
+
+HeadRange heads_of_kv_head(const HeadShard& shard, std::int64_t local_kv_head) {
+  const std::int64_t group_begin =
+      (shard.first_kv_head + local_kv_head) * shard.group_size - shard.first_head;
+  const std::int64_t heads = shard.local_heads;
+  return {std::clamp<std::int64_t>(group_begin, 0, heads),
+          std::clamp<std::int64_t>(group_begin + shard.group_size, 0, heads)};
+}
+
+}  // namespace
+
+void attention(Context& context, std::span<const AttentionRow> rows, ConstMatrix window_queries,
+               ConstMatrix sink_queries, const CacheLayerView& cache, const HeadShard& shard, float scale,
+               Matrix out) {
+  const Checks check("attention");
+  const std::int64_t width = static_cast<std::int64_t>(shard.local_heads) * cache.head_dim;
+  check_cache(check, cache);
+  check_shard(check, shard, cache);
+  check.equal("window_queries.rows", window_queries.rows, "rows", std::ssize(rows));
+  check.equal("window_queries.cols", window_queries.cols, "local_heads * head_dim", width);
+  check.equal("sink_queries.rows", sink_queries.rows, "rows", std::ssize(rows));
+  check.equal("sink_queries.cols", sink_queries.cols, "local_heads * head_dim", width);
+  check.equal("out.rows", out.rows, "rows", std::ssize(rows));
+  check.equal("out.cols", out.cols, "local_heads * head_dim", width);
+  check.positive("scale", scale);
+  for (const AttentionRow& row : rows) check_row(check, row, cache);
+
+  const std::int64_t kv_heads = cache.local_kv_heads;
+  context.threads.parallel_for(std::ssize(rows) * kv_heads, 1, [&](std::int64_t begin, std::int64_t end) {
+    thread_local std::vector<float> scratch;  // grows to the longest row
+    for (std::int64_t part = begin; part < end; ++part) {
+      const std::int64_t r = part / kv_heads;
+      const std::int64_t kv_head = part % kv_heads;
+      const HeadRange heads = heads_of_kv_head(shard, kv_head);
+      const std::int64_t column = heads.begin * cache.head_dim;
+      const AttentionTask task{.row = rows[r],
+                               .plane = rows[r].slot * kv_heads + kv_head,
+                               .heads = heads.end - heads.begin,
+                               .window_queries = window_queries.row(r).data() + column,
+                               .sink_queries = sink_queries.row(r).data() + column,
+                               .out = out.row(r).data() + column,
+                               .scale = scale};
+      HWY_DYNAMIC_DISPATCH(attend)(task, cache, scratch);
+    }
+  });
+}
+
+}  // namespace sinkstream::kernels
+#endif

@@ -1,0 +1,123 @@
+// Element types and non-owning views. Knows no model, no MPI, no files.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace sinkstream::kernels {
+
+enum class DType : std::uint8_t { f32, bf16, f16 };
+
+constexpr std::size_t size_of(DType dtype) {
+  return dtype == DType::f32 ? 4 : 2;
+}
+
+constexpr std::string_view name_of(DType dtype) {
+  switch (dtype) {
+    case DType::f32:
+      return "f32";
+    case DType::bf16:
+      return "bf16";
+    case DType::f16:
+      return "f16";
+  }
+  return "?";
+}
+
+// The upper half of an IEEE float32; rounding is to nearest, ties to even.
+struct bfloat16 {
+  std::uint16_t bits = 0;
+};
+
+constexpr float to_float(bfloat16 value) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(value.bits) << 16);
+}
+
+constexpr bfloat16 to_bfloat16(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  if ((bits & 0x7fffffffu) > 0x7f800000u)
+    return {static_cast<std::uint16_t>((bits >> 16) | 0x40)};  // quiet NaN
+  return {static_cast<std::uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16)};
+}
+
+// IEEE binary16, only ever read (from checkpoints).
+struct float16 {
+  std::uint16_t bits = 0;
+};
+
+constexpr float to_float(float16 value) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(value.bits & 0x8000) << 16;
+  const std::uint32_t exponent = (value.bits >> 10) & 0x1f;
+  const std::uint32_t mantissa = value.bits & 0x3ff;
+  if (exponent == 0x1f) return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
+  if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+  const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;  // zero or subnormal
+  return sign ? -magnitude : magnitude;
+}
+
+// Row-major [rows, cols] float32, rows contiguous one after the other.
+template <typename T>
+struct MatrixOf {
+  T* data = nullptr;
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+
+  std::span<T> row(std::int64_t r) const { return {data + r * cols, static_cast<std::size_t>(cols)}; }
+  MatrixOf first_rows(std::int64_t count) const { return {data, count, cols}; }
+  operator MatrixOf<const T>() const { return {data, rows, cols}; }
+};
+using Matrix = MatrixOf<float>;
+using ConstMatrix = MatrixOf<const float>;
+
+// A linear layer's weight, row-major [out_features, in_features] as checkpoints store it; f32 or bf16.
+struct WeightView {
+  const void* data = nullptr;
+  DType dtype = DType::f32;
+  std::int64_t out_features = 0;
+  std::int64_t in_features = 0;
+};
+
+// Which query heads a rank holds. A rank's contiguous heads may cut a KV group, so kernels go from the global
+// head number: local head i is head first_head + i and reads KV head (first_head + i) / group_size.
+struct HeadShard {
+  int first_head = 0;
+  int local_heads = 0;
+  int group_size = 1;  // query heads per KV head, num_heads / num_kv_heads
+  int first_kv_head = 0;
+  int local_kv_heads = 0;
+
+  int local_kv_head(int local_head) const { return (first_head + local_head) / group_size - first_kv_head; }
+};
+
+// One layer's cache of all slots. Keys are stored rotated at their true position.
+//   sinks: float32          [num_slots, local_kv_heads, sink_capacity, head_dim]   position p at index p
+//   ring:  ring_dtype       [num_slots, local_kv_heads, ring_capacity, head_dim]   position p at p mod
+//   ring_capacity
+// Positions below sink_capacity are stored in both.
+struct CacheLayerView {
+  float* sink_keys = nullptr;
+  float* sink_values = nullptr;
+  void* ring_keys = nullptr;
+  void* ring_values = nullptr;
+  DType ring_dtype = DType::f32;  // f32 or bf16
+  int num_slots = 0;
+  int local_kv_heads = 0;
+  std::int64_t sink_capacity = 0;
+  std::int64_t ring_capacity = 0;
+  int head_dim = 0;
+};
+
+// Where one row's token stands and what it attends to: sinks [0, sinks_end) with the query rotated at its
+// position within the cache, then positions [window_begin, position] with the query rotated at `position`.
+// sinks_end <= window_begin, so nothing is attended twice.
+struct AttentionRow {
+  std::int32_t slot = 0;
+  std::int64_t position = 0;
+  std::int64_t window_begin = 0;
+  std::int64_t sinks_end = 0;
+};
+
+}  // namespace sinkstream::kernels
