@@ -1,0 +1,17 @@
+#include "parallel/last_words.h"
+
+#include <unistd.h>
+
+namespace sinkstream {
+
+void print_last_words(const std::string& message) {
+  const std::string line = "sinkstream: " + message + "\n";
+  // Nothing can be done where standard error is gone.
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
+}
+
+void end_process() {
+  ::_exit(kLostGroupExitCode);
+}
+
+}  // namespace sinkstream

@@ -1,0 +1,33 @@
+// Watches the process that started this rank (mpirun or its daemon on this host).
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "parallel/watch/group_watch.h"
+
+namespace sinkstream::watch {
+
+// Pure: the state letter in the text of /proc/<pid>/stat; 0 where the text is not one. The process's name in
+// it may hold spaces and parentheses.
+char process_state(std::string_view stat);
+
+class LauncherWatch {
+ public:
+  // Watches the parent of this process, or nothing.
+  LauncherWatch(bool watch, std::chrono::milliseconds stuck_after);
+
+  std::optional<Verdict> judge(WatchTime now);
+
+  // A stopped launcher could not end with its ranks.
+  void continue_if_stopped() const;
+
+ private:
+  const int pid_;  // 0: nothing to watch
+  const std::chrono::milliseconds stuck_after_;
+  std::optional<WatchTime> stopped_since_;
+};
+
+}  // namespace sinkstream::watch

@@ -1,0 +1,291 @@
+"""Breaks small worker groups in every way and checks that they end: in time, with a reason, leaving nothing behind.
+
+usage: liveness_fault_test.py MPIRUN PROBE [TestCase.test ...]
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+MPIRUN, PROBE = sys.argv[1:3]
+STUCK_SECONDS = 2
+# From the fault to the end of every process, beyond what the watchdog waits on purpose.
+KILL_LIMIT = 5
+STUCK_LIMIT = STUCK_SECONDS + 3
+START_LIMIT = 30
+
+
+def state_of(pid):
+    """The kernel's letter for a process: '' where there is none."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(") ")[2][0]
+    except OSError:
+        return ""
+
+
+def is_gone(pid):
+    return state_of(pid) in ("", "Z", "X")
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Group:
+    """mpirun and its ranks. What they write goes to a file, so that nothing waits for a reader."""
+
+    def __init__(self, ranks, *options, stuck_seconds=STUCK_SECONDS, wait_for_start=True):
+        self.output_file = tempfile.TemporaryFile(mode="w+")
+        environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+        command = [MPIRUN, "--oversubscribe", "-np", str(ranks), PROBE, "--stuck-ms", str(int(stuck_seconds * 1000))]
+        self.mpirun = subprocess.Popen(
+            command + list(options), stdin=subprocess.DEVNULL, stdout=self.output_file, stderr=subprocess.STDOUT,
+            env=environment, start_new_session=True)
+        self.pids = {}
+        if wait_for_start:
+            self.find_pids(ranks)
+
+    def find_pids(self, ranks):
+        deadline = time.monotonic() + START_LIMIT
+        while len(self.pids) < ranks:
+            if time.monotonic() > deadline or self.mpirun.poll() is not None:
+                raise AssertionError(f"the group did not start:\n{self.output()}")
+            time.sleep(0.02)
+            self.pids = {int(rank): int(pid) for rank, pid in re.findall(r"rank (\d+) is pid (\d+)", self.output())}
+
+    def output(self):
+        self.output_file.seek(0)
+        return self.output_file.read()
+
+    def end_within(self, seconds):
+        """Waits until mpirun and all ranks are gone; returns mpirun's exit code."""
+        deadline = time.monotonic() + seconds
+        pids = list(self.pids.values())
+        while time.monotonic() < deadline:
+            if self.mpirun.poll() is not None and all(is_gone(pid) for pid in pids):
+                return self.mpirun.returncode
+            time.sleep(0.02)
+        left = {pid: state_of(pid) for pid in pids if not is_gone(pid)}
+        raise AssertionError(
+            f"not ended after {seconds} s: mpirun {self.mpirun.poll()}, left {left}; output:\n{self.output()}")
+
+    def clean_up(self):
+        for pid in [self.mpirun.pid] + list(self.pids.values()):
+            if not is_gone(pid) and pid > 1:
+                os.kill(pid, signal.SIGKILL)
+        self.mpirun.wait()
+        self.output_file.close()
+
+
+class GroupTest(unittest.TestCase):
+    def start(self, *args, **kwargs):
+        group = Group(*args, **kwargs)
+        self.addCleanup(group.clean_up)
+        return group
+
+    def assert_lost(self, group, seconds, message):
+        """The group ends within the time, not as if all were well, and says why, once."""
+        code = group.end_within(seconds)
+        output = group.output()
+        self.assertNotEqual(code, 0, output)
+        self.assertRegex(output, "sinkstream: the worker group is lost: " + message)
+        self.assertEqual(output.count("sinkstream: "), 1, output)
+
+
+class Clean(GroupTest):
+    def check_clean(self, ranks, *options):
+        group = self.start(ranks, *options)
+        self.assertEqual(group.end_within(20), 0, group.output())
+        self.assertNotIn("sinkstream: ", group.output())
+        self.assertNotIn("lost", group.output())
+
+    def test_one_rank(self):
+        self.check_clean(1)
+
+    def test_two_ranks(self):
+        self.check_clean(2)
+
+    def test_eight_ranks(self):
+        self.check_clean(8)
+
+    def test_over_tcp(self):
+        self.check_clean(3, "--over-tcp")
+
+    def test_long_idle_is_no_fault(self):
+        self.check_clean(2, "--idle-ms", str(2500 * STUCK_SECONDS))
+
+    def test_without_launcher(self):
+        run = subprocess.run([PROBE, "--run-ms", "100"], capture_output=True, text=True, timeout=30)
+        self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
+        self.assertEqual(run.stderr, "")
+
+    def test_drain_asked_of_another_rank_reaches_the_leader(self):
+        group = self.start(3, "--run-ms", "60000", "--rank", "2", "--fault", "drain")
+        self.assertEqual(group.end_within(10), 0, group.output())
+        self.assertIn("drained", group.output())
+
+    def test_drain_asked_of_the_leader(self):
+        group = self.start(1, "--run-ms", "60000", "--rank", "0", "--fault", "drain")
+        self.assertEqual(group.end_within(10), 0, group.output())
+        self.assertIn("drained", group.output())
+
+    def test_all_stopped_and_continued_goes_on(self):
+        """As when a machine is suspended: time that nobody saw is held against nobody."""
+        group = self.start(3, "--run-ms", "3000")
+        for pid in group.pids.values():
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(1.5 * STUCK_SECONDS)
+        for pid in group.pids.values():
+            os.kill(pid, signal.SIGCONT)
+        self.assertEqual(group.end_within(20), 0, group.output())
+
+
+class Killed(GroupTest):
+    def kill(self, ranks, victim, *options):
+        group = self.start(ranks, *(options or ("--run-ms", "60000")))
+        time.sleep(0.2)
+        os.kill(group.pids[victim], signal.SIGKILL)
+        self.assert_lost(group, KILL_LIMIT, rf"rank {victim} \(pid {group.pids[victim]} on \S+\) died")
+        return group
+
+    def test_a_rank(self):
+        group = self.kill(3, 1)
+        self.assertIn("rank 0 lost the group: rank 1", group.output())
+
+    def test_the_last_of_eight(self):
+        self.kill(8, 7)
+
+    def test_a_rank_over_tcp(self):
+        self.kill(3, 2, "--run-ms", "60000", "--over-tcp")
+
+    def test_a_rank_while_idle(self):
+        self.kill(2, 1, "--idle-ms", "60000")
+
+    def test_the_leader(self):
+        group = self.kill(3, 0)
+        self.assertIn("rank 1 lost the group: rank 0", group.output())
+
+    def test_the_leader_of_two_while_idle(self):
+        self.kill(2, 0, "--idle-ms", "60000")
+
+    def test_the_launcher(self):
+        group = self.start(2, "--run-ms", "60000")
+        group.mpirun.kill()
+        self.assertNotEqual(group.end_within(KILL_LIMIT), 0)
+
+    def test_the_launcher_of_one(self):
+        group = self.start(1, "--run-ms", "60000")
+        group.mpirun.kill()
+        self.assertNotEqual(group.end_within(KILL_LIMIT), 0)
+
+    def test_the_launcher_by_sigterm(self):
+        group = self.start(2, "--run-ms", "60000")
+        group.mpirun.terminate()
+        self.assert_lost(group, KILL_LIMIT, "the launcher ends the group")
+
+    def test_a_callback_that_hangs_does_not_hold_up_the_end(self):
+        self.kill(2, 1, "--run-ms", "60000", "--fault", "slow end")
+
+
+class Stopped(GroupTest):
+    def stop(self, ranks, victim, *options):
+        group = self.start(ranks, *(options or ("--run-ms", "60000")))
+        time.sleep(0.2)
+        os.kill(group.pids[victim], signal.SIGSTOP)
+        message = rf"rank {victim} \(pid {group.pids[victim]} on \S+\) is stopped or unreachable: silent for 2 s"
+        self.assert_lost(group, STUCK_LIMIT, message)
+
+    def test_a_rank(self):
+        self.stop(3, 2)
+
+    def test_a_rank_while_idle(self):
+        self.stop(2, 1, "--idle-ms", "60000")
+
+    def test_the_leader(self):
+        self.stop(3, 0)
+
+    def test_the_launcher(self):
+        group = self.start(2, "--run-ms", "60000")
+        group.mpirun.send_signal(signal.SIGSTOP)
+        self.assert_lost(group, STUCK_LIMIT, rf"the launcher \(pid {group.mpirun.pid}\) has been stopped for 2 s")
+
+    def test_continued_too_late_does_not_revive_half_a_group(self):
+        group = self.start(3, "--run-ms", "60000", "--over-tcp")
+        os.kill(group.pids[1], signal.SIGSTOP)
+        deadline = time.monotonic() + STUCK_LIMIT
+        while "lost the group" not in group.output() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(group.pids[1], signal.SIGCONT)
+        self.assert_lost(group, KILL_LIMIT, "rank 1 ")
+
+
+class Misbehaving(GroupTest):
+    def misbehave(self, ranks, rank, fault, message, seconds=STUCK_LIMIT):
+        group = self.start(ranks, "--run-ms", "60000", "--rank", str(rank), "--fault", fault)
+        self.assert_lost(group, seconds, message)
+        return group
+
+    def test_a_rank_that_sticks_is_named_with_what_it_does(self):
+        self.misbehave(3, 1, "stick", r"rank 1 \(.*\) is stuck in a stuck kernel, step 7: no progress for 2 s")
+
+    def test_a_leader_that_sticks(self):
+        self.misbehave(2, 0, "stick", r"rank 0 \(.*\) is stuck in a stuck kernel, step 7")
+
+    def test_a_group_of_one_that_sticks(self):
+        self.misbehave(1, 0, "stick", r"rank 0 \(.*\) is stuck in a stuck kernel, step 7")
+
+    def test_ranks_that_wait_for_one_another(self):
+        self.misbehave(2, 1, "wait", "all ranks wait for one another, for 2 s already: rank 0 in a sum over ranks, "
+                                     "step 5, rank 1 in a message that never comes, step 7")
+
+    def test_a_rank_that_fails_says_why(self):
+        group = self.misbehave(3, 2, "fail", "rank 2 says it is out of memory", KILL_LIMIT)
+        self.assertIn("rank 0 lost the group: rank 2 says it is out of memory", group.output())
+
+    def test_a_leader_that_fails(self):
+        group = self.misbehave(2, 0, "fail", "rank 0 says it is out of memory", KILL_LIMIT)
+        self.assertIn("rank 1 lost the group: rank 0 says it is out of memory", group.output())
+
+    def test_an_exception_in_one_rank(self):
+        group = self.misbehave(2, 1, "throw", r"rank 1 \(.*\) died", KILL_LIMIT)
+        self.assertIn("caught: thrown on purpose", group.output())
+
+    def test_a_crash(self):
+        self.misbehave(2, 1, "crash", r"rank 1 \(.*\) died", KILL_LIMIT)
+
+    def test_ranks_in_different_operations(self):
+        group = self.start(2, "--run-ms", "60000", "--rank", "1", "--fault", "drift")
+        self.assertNotEqual(group.end_within(STUCK_LIMIT), 0)
+        self.assertRegex(group.output(), "drifted apart: rank (1 is in barrier .* rank 0 in all_reduce_sum|"
+                                         "0 is in all_reduce_sum .* rank 1 in barrier)")
+
+    def test_a_rank_that_never_starts_is_named(self):
+        group = self.start(3, "--start-limit-ms", "1500", "--rank", "1", "--fault", "absent", wait_for_start=False)
+        self.assertNotEqual(group.end_within(20), 0)
+        output = group.output()
+        self.assertIn("rank 0 waited 1.5 s for all 3 ranks to start; missing: rank 1", output)
+        self.assertEqual(output.count("sinkstream: "), 1, output)
+
+
+class Idle(GroupTest):
+    def test_waiting_ranks_use_less_than_one_percent_of_a_core(self):
+        group = self.start(3, "--idle-ms", "60000", stuck_seconds=10)
+        time.sleep(1)
+        seconds = 5
+        before = {rank: cpu_seconds(pid) for rank, pid in group.pids.items()}
+        time.sleep(seconds)
+        for rank, pid in group.pids.items():
+            used = cpu_seconds(pid) - before[rank]
+            self.assertLessEqual(used, 0.01 * seconds, f"rank {rank} used {used} s of CPU in {seconds} s")
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:], verbosity=2)

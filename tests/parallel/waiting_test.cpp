@@ -1,0 +1,114 @@
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "parallel/backoff.h"
+#include "parallel/deadline.h"
+#include "parallel/host_name_claim.h"
+#include "parallel/in_seconds.h"
+#include "parallel/start_roll.h"
+
+namespace sinkstream {
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+TEST(Backoff, ShortWaitsCostLittle) {
+  Backoff backoff(milliseconds(5));
+  const auto start = steady_clock::now();
+  for (int i = 0; i < 50; ++i) backoff.pause();
+  EXPECT_LT(steady_clock::now() - start, milliseconds(50));
+}
+
+TEST(Backoff, LongWaitsLookRarely) {
+  Backoff backoff(milliseconds(5));
+  const auto start = steady_clock::now();
+  while (steady_clock::now() - start < milliseconds(100)) backoff.pause();
+  int looks = 0;
+  for (const auto from = steady_clock::now(); steady_clock::now() - from < milliseconds(100); ++looks)
+    backoff.pause();
+  EXPECT_GE(looks, 2);
+  EXPECT_LE(looks, 25);
+}
+
+TEST(Backoff, NeverSleepsLongerThanAllowed) {
+  Backoff backoff(microseconds(200));
+  const auto start = steady_clock::now();
+  while (steady_clock::now() - start < milliseconds(50)) backoff.pause();
+  int looks = 0;
+  for (const auto from = steady_clock::now(); steady_clock::now() - from < milliseconds(100); ++looks)
+    backoff.pause();
+  EXPECT_GE(looks, 20);
+}
+
+TEST(Deadline, DoesNothingWhenMet) {
+  const Deadline deadline(milliseconds(60000), [] { return "too late"; });
+}
+
+TEST(DeadlineDeathTest, EndsTheProcessWithTheMessage) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        const Deadline deadline(milliseconds(10), [] { return "too late"; });
+        std::this_thread::sleep_for(milliseconds(5000));
+      },
+      testing::ExitedWithCode(5), "sinkstream: too late\n");
+}
+
+TEST(HostNameClaim, IsHeldByOneAtATime) {
+  const std::string name = "sinkstream-test-" + std::to_string(::getpid());
+  EXPECT_FALSE(is_name_claimed(name));
+  FileDescriptor claim = claim_name(name);
+  EXPECT_TRUE(claim);
+  EXPECT_TRUE(is_name_claimed(name));
+  EXPECT_FALSE(claim_name(name));
+  EXPECT_TRUE(claim_name(name + "x"));
+  claim.reset();
+  EXPECT_FALSE(is_name_claimed(name));
+  EXPECT_TRUE(claim_name(name));
+}
+
+LaunchedAs launched(int local_rank, int local_size, int size) {
+  return {.job = "test-" + std::to_string(::getpid()),
+          .rank = local_rank,
+          .size = size,
+          .local_rank = local_rank,
+          .local_size = local_size};
+}
+
+TEST(StartRoll, NamesTheMissingOnce) {
+  const StartRoll first(launched(0, 4, 4));
+  const StartRoll third(launched(2, 4, 4));
+  EXPECT_EQ(first.complaint("60 s"), "rank 0 waited 60 s for all 4 ranks to start; missing: rank 1, 3");
+  EXPECT_EQ(third.complaint("60 s"), "");
+}
+
+TEST(StartRoll, KnowsOnlyItsOwnHost) {
+  const StartRoll first(launched(0, 2, 4));
+  EXPECT_EQ(first.complaint("60 s"),
+            "rank 0 waited 60 s for all 4 ranks to start; missing on this host: local rank 1");
+  const StartRoll second(launched(1, 2, 4));
+  EXPECT_EQ(first.complaint("60 s"),
+            "rank 0 waited 60 s for all 4 ranks to start; those of this host have begun to start, so see the "
+            "other hosts");
+}
+
+TEST(StartRoll, SaysWhenAllHaveBegun) {
+  const StartRoll first(launched(0, 2, 2));
+  const StartRoll second(launched(1, 2, 2));
+  EXPECT_EQ(first.complaint("60 s"),
+            "rank 0 waited 60 s for all 2 ranks to start; all have begun to start, so one is stopped or very "
+            "slow");
+}
+
+TEST(InSeconds, ShowsTenthsWhereThereAreSome) {
+  EXPECT_EQ(in_seconds(milliseconds(10000)), "10 s");
+  EXPECT_EQ(in_seconds(milliseconds(1500)), "1.5 s");
+  EXPECT_EQ(in_seconds(milliseconds(0)), "0 s");
+}
+
+}  // namespace
+}  // namespace sinkstream

@@ -1,0 +1,32 @@
+#include "parallel/watch/launcher.h"
+
+#include <gtest/gtest.h>
+
+namespace sinkstream::watch {
+namespace {
+
+TEST(ProcessState, IsTheLetterAfterTheName) {
+  EXPECT_EQ(process_state("123 (mpirun) S 1 2 3"), 'S');
+  EXPECT_EQ(process_state("123 (mpirun) T 1 2 3"), 'T');
+  EXPECT_EQ(process_state("123 (a) T (b) R) S 1 2 3"), 'S') << "names may hold anything";
+}
+
+TEST(ProcessState, IsNothingInOtherTexts) {
+  EXPECT_EQ(process_state(""), '\0');
+  EXPECT_EQ(process_state("123 (mpirun"), '\0');
+  EXPECT_EQ(process_state("123 (mpirun) "), '\0');
+}
+
+TEST(LauncherWatch, FindsNothingWrongWithARunningParent) {
+  LauncherWatch watch(true, std::chrono::milliseconds(1000));
+  for (int s = 0; s < 10; ++s) EXPECT_FALSE(watch.judge(std::chrono::seconds(s)));
+}
+
+TEST(LauncherWatch, WatchesNothingWhenNotAsked) {
+  LauncherWatch watch(false, std::chrono::milliseconds(1000));
+  EXPECT_FALSE(watch.judge(std::chrono::seconds(100)));
+  watch.continue_if_stopped();
+}
+
+}  // namespace
+}  // namespace sinkstream::watch

@@ -1,0 +1,58 @@
+// Sink and window position arithmetic, all of it, as pure functions. Positions count from 0 and never wrap.
+//
+// A token at position p attends, once each, to {0 ... S-1} and {p-W+1 ... p} as far as they are <= p
+// (S sink tokens, W window tokens; Xiao et al. 2023, section 3.2). Dense attention is S = 0 with W >= every
+// position.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace sinkstream {
+
+// How much of a session stays: S >= 0, W >= 1.
+struct CacheWindow {
+  std::int64_t sink_tokens = 0;
+  std::int64_t window_tokens = 1;
+  bool operator==(const CacheWindow&) const = default;
+};
+
+// First position of the window of a token at `position`.
+constexpr std::int64_t window_begin(std::int64_t position, const CacheWindow& window) {
+  return std::max<std::int64_t>(0, position - window.window_tokens + 1);
+}
+
+// Sinks outside the window: [0, sinks_end). Those inside it are attended as window tokens.
+constexpr std::int64_t sinks_end(std::int64_t position, const CacheWindow& window) {
+  return std::min(window.sink_tokens, window_begin(position, window));
+}
+
+// Where the query stands when everything that is kept is counted in order: min(p, S + W - 1).
+constexpr std::int64_t position_within_cache(std::int64_t position, const CacheWindow& window) {
+  return sinks_end(position, window) + (position - window_begin(position, window));
+}
+
+constexpr std::int64_t ring_index(std::int64_t position, std::int64_t ring_capacity) {
+  return position % ring_capacity;
+}
+
+// A ring that lets a step write `chunk` keys before its rows attend needs W + chunk - 1 places.
+constexpr std::int64_t ring_capacity(std::int64_t window_tokens, std::int64_t slack_tokens) {
+  return window_tokens + slack_tokens;
+}
+
+// What a session knows of the tokens it has seen.
+struct SessionUsage {
+  std::int64_t seen_tokens = 0;
+  std::int64_t pinned_tokens = 0;
+  std::int64_t resident_tokens = 0;
+  std::int64_t evicted_tokens = 0;
+  bool operator==(const SessionUsage&) const = default;
+};
+
+constexpr SessionUsage session_usage(std::int64_t seen_tokens, const CacheWindow& window) {
+  const std::int64_t resident = std::min(seen_tokens, window.sink_tokens + window.window_tokens);
+  return {seen_tokens, std::min(seen_tokens, window.sink_tokens), resident, seen_tokens - resident};
+}
+
+}  // namespace sinkstream

@@ -1,0 +1,124 @@
+#include "worker/model/config_section.h"
+
+#include <cmath>
+#include <fstream>
+#include <utility>
+
+#include "worker/error.h"
+#include "worker/model/strict_json.h"
+
+namespace sinkstream {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::uintmax_t kLargestFile = 16u << 20;
+
+std::string read_text(const std::filesystem::path& file) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(file, error)) {
+    throw StartupError(ExitCode::model,
+                       file.string() +
+                           ": no such file; a model is a directory in Hugging Face's layout, with "
+                           "config.json, tokenizer.json and safetensors files");
+  }
+  if (std::filesystem::file_size(file, error) > kLargestFile) {
+    throw StartupError(ExitCode::model, file.string() + ": larger than 16 MiB, this is no configuration");
+  }
+  std::ifstream stream(file, std::ios::binary);
+  std::string text((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
+  if (!stream) throw StartupError(ExitCode::model, file.string() + ": cannot be read");
+  return text;
+}
+
+}  // namespace
+
+ConfigSection::ConfigSection(const std::filesystem::path& file)
+    : object_(parse_strict_json(read_text(file), file.string())), where_(file.string() + ": ") {
+  if (!object_.is_object()) throw StartupError(ExitCode::model, where_ + "not a JSON object");
+}
+
+ConfigSection::ConfigSection(json object, std::string where)
+    : object_(std::move(object)), where_(std::move(where)) {}
+
+bool ConfigSection::has(const char* key) const {
+  const auto found = object_.find(key);
+  return found != object_.end() && !found->is_null();
+}
+
+const json& ConfigSection::value(const char* key) const {
+  if (!has(key)) refuse(key, "missing");
+  return object_.at(key);
+}
+
+ConfigSection ConfigSection::section(const char* key) const {
+  const json& object = value(key);
+  if (!object.is_object()) refuse(key, "must be an object");
+  return {object, where_ + key + "."};
+}
+
+std::int64_t ConfigSection::size(const char* key, std::int64_t largest) const {
+  const json& number = value(key);
+  const bool in_range = number.is_number_unsigned() && number.get<std::uint64_t>() >= 1 &&
+                        number.get<std::uint64_t>() <= static_cast<std::uint64_t>(largest);
+  if (!in_range) {
+    refuse(key, "must be a whole number from 1 to " + std::to_string(largest) + ", not " +
+                    printable(number.dump()));
+  }
+  return number.get<std::int64_t>();
+}
+
+std::int64_t ConfigSection::size_or(const char* key, std::int64_t largest, std::int64_t fallback) const {
+  return has(key) ? size(key, largest) : fallback;
+}
+
+double ConfigSection::number(const char* key) const {
+  const json& number = value(key);
+  if (!number.is_number() || !std::isfinite(number.get<double>()) || number.get<double>() <= 0) {
+    refuse(key, "must be a positive number, not " + printable(number.dump()));
+  }
+  return number.get<double>();
+}
+
+double ConfigSection::number_or(const char* key, double fallback) const {
+  return has(key) ? number(key) : fallback;
+}
+
+bool ConfigSection::flag_or(const char* key, bool fallback) const {
+  if (!has(key)) return fallback;
+  if (!value(key).is_boolean()) refuse(key, "must be true or false, not " + printable(value(key).dump()));
+  return value(key).get<bool>();
+}
+
+std::string ConfigSection::text(const char* key) const {
+  if (!value(key).is_string()) refuse(key, "must be a text, not " + printable(value(key).dump()));
+  return value(key).get<std::string>();
+}
+
+std::string ConfigSection::text_or(const char* key, const std::string& fallback) const {
+  return has(key) ? text(key) : fallback;
+}
+
+std::vector<TokenId> ConfigSection::tokens(const char* key, std::int64_t vocab_size) const {
+  if (!has(key)) return {};
+  const json list = value(key).is_array() ? value(key) : json::array({value(key)});
+  std::vector<TokenId> tokens;
+  for (const json& token : list) {
+    if (!token.is_number_unsigned() || token.get<std::uint64_t>() >= static_cast<std::uint64_t>(vocab_size)) {
+      refuse(key,
+             printable(token.dump()) + " is not a token of this vocabulary of " + std::to_string(vocab_size));
+    }
+    tokens.push_back(token.get<TokenId>());
+  }
+  return tokens;
+}
+
+void ConfigSection::refuse(const std::string& key, const std::string& reason) const {
+  throw StartupError(ExitCode::model, where_ + key + ": " + reason);
+}
+
+void ConfigSection::refuse_if_present(const char* key, const std::string& reason) const {
+  if (has(key)) refuse(key, reason);
+}
+
+}  // namespace sinkstream

@@ -1,0 +1,44 @@
+// Reading config.json key by key. Every complaint names the file and the key.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "worker/token_id.h"
+
+namespace sinkstream {
+
+// A JSON object. A key whose value is null counts as absent, as `transformers` takes it.
+class ConfigSection {
+ public:
+  // Reads a whole file. Throws StartupError (ExitCode::model), as all methods here do.
+  explicit ConfigSection(const std::filesystem::path& file);
+
+  bool has(const char* key) const;
+  ConfigSection section(const char* key) const;
+
+  std::int64_t size(const char* key, std::int64_t largest) const;  // an integer in [1, largest]
+  std::int64_t size_or(const char* key, std::int64_t largest, std::int64_t fallback) const;
+  double number(const char* key) const;  // finite and > 0
+  double number_or(const char* key, double fallback) const;
+  bool flag_or(const char* key, bool fallback) const;
+  std::string text(const char* key) const;
+  std::string text_or(const char* key, const std::string& fallback) const;
+  std::vector<TokenId> tokens(const char* key, std::int64_t vocab_size) const;  // one, a list or none
+
+  [[noreturn]] void refuse(const std::string& key, const std::string& reason) const;
+  // Refuses when the key is there: its feature changes what the model computes and is not built.
+  void refuse_if_present(const char* key, const std::string& reason) const;
+
+ private:
+  ConfigSection(nlohmann::json object, std::string where);
+  const nlohmann::json& value(const char* key) const;  // throws when absent
+
+  nlohmann::json object_;
+  std::string where_;  // "dir/config.json: " or "dir/config.json: rope_scaling."
+};
+
+}  // namespace sinkstream

@@ -1,0 +1,22 @@
+// One rank's feature counts, the local_* sizes of weights.h.
+#pragma once
+
+#include <cstdint>
+
+#include "parallel/shard_plan.h"
+#include "worker/model/model_config.h"
+
+namespace sinkstream {
+
+struct LocalSizes {
+  std::int64_t q, kv, qkv, mlp, vocab;
+
+  LocalSizes(const ModelConfig& config, const ShardPlan& shard)
+      : q(shard.heads.size() * config.head_dim),
+        kv(shard.kv_heads.size() * config.head_dim),
+        qkv(q + 2 * kv),
+        mlp(shard.mlp.size()),
+        vocab(shard.vocab.size()) {}
+};
+
+}  // namespace sinkstream

@@ -1,0 +1,56 @@
+#include "worker/model/model_config.h"
+
+#include <algorithm>
+#include <string>
+
+#include "worker/model/architectures/architectures.h"
+#include "worker/model/config_section.h"
+#include "worker/model/strict_json.h"
+
+namespace sinkstream {
+namespace {
+
+struct Architecture {
+  const char* model_type;
+  ModelConfig (*read)(const ConfigSection& file);
+};
+
+constexpr Architecture kArchitectures[] = {
+    {"llama", read_llama},
+};
+
+ModelConfig read_architecture(const ConfigSection& file) {
+  const std::string model_type = file.text("model_type");
+  std::string known;
+  for (const Architecture& architecture : kArchitectures) {
+    if (model_type == architecture.model_type) return architecture.read(file);
+    known += (known.empty() ? "" : ", ") + std::string(architecture.model_type);
+  }
+  file.refuse("model_type", in_quotes(model_type) + " is not supported; these are: " + known);
+}
+
+void add_end_tokens(const std::vector<TokenId>& tokens, ModelConfig& config) {
+  for (const TokenId token : tokens) {
+    if (std::ranges::find(config.end_tokens, token) == config.end_tokens.end())
+      config.end_tokens.push_back(token);
+  }
+}
+
+}  // namespace
+
+ModelConfig read_model_config(const std::filesystem::path& directory) {
+  const ConfigSection file(directory / "config.json");
+  ModelConfig config = read_architecture(file);
+  config.begin_tokens = file.tokens("bos_token_id", config.vocab_size);
+  if (config.begin_tokens.size() > 1) file.refuse("bos_token_id", "must be one token or null");
+  add_end_tokens(file.tokens("eos_token_id", config.vocab_size), config);
+
+  const auto generation_file = directory / "generation_config.json";
+  std::error_code error;
+  if (std::filesystem::exists(generation_file, error)) {
+    add_end_tokens(ConfigSection(generation_file).tokens("eos_token_id", config.vocab_size), config);
+  }
+  return config;
+}
+
+}  // namespace sinkstream
