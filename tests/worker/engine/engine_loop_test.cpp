@@ -1,0 +1,289 @@
+// The engine on a real, tiny checkpoint: threads as ranks, the golden tokens through the whole loop.
+#include "worker/engine/engine_loop.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <fstream>
+#include <future>
+#include <latch>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "kernels/thread_pool.h"
+#include "parallel/in_process.h"
+#include "worker/model/model.h"
+
+namespace sinkstream {
+namespace {
+
+const std::filesystem::path kModel = std::filesystem::path(TEST_DATA_DIR) / "models" / "llama-gqa";
+
+nlohmann::json reference() {
+  std::ifstream in(kModel / "reference.json");
+  return nlohmann::json::parse(in);
+}
+
+class Collector final : public GenerationListener {
+ public:
+  void on_token(TokenEvent event) override { events.push_back(std::move(event)); }
+  void on_finish(FinishEvent event) override { done_.set_value(std::move(event)); }
+  bool paused() const override { return is_paused; }
+
+  // Waits for the end; the events may be read then.
+  FinishEvent finish() {
+    auto future = done_.get_future();
+    if (future.wait_for(std::chrono::seconds(60)) != std::future_status::ready)
+      throw std::runtime_error("no end");
+    return future.get();
+  }
+  std::vector<TokenId> tokens() const {
+    std::vector<TokenId> tokens;
+    for (const auto& event : events) tokens.push_back(event.token);
+    return tokens;
+  }
+
+  std::vector<TokenEvent> events;
+  std::atomic<bool> is_paused = false;
+
+ private:
+  std::promise<FinishEvent> done_;
+};
+
+struct GroupOptions {
+  int ranks = 1;
+  std::int32_t slots = 4;
+  std::int64_t prefill_chunk = 16;
+  std::int32_t max_queue = 64;
+  CacheWindow window{4, 28};
+};
+
+// A worker group whose ranks are threads. The constructor returns when it serves; the destructor ends it.
+class TestGroup {
+ public:
+  explicit TestGroup(GroupOptions options)
+      : options_(options), communicators_(make_in_process_group(options.ranks)) {
+    std::latch ready(options.ranks);
+    for (int rank = 0; rank < options.ranks; ++rank) {
+      threads_.emplace_back([this, rank, &ready] { run_rank(rank, ready); });
+    }
+    ready.wait();
+  }
+  ~TestGroup() {
+    engine->stop();
+    for (auto& thread : threads_) thread.join();
+  }
+
+  std::shared_ptr<Collector> submit(GenerationRequest request) {
+    auto collector = std::make_shared<Collector>();
+    EXPECT_EQ(engine->submit({{std::move(request), collector}}), SubmitResult::accepted);
+    return collector;
+  }
+
+  EngineLoop* engine = nullptr;
+
+ private:
+  void run_rank(int rank, std::latch& ready) {
+    Communicator& communicator = *communicators_[static_cast<std::size_t>(rank)];
+    const ModelConfig config = read_model_config(kModel);
+    const ShardPlan shard = make_shard_plan(config.shard_sizes(), options_.ranks, rank);
+    kernels::ThreadPool threads(1);
+    KvCacheSizes cache;
+    cache.num_slots = options_.slots;
+    cache.sink_capacity = options_.window.sink_tokens;
+    cache.ring_capacity = options_.window.window_tokens + options_.prefill_chunk;
+    const std::int64_t max_rows = options_.slots + options_.prefill_chunk;
+    Model model(config, shard,
+                load_weights(Checkpoint(kModel), config, shard, kernels::DType::f32,
+                             [](std::int64_t, std::int64_t) {}),
+                cache, max_rows, communicator, kernels::Context{threads});
+    PlanLimits limits;
+    limits.num_slots = options_.slots;
+    limits.max_rows = max_rows;
+    limits.vocab_size = config.vocab_size;
+    limits.max_sink_tokens = options_.window.sink_tokens;
+    limits.max_window_tokens = options_.window.window_tokens;
+    StepRunner runner(model, communicator, limits);
+    if (rank > 0) {
+      ready.count_down();
+      return follow(communicator, runner, limits);
+    }
+    EngineLimits engine_limits;
+    engine_limits.vocab_size = config.vocab_size;
+    engine_limits.window = options_.window;
+    engine_limits.max_queue = options_.max_queue;
+    engine_limits.num_slots = options_.slots;
+    SchedulerLimits scheduler_limits{
+        options_.slots, options_.prefill_chunk, options_.prefill_chunk, 0, options_.window, {}};
+    EngineLoop loop(engine_limits, scheduler_limits, runner, communicator);
+    engine = &loop;
+    ready.count_down();
+    loop.run();
+  }
+
+  GroupOptions options_;
+  std::vector<std::unique_ptr<Communicator>> communicators_;
+  std::vector<std::thread> threads_;
+};
+
+GenerationRequest greedy_request(const std::string& id, const std::vector<TokenId>& prompt,
+                                 std::int64_t max_tokens) {
+  GenerationRequest request;
+  request.id = id;
+  request.prompt = prompt;
+  request.max_tokens = max_tokens;
+  request.sampling.temperature = 0;
+  return request;
+}
+
+class EngineOnRanks : public testing::TestWithParam<int> {};
+
+TEST_P(EngineOnRanks, GreedyTokensAreTheReferences) {
+  const auto golden = reference();
+  for (const char* mode : {"sink", "window"}) {
+    const auto& expected = golden[mode];
+    GroupOptions options;
+    options.ranks = GetParam();
+    options.window = {expected["sink_tokens"], expected["window_tokens"]};
+    const auto all = expected["greedy_tokens"].get<std::vector<TokenId>>();
+    const auto prompt_length = expected["greedy_prompt"].get<std::ptrdiff_t>();
+    TestGroup group(options);
+    const auto collector = group.submit(
+        greedy_request(mode, {all.begin(), all.begin() + prompt_length}, std::ssize(all) - prompt_length));
+    collector->finish();
+    EXPECT_EQ(collector->tokens(), std::vector<TokenId>(all.begin() + prompt_length, all.end())) << mode;
+  }
+}
+
+TEST_P(EngineOnRanks, PromptLogprobsAreTheReferencesFarBeyondTheWindow) {
+  const auto golden = reference();
+  GroupOptions options;
+  options.ranks = GetParam();
+  TestGroup group(options);
+  GenerationRequest request;
+  request.id = "score";
+  request.prompt = golden["input_ids"].get<std::vector<TokenId>>();
+  request.prompt_logprobs = true;
+  const auto collector = group.submit(request);
+  EXPECT_EQ(collector->finish().usage, (SessionUsage{200, 4, 32, 168}));
+  const auto nll = golden["sink"]["nll"].get<std::vector<double>>();
+  ASSERT_EQ(collector->events.size(), nll.size() + 1);
+  for (std::size_t i = 0; i < nll.size(); ++i) {
+    EXPECT_NEAR(-static_cast<double>(*collector->events[i + 1].logprob), nll[i], 2e-3) << i;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, EngineOnRanks, testing::Values(1, 2, 3, 8));
+
+// The strongest promise: what a session says does not depend on who else is there, bit for bit.
+TEST(EngineLoop, ASessionAmongOthersEqualsTheSessionAlone) {
+  const auto ids = reference()["input_ids"].get<std::vector<TokenId>>();
+  const auto request_of = [&](int i) {
+    GenerationRequest request;
+    request.id = "r" + std::to_string(i);
+    request.prompt.assign(ids.begin() + i, ids.begin() + i + 1 + 13 * i);
+    request.max_tokens = 40;
+    request.sampling.temperature = 0.9f;
+    request.sampling.top_p = i % 2 ? 0.9f : 1.0f;
+    request.sampling.frequency_penalty = 0.3f;
+    request.sampling.seed = static_cast<std::uint64_t>(i);
+    request.logprobs = request.prompt_logprobs = true;
+    request.top_logprobs = 3;
+    return request;
+  };
+  std::vector<std::shared_ptr<Collector>> among;
+  {
+    TestGroup group({.ranks = 2, .slots = 3, .prefill_chunk = 24});
+    for (int i = 0; i < 9; ++i) among.push_back(group.submit(request_of(i)));
+    for (const auto& collector : among) collector->finish();
+  }
+  for (int i = 0; i < 9; ++i) {
+    TestGroup group({.ranks = 2, .slots = 1, .prefill_chunk = 5});
+    const auto alone = group.submit(request_of(i));
+    alone->finish();
+    ASSERT_EQ(alone->events.size(), among[static_cast<std::size_t>(i)]->events.size());
+    for (std::size_t k = 0; k < alone->events.size(); ++k) {
+      const auto& a = alone->events[k];
+      const auto& b = among[static_cast<std::size_t>(i)]->events[k];
+      ASSERT_EQ(a.token, b.token) << "session " << i << ", event " << k;
+      ASSERT_EQ(a.logprob, b.logprob) << "session " << i << ", event " << k;
+      ASSERT_EQ(a.top.size(), b.top.size());
+      for (std::size_t j = 0; j < a.top.size(); ++j) ASSERT_EQ(a.top[j].logprob, b.top[j].logprob);
+    }
+  }
+}
+
+TEST(EngineLoop, AFullQueueTakesAllOrNothing) {
+  TestGroup group({.slots = 1, .max_queue = 2});
+  const auto running = group.submit(greedy_request("running", {1, 2, 3}, 1'000'000));
+  while (group.engine->stats().running == 0) std::this_thread::yield();
+  const auto second = group.submit(greedy_request("second", {1}, 1));
+  auto one = std::make_shared<Collector>();
+  auto two = std::make_shared<Collector>();
+  EXPECT_EQ(group.engine->submit({{greedy_request("x", {1}, 1), one}, {greedy_request("y", {1}, 1), two}}),
+            SubmitResult::queue_full);
+  const auto third = group.submit(greedy_request("third", {1}, 1));
+  EXPECT_EQ(group.engine->submit({{greedy_request("z", {1}, 1), one}}), SubmitResult::queue_full);
+  EXPECT_EQ(group.engine->stats().waiting, 2);
+  group.engine->cancel("running");
+  EXPECT_EQ(running->finish().reason, FinishReason::cancelled);
+  second->finish();
+  third->finish();
+  EXPECT_TRUE(one->events.empty());
+}
+
+TEST(EngineLoop, StopEndsWhatRunsAndRefusesWhatComes) {
+  std::shared_ptr<Collector> running;
+  {
+    TestGroup group({.ranks = 3});
+    running = group.submit(greedy_request("running", {1, 2, 3}, 1'000'000));
+    group.engine->stop();
+    EXPECT_EQ(group.engine->submit({{greedy_request("late", {1}, 1), running}}), SubmitResult::ending);
+  }
+  EXPECT_EQ(running->finish().reason, FinishReason::failed);
+}
+
+TEST(EngineLoop, APausedReaderGoesOnWhereItWas) {
+  TestGroup group({.ranks = 2});
+  const std::vector<TokenId> prompt{5, 6, 7};
+  const auto reference_run = group.submit(greedy_request("reference", prompt, 50));
+  reference_run->finish();
+  auto paused = std::make_shared<Collector>();
+  paused->is_paused = true;
+  ASSERT_EQ(group.engine->submit({{greedy_request("paused", prompt, 50), paused}}), SubmitResult::accepted);
+  while (group.engine->stats().running == 0) std::this_thread::yield();
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_EQ(group.engine->stats().generated_tokens, 50);
+  paused->is_paused = false;
+  paused->finish();
+  EXPECT_EQ(paused->tokens(), reference_run->tokens());
+}
+
+TEST(EngineLoop, PlansOutOfOrderAreRefused) {
+  auto communicators = make_in_process_group(1);
+  const ModelConfig config = read_model_config(kModel);
+  const ShardPlan shard = make_shard_plan(config.shard_sizes(), 1, 0);
+  kernels::ThreadPool threads(1);
+  KvCacheSizes cache{.num_slots = 1, .sink_capacity = 4, .ring_capacity = 32};
+  Model model(
+      config, shard,
+      load_weights(Checkpoint(kModel), config, shard, kernels::DType::f32, [](std::int64_t, std::int64_t) {}),
+      cache, 8, *communicators[0], kernels::Context{threads});
+  PlanLimits limits{
+      .num_slots = 1, .max_rows = 8, .vocab_size = 256, .max_sink_tokens = 4, .max_window_tokens = 28};
+  StepRunner runner(model, *communicators[0], limits);
+  StepPlan plan;
+  plan.number = 2;
+  EXPECT_THROW(runner.run(plan), std::runtime_error) << "step 1 is missing";
+  plan.number = 1;
+  plan.operations = {{SlotOperation::Kind::open, 0, {4, 28}, {}}};
+  plan.rows = {{0, 9, 1}};
+  EXPECT_THROW(runner.run(plan), std::runtime_error) << "position 0 is missing";
+  plan.number = 2;
+  plan.operations.clear();
+  plan.rows = {{0, kLastSampled, 0}};
+  EXPECT_THROW(runner.run(plan), std::runtime_error) << "nothing was sampled";
+}
+
+}  // namespace
+}  // namespace sinkstream

@@ -1,0 +1,260 @@
+#include "worker/engine/scheduler.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <map>
+#include <numeric>
+
+namespace sinkstream {
+namespace {
+
+struct Recorder final : GenerationListener {
+  std::vector<TokenEvent> tokens;
+  std::vector<FinishEvent> finishes;
+  bool is_paused = false;
+  void on_token(TokenEvent event) override { tokens.push_back(std::move(event)); }
+  void on_finish(FinishEvent event) override { finishes.push_back(std::move(event)); }
+  bool paused() const override { return is_paused; }
+};
+
+SchedulerLimits small_limits() {
+  SchedulerLimits limits;
+  limits.num_slots = 3;
+  limits.prefill_chunk = 12;
+  limits.session_chunk = 8;
+  limits.window = {2, 10};
+  limits.end_tokens = {1};
+  return limits;
+}
+
+// Drives a scheduler with a made-up model: the token sampled at a position is 100 + position.
+class Bench {
+ public:
+  explicit Bench(SchedulerLimits limits = small_limits()) : scheduler(std::move(limits)) {}
+
+  std::shared_ptr<Recorder> add(const std::string& id, std::int64_t prompt_tokens, std::int64_t max_tokens) {
+    GenerationRequest request;
+    request.id = id;
+    request.prompt.resize(static_cast<std::size_t>(prompt_tokens));
+    std::iota(request.prompt.begin(), request.prompt.end(), 10);
+    request.max_tokens = max_tokens;
+    return add(request);
+  }
+  std::shared_ptr<Recorder> add(const GenerationRequest& request) {
+    auto recorder = std::make_shared<Recorder>();
+    scheduler.add({request, recorder});
+    return recorder;
+  }
+
+  bool step() {
+    auto plan = scheduler.next();
+    if (!plan) return false;
+    std::vector<TokenResult> results;
+    for (const auto& output : plan->outputs) {
+      const auto& row = plan->rows[static_cast<std::size_t>(output.row)];
+      TokenResult result;
+      result.token = output.kind == PlanOutput::Kind::score ? output.target : sample(row.position + 1);
+      result.logprob = -1;
+      results.push_back(result);
+    }
+    plans.push_back(*plan);
+    scheduler.commit(*plan, results);
+    return true;
+  }
+  void run() {
+    for (int i = 0; i < 10'000 && step(); ++i) {
+    }
+  }
+
+  Scheduler scheduler;
+  std::vector<StepPlan> plans;
+  std::function<TokenId(std::int64_t)> sample = [](std::int64_t position) {
+    return static_cast<TokenId>(100 + position);
+  };
+};
+
+TEST(Scheduler, APromptAndItsAnswer) {
+  Bench bench;
+  const auto recorder = bench.add("a", 5, 4);
+  bench.run();
+  ASSERT_EQ(recorder->tokens.size(), 4u);
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(recorder->tokens[static_cast<std::size_t>(i)].position, 5 + i);
+    EXPECT_EQ(recorder->tokens[static_cast<std::size_t>(i)].token, 105 + i);
+    EXPECT_FALSE(recorder->tokens[static_cast<std::size_t>(i)].logprob);
+  }
+  ASSERT_EQ(recorder->finishes.size(), 1u);
+  EXPECT_EQ(recorder->finishes[0].reason, FinishReason::length);
+  EXPECT_EQ(recorder->finishes[0].usage, (SessionUsage{8, 2, 8, 0}));
+  EXPECT_EQ(bench.scheduler.running(), 0);
+  EXPECT_FALSE(bench.scheduler.next());
+}
+
+TEST(Scheduler, EveryPositionIsTakenInOnceAndInOrder) {
+  Bench bench;
+  for (int i = 0; i < 7; ++i) bench.add("r" + std::to_string(i), 1 + 9 * i, 1 + i);
+  bench.run();
+  std::map<std::int32_t, std::int64_t> next;
+  for (const auto& plan : bench.plans) {
+    std::map<std::int32_t, std::int64_t> rows_of;
+    for (const auto& operation : plan.operations) next[operation.slot] = 0;
+    std::int32_t previous_slot = -1;
+    for (const auto& row : plan.rows) {
+      if (row.slot != previous_slot) {
+        EXPECT_EQ(rows_of[row.slot], 0) << "rows of a slot must stand together";
+      }
+      previous_slot = row.slot;
+      ++rows_of[row.slot];
+      EXPECT_EQ(row.position, next[row.slot]++);
+    }
+    for (const auto& [slot, rows] : rows_of) EXPECT_LE(rows, 8) << slot;
+    EXPECT_LE(plan.rows.size(), 3u + 12u);
+  }
+}
+
+TEST(Scheduler, AShortPromptDoesNotWaitForALongOne) {
+  Bench bench;
+  bench.add("long", 100'000, 1);
+  bench.step();
+  const auto quick = bench.add("short", 4, 2);
+  for (int i = 0; i < 3; ++i) bench.step();
+  EXPECT_EQ(quick->tokens.size(), 2u);
+}
+
+TEST(Scheduler, DecodingGoesOnDuringAPrefill) {
+  Bench bench;
+  const auto talking = bench.add("talking", 1, 50);
+  bench.step();
+  bench.add("long", 10'000, 1);
+  for (int i = 0; i < 10; ++i) bench.step();
+  EXPECT_EQ(talking->tokens.size(), 11u);
+}
+
+TEST(Scheduler, SessionsWaitForASlotInOrder) {
+  Bench bench;
+  std::vector<std::shared_ptr<Recorder>> all;
+  for (int i = 0; i < 6; ++i) all.push_back(bench.add("r" + std::to_string(i), 2, 3));
+  bench.step();
+  EXPECT_EQ(bench.scheduler.running(), 3);
+  EXPECT_EQ(bench.scheduler.waiting(), 3);
+  bench.run();
+  for (const auto& recorder : all) {
+    ASSERT_EQ(recorder->finishes.size(), 1u);
+    EXPECT_EQ(recorder->tokens.size(), 3u);
+  }
+}
+
+TEST(Scheduler, EndTokensEndAndAreNotReported) {
+  Bench bench;
+  bench.sample = [](std::int64_t position) { return position == 7 ? 1 : 50; };
+  const auto plain = bench.add("plain", 5, 20);
+  GenerationRequest request{.id = "goes on", .prompt = {5, 6, 7}, .max_tokens = 9, .ignore_eos = true};
+  const auto endless = bench.add(request);
+  request = {.id = "own stop", .prompt = {5, 6, 7}, .max_tokens = 9, .stop_token_ids = {50}};
+  const auto own = bench.add(request);
+  bench.run();
+  EXPECT_EQ(plain->tokens.size(), 2u);
+  EXPECT_EQ(plain->finishes.at(0).reason, FinishReason::stop);
+  EXPECT_EQ(endless->tokens.size(), 9u);
+  EXPECT_EQ(endless->finishes.at(0).reason, FinishReason::length);
+  EXPECT_EQ(own->tokens.size(), 0u);
+  EXPECT_EQ(own->finishes.at(0).reason, FinishReason::stop);
+}
+
+TEST(Scheduler, PromptsAreScoredWithoutGenerating) {
+  Bench bench;
+  GenerationRequest request{.id = "score", .prompt = {}, .max_tokens = 0, .prompt_logprobs = true};
+  for (TokenId i = 0; i < 30; ++i) request.prompt.push_back(10 + i);
+  const auto recorder = bench.add(request);
+  bench.run();
+  ASSERT_EQ(recorder->tokens.size(), 30u);
+  EXPECT_FALSE(recorder->tokens[0].logprob);
+  for (std::size_t i = 0; i < 30; ++i) {
+    EXPECT_EQ(recorder->tokens[i].token, request.prompt[i]);
+    EXPECT_EQ(recorder->tokens[i].position, static_cast<std::int64_t>(i));
+    EXPECT_TRUE(recorder->tokens[i].from_prompt);
+    if (i > 0) {
+      EXPECT_TRUE(recorder->tokens[i].logprob);
+    }
+  }
+  ASSERT_EQ(recorder->finishes.size(), 1u);
+  EXPECT_EQ(recorder->finishes[0].usage, (SessionUsage{30, 2, 12, 18}));
+}
+
+TEST(Scheduler, DenseSessionsEndAtTheirContext) {
+  SchedulerLimits limits = small_limits();
+  limits.max_context = 16;
+  limits.window = {0, 16};
+  Bench bench(limits);
+  const auto recorder = bench.add("a", 10, 1000);
+  bench.run();
+  // Positions 10 to 15 are taken in and one more is chosen.
+  EXPECT_EQ(recorder->tokens.size(), 7u);
+  EXPECT_EQ(recorder->finishes.at(0).reason, FinishReason::length);
+  EXPECT_EQ(recorder->finishes.at(0).usage, (SessionUsage{16, 0, 16, 0}));
+}
+
+TEST(Scheduler, CancelEndsWaitingAndRunning) {
+  Bench bench;
+  std::vector<std::shared_ptr<Recorder>> all;
+  for (int i = 0; i < 5; ++i) all.push_back(bench.add("r" + std::to_string(i), 2, 100));
+  bench.step();
+  EXPECT_TRUE(bench.scheduler.cancel("r4", FinishReason::cancelled));
+  EXPECT_TRUE(bench.scheduler.cancel("r0", FinishReason::cancelled));
+  EXPECT_FALSE(bench.scheduler.cancel("r0", FinishReason::cancelled));
+  EXPECT_EQ(all[0]->finishes.at(0).reason, FinishReason::cancelled);
+  EXPECT_EQ(all[4]->finishes.size(), 1u);
+  bench.step();
+  EXPECT_EQ(all[3]->tokens.size(), 1u) << "the freed slot is taken in the next step";
+  bench.scheduler.cancel_all(FinishReason::failed, "over");
+  for (const auto& recorder : all) EXPECT_EQ(recorder->finishes.size(), 1u);
+  EXPECT_EQ(all[3]->finishes[0].message, "over");
+  EXPECT_EQ(bench.scheduler.free_slots(), 3);
+}
+
+TEST(Scheduler, APausedReaderSitsOut) {
+  Bench bench;
+  const auto slow = bench.add("slow", 2, 10);
+  const auto quick = bench.add("quick", 2, 10);
+  bench.step();
+  slow->is_paused = true;
+  for (int i = 0; i < 4; ++i) bench.step();
+  EXPECT_EQ(slow->tokens.size(), 1u);
+  EXPECT_EQ(quick->tokens.size(), 5u);
+  EXPECT_FALSE(bench.scheduler.all_paused());
+  quick->is_paused = true;
+  EXPECT_TRUE(bench.scheduler.all_paused());
+  EXPECT_FALSE(bench.scheduler.next());
+  slow->is_paused = quick->is_paused = false;
+  bench.run();
+  EXPECT_EQ(slow->tokens.size(), 10u);
+  EXPECT_EQ(slow->tokens.back().position, 11);
+}
+
+TEST(Scheduler, LogitsThatAreNotFiniteFailThatSessionOnly) {
+  Bench bench;
+  bench.sample = [](std::int64_t position) { return position == 3 ? -1 : 50; };
+  const auto broken = bench.add("broken", 3, 10);
+  const auto well = bench.add("well", 4, 10);
+  bench.run();
+  EXPECT_EQ(broken->finishes.at(0).reason, FinishReason::failed);
+  EXPECT_NE(broken->finishes[0].message.find("not finite"), std::string::npos);
+  EXPECT_EQ(well->tokens.size(), 10u);
+}
+
+TEST(Scheduler, CountsAddUp) {
+  Bench bench;
+  bench.add("a", 20, 5);
+  bench.add("b", 3, 5);
+  bench.run();
+  EngineStats stats;
+  bench.scheduler.add_counts(stats);
+  EXPECT_EQ(stats.prompt_tokens, 23);
+  EXPECT_EQ(stats.generated_tokens, 10);
+  EXPECT_EQ(stats.evicted_tokens, 24 - 12);
+  EXPECT_EQ(stats.resident_tokens, 0);
+}
+
+}  // namespace
+}  // namespace sinkstream

@@ -1,0 +1,133 @@
+#include "worker/engine/step_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+namespace sinkstream {
+namespace {
+
+PlanLimits limits() {
+  PlanLimits limits;
+  limits.num_slots = 4;
+  limits.max_rows = 16;
+  limits.vocab_size = 100;
+  limits.max_sink_tokens = 8;
+  limits.max_window_tokens = 64;
+  return limits;
+}
+
+StepPlan example() {
+  StepPlan plan;
+  plan.number = 7;
+  SlotOperation open{SlotOperation::Kind::open, 2, {4, 60}, {}};
+  open.sampling.temperature = 0.5f;
+  open.sampling.seed = ~0ull;
+  open.sampling.logit_bias = {{3, -100.0f}, {99, 1.5f}};
+  plan.operations = {{SlotOperation::Kind::close, 1, {}, {}}, open};
+  plan.rows = {{2, 17, 0}, {2, 18, 1}, {3, kLastSampled, 5'000'000'000}};
+  plan.outputs = {{PlanOutput::Kind::score, true, 0, 18, 5}, {PlanOutput::Kind::sample, false, 2, 0, 0}};
+  return plan;
+}
+
+void expect_refused(const StepPlan& plan) {
+  EXPECT_THROW(decode(encode(plan), limits()), std::runtime_error);
+}
+
+TEST(StepPlan, SurvivesTheWire) {
+  const StepPlan plan = example();
+  const auto message = encode(plan);
+  const StepPlan back = decode(message, limits());
+  EXPECT_EQ(encode(back), message);
+  EXPECT_EQ(back.number, 7u);
+  EXPECT_FALSE(back.last);
+  ASSERT_EQ(back.operations.size(), 2u);
+  EXPECT_EQ(back.operations[1].window, (CacheWindow{4, 60}));
+  EXPECT_EQ(back.operations[1].sampling.logit_bias, plan.operations[1].sampling.logit_bias);
+  EXPECT_EQ(back.operations[1].sampling.seed, ~0ull);
+  ASSERT_EQ(back.rows.size(), 3u);
+  EXPECT_EQ(back.rows[2].position, 5'000'000'000);
+  EXPECT_EQ(back.rows[2].token, kLastSampled);
+  ASSERT_EQ(back.outputs.size(), 2u);
+  EXPECT_EQ(back.outputs[0].target, 18);
+  EXPECT_TRUE(back.outputs[0].logprobs);
+}
+
+TEST(StepPlan, EveryPrefixAndEveryTailIsRefused) {
+  auto message = encode(example());
+  for (std::size_t length = 0; length < message.size(); ++length) {
+    EXPECT_THROW(decode(std::span(message).first(length), limits()), std::runtime_error) << length;
+  }
+  message.push_back(std::byte{0});
+  EXPECT_THROW(decode(message, limits()), std::runtime_error);
+}
+
+TEST(StepPlan, RandomDamageNeverGetsPastTheChecks) {
+  const auto whole = encode(example());
+  std::mt19937 random(1);
+  for (int round = 0; round < 20'000; ++round) {
+    auto message = whole;
+    message[random() % message.size()] = static_cast<std::byte>(random());
+    try {
+      const StepPlan plan = decode(message, limits());
+      for (const auto& row : plan.rows) {
+        ASSERT_GE(row.slot, 0);
+        ASSERT_LT(row.slot, 4);
+        ASSERT_GE(row.token, kLastSampled);
+        ASSERT_LT(row.token, 100);
+      }
+      for (const auto& output : plan.outputs)
+        ASSERT_LT(static_cast<std::size_t>(output.row), plan.rows.size());
+    } catch (const std::runtime_error&) {
+    }
+  }
+}
+
+TEST(StepPlan, RefusesWhatIsOutOfBounds) {
+  StepPlan plan = example();
+  plan.rows[0].slot = 4;
+  expect_refused(plan);
+  plan = example();
+  plan.rows[0].token = 100;
+  expect_refused(plan);
+  plan = example();
+  plan.rows[0].token = -2;
+  expect_refused(plan);
+  plan = example();
+  plan.rows[0].position = -1;
+  expect_refused(plan);
+  plan = example();
+  plan.rows.resize(17, plan.rows[0]);
+  expect_refused(plan);
+  plan = example();
+  plan.outputs[0].row = 3;
+  expect_refused(plan);
+  plan = example();
+  plan.outputs[0].target = 100;
+  expect_refused(plan);
+  plan = example();
+  plan.outputs[0].top_logprobs = 21;
+  expect_refused(plan);
+  plan = example();
+  plan.operations[1].window.sink_tokens = 9;
+  expect_refused(plan);
+  plan = example();
+  plan.operations[1].window.window_tokens = 0;
+  expect_refused(plan);
+  plan = example();
+  plan.operations[1].window.window_tokens = 65;
+  expect_refused(plan);
+  plan = example();
+  plan.operations[1].sampling.logit_bias[0].first = 100;
+  expect_refused(plan);
+  plan = example();
+  plan.operations[1].sampling.temperature = NAN;
+  expect_refused(plan);
+  plan = example();
+  plan.operations[1].sampling.top_p = 0;
+  expect_refused(plan);
+}
+
+}  // namespace
+}  // namespace sinkstream

@@ -1,0 +1,106 @@
+#include "worker/main/plan.h"
+
+#include <gtest/gtest.h>
+
+#include "worker/error.h"
+
+namespace sinkstream {
+namespace {
+
+Config config_of(const std::string& name) {
+  return load_config(std::string(PROJECT_DIR) + "/configs/" + name, {});
+}
+
+TEST(Plan, SinkWindowAndDenseSessions) {
+  Config config = config_of("demo.yaml");
+  const ModelConfig model = read_model_config(config.model.path);
+  SessionPlan plan = plan_sessions(config, model);
+  EXPECT_EQ(plan.window, (CacheWindow{4, 252}));
+  EXPECT_EQ(plan.max_context, 0);
+  EXPECT_EQ(plan.cache.ring_capacity, 252 + 128);
+  EXPECT_EQ(plan.cache.sink_capacity, 64);
+  EXPECT_TRUE(plan.warnings.empty());
+
+  config.cache.mode = CacheMode::window;
+  plan = plan_sessions(config, model);
+  EXPECT_EQ(plan.window, (CacheWindow{0, 252}));
+  EXPECT_EQ(plan.cache.sink_capacity, 0);
+
+  config.cache.mode = CacheMode::dense;
+  plan = plan_sessions(config, model);
+  EXPECT_EQ(plan.max_context, 512);
+  EXPECT_EQ(plan.cache.ring_capacity, 512);
+  config.cache.max_context = 9000;
+  EXPECT_EQ(plan_sessions(config, model).max_context, 9000);
+}
+
+TEST(Plan, WarnsBeyondTheTrainedContext) {
+  Config config = config_of("demo.yaml");
+  config.cache.window_tokens = 509;
+  const ModelConfig model = read_model_config(config.model.path);
+  const auto warnings = plan_sessions(config, model).warnings;
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_NE(warnings[0].find("trained on 512"), std::string::npos);
+}
+
+// Llama-2-70B: 68,976,648,192 parameters, of which the norms are kept as float32 and on every rank.
+TEST(Plan, TheSeventyBillionOnEightRanks) {
+  const Config config = config_of("llama70b.yaml");
+  const ModelConfig model = read_model_config(config.model.path);
+  const SessionPlan sessions = plan_sessions(config, model);
+  std::int64_t weights = 0;
+  for (int rank = 0; rank < 8; ++rank) {
+    const RankPlan plan = plan_rank(config, model, sessions, 8, rank);
+    EXPECT_EQ(plan.shard.heads, (Range{rank * 8, rank * 8 + 8}));
+    EXPECT_EQ(plan.shard.kv_heads, (Range{rank, rank + 1}));
+    // Keys and values of one KV head of 128 in 80 layers: a bf16 ring and float32 sinks.
+    EXPECT_EQ(plan.session_bytes,
+              80 * 2 * 128 * (sessions.cache.ring_capacity * 2 + sessions.cache.sink_capacity * 4));
+    weights += plan.weight_bytes;
+  }
+  const std::int64_t norms = 161 * 8192;
+  EXPECT_EQ(weights, (68'976'648'192 - norms) * 2 + 8 * norms * 4);
+  const std::string text = describe_plan(config, model, 8);
+  EXPECT_NE(text.find("rank 7: heads 56..63, KV heads 7..7"), std::string::npos) << text;
+}
+
+TEST(Plan, TooManyRanksIsAConfigurationError) {
+  const Config config = config_of("demo.yaml");
+  const ModelConfig model = read_model_config(config.model.path);
+  try {
+    plan_rank(config, model, plan_sessions(config, model), 5, 0);
+    FAIL() << "4 heads on 5 ranks";
+  } catch (const StartupError& error) {
+    EXPECT_EQ(error.code(), ExitCode::config);
+    EXPECT_NE(std::string(error.what()).find("5 ranks"), std::string::npos) << error.what();
+  }
+}
+
+TEST(Plan, SlotsFitOrTheErrorSaysWhatWouldHelp) {
+  Config config = config_of("demo.yaml");
+  const ModelConfig model = read_model_config(config.model.path);
+  const RankPlan rank = plan_rank(config, model, plan_sessions(config, model), 2, 0);
+  const std::int64_t base = rank.weight_bytes + rank.activation_bytes;
+  const std::int64_t per_slot = rank.session_bytes + rank.activation_bytes_per_slot;
+  EXPECT_EQ(sessions_that_fit(rank, base + 3 * per_slot), 3);
+  EXPECT_EQ(sessions_that_fit(rank, base + 3 * per_slot - 1), 2);
+  EXPECT_EQ(choose_slots(config, rank, base + 3 * per_slot), 3);
+  EXPECT_EQ(choose_slots(config, rank, base + 100'000 * per_slot), 64);
+  config.cache.slots = 4;
+  try {
+    choose_slots(config, rank, base + 3 * per_slot);
+    FAIL() << "4 slots where 3 fit";
+  } catch (const StartupError& error) {
+    EXPECT_EQ(error.code(), ExitCode::device);
+    EXPECT_NE(std::string(error.what()).find("cache.slots"), std::string::npos);
+  }
+}
+
+TEST(Plan, BytesReadWell) {
+  EXPECT_EQ(show_bytes(17), "17 B");
+  EXPECT_EQ(show_bytes(1536), "1.5 KiB");
+  EXPECT_EQ(show_bytes(138LL << 30), "138.0 GiB");
+}
+
+}  // namespace
+}  // namespace sinkstream

@@ -1,0 +1,76 @@
+// The golden Llama against exact references: any number of ranks, all three cache modes.
+#include <gtest/gtest.h>
+
+#include <string>
+#include <tuple>
+
+#include "tests/worker/model/support/checkpoint_files.h"
+#include "tests/worker/model/support/reference.h"
+
+namespace sinkstream {
+namespace {
+
+class Golden : public testing::TestWithParam<std::tuple<std::string, int>> {};
+
+TEST_P(Golden, EqualsTheReference) {
+  const auto [mode, ranks] = GetParam();
+  expect_reference(golden_directory(), mode, ranks);
+}
+
+INSTANTIATE_TEST_SUITE_P(ModesAndRanks, Golden,
+                         testing::Combine(testing::Values<std::string>("dense", "window", "sink"),
+                                          testing::Values(1, 2, 3, 4, 8)),
+                         [](const auto& test) {
+                           return std::get<0>(test.param) + std::string("_") +
+                                  std::to_string(std::get<1>(test.param));
+                         });
+
+struct Precision {
+  const char* name;
+  kernels::DType weights;
+  kernels::DType cache;
+};
+
+NllError error_of(const std::filesystem::path& directory, kernels::DType weights, kernels::DType cache) {
+  const Reference reference = read_reference(golden_directory(), "sink");
+  GroupSettings settings{
+      .directory = directory, .ranks = 2, .weights = weights, .cache = cache_for(reference, 1, 16)};
+  settings.cache.type = cache;
+  NllError error;
+  run_on_ranks(settings, [&](TestRank& rank) {
+    const Logits logits = rank.feed(0, reference.tokens, 0, reference.window, 16);
+    if (rank.is_leader()) error = nll_error(reference, logits);
+  });
+  return error;
+}
+
+TEST(GoldenPrecision, Bfloat16WeightsOfABfloat16CheckpointAreExact) {
+  EXPECT_LT(error_of(golden_directory(), kernels::DType::bf16, kernels::DType::f32).largest, 5e-4);
+}
+
+TEST(GoldenPrecision, ABfloat16CacheIsClose) {
+  const NllError error = error_of(golden_directory(), kernels::DType::bf16, kernels::DType::bf16);
+  EXPECT_LT(error.mean, 0.02);
+  EXPECT_GT(error.largest, 1e-4) << "is the cache bf16 at all?";
+}
+
+TEST(GoldenPrecision, Float32AndFloat16CheckpointsEqualTheBfloat16One) {
+  for (const auto dtype : {kernels::DType::f32, kernels::DType::f16}) {
+    const TemporaryDirectory directory;
+    write_converted(golden_directory(), directory.path(), dtype, 1.0f);
+    EXPECT_LT(error_of(directory.path(), kernels::DType::f32, kernels::DType::f32).largest, 2e-3)
+        << name_of(dtype);
+  }
+}
+
+TEST(GoldenPrecision, RoundingFloat32WeightsToBfloat16IsClose) {
+  const TemporaryDirectory directory;
+  write_converted(golden_directory(), directory.path(), kernels::DType::f32, 1.0005f);
+  const double exact = error_of(directory.path(), kernels::DType::f32, kernels::DType::f32).mean;
+  const double rounded = error_of(directory.path(), kernels::DType::bf16, kernels::DType::f32).mean;
+  EXPECT_NEAR(rounded, exact, 0.1);
+  EXPECT_NE(rounded, exact);
+}
+
+}  // namespace
+}  // namespace sinkstream

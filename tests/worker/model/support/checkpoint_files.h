@@ -1,0 +1,57 @@
+// Directories and checkpoint files made by tests.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "kernels/types.h"
+
+namespace sinkstream {
+
+// Empty, of its own, removed at the end.
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory();
+  ~TemporaryDirectory();
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+std::string read_file(const std::filesystem::path& path);
+void write_file(const std::filesystem::path& path, const std::string& content);
+
+// A safetensors file in parts, to be bent and written.
+struct SafetensorsFile {
+  nlohmann::ordered_json header;
+  std::string data;
+
+  static SafetensorsFile read(const std::filesystem::path& path);
+  void add(const std::string& name, const std::string& dtype, const std::vector<std::int64_t>& shape,
+           const std::string& bytes);
+  std::string bytes_of(const std::string& name) const;
+  std::string to_bytes() const;
+};
+
+// Eight bytes of length, the header, the data.
+std::string join_safetensors(const std::string& header, const std::string& data);
+
+// `values` as a checkpoint stores them.
+std::string encode(const std::vector<float>& values, kernels::DType dtype);
+
+// Writes the tensors of a checkpoint's one file again: to several files with an index, or in another type.
+void write_sharded(const std::filesystem::path& from, const std::filesystem::path& to, int shards);
+void write_converted(const std::filesystem::path& from, const std::filesystem::path& to, kernels::DType dtype,
+                     float factor);
+
+// The golden Llama: 3 layers, 8 heads, 2 KV heads, 256 tokens, bf16.
+std::filesystem::path golden_directory();
+
+}  // namespace sinkstream

@@ -1,0 +1,131 @@
+// The seam between coordinator and engine. The coordinator knows texts, shapes of APIs and clients; the
+// engine knows tokens, sessions and steps.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "worker/model/cache_geometry.h"
+#include "worker/token_id.h"
+
+namespace sinkstream {
+
+// How a token is chosen. Penalties count this request's output only; they and the bias apply before
+// temperature, then top_k, top_p and min_p cut in this order.
+struct SamplingParams {
+  float temperature = 1.0f;  // 0: the most likely token
+  std::int32_t top_k = 0;    // 0: off
+  float top_p = 1.0f;
+  float min_p = 0.0f;
+  float repetition_penalty = 1.0f;
+  float presence_penalty = 0.0f;
+  float frequency_penalty = 0.0f;
+  std::uint64_t seed = 0;  // same seed, same text
+  std::vector<std::pair<TokenId, float>> logit_bias;
+};
+
+struct GenerationRequest {
+  std::string id;               // unique among live requests; for cancel and logs
+  std::vector<TokenId> prompt;  // at least one token, each in [0, vocab_size)
+  std::int64_t max_tokens = 0;  // 0: only reads the prompt
+  bool ignore_eos = false;      // goes on past the model's end tokens
+  std::vector<TokenId> stop_token_ids;
+  SamplingParams sampling;
+  // Log-probabilities of the raw logits: of each output token (and of each prompt token), with this many
+  // alternatives.
+  bool logprobs = false;
+  bool prompt_logprobs = false;
+  std::int32_t top_logprobs = 0;
+};
+
+struct TokenLogprob {
+  TokenId token = 0;
+  float logprob = 0;
+};
+
+struct TokenEvent {
+  std::int64_t position = 0;  // absolute, from 0
+  TokenId token = 0;
+  bool from_prompt = false;  // prompt tokens are reported only with prompt_logprobs; the first has no logprob
+  std::optional<float> logprob;
+  std::vector<TokenLogprob> top;  // most likely first
+};
+
+enum class FinishReason {
+  stop,       // an end token or stop token id; it is not reported as a TokenEvent
+  length,     // max_tokens, or in dense mode the end of max_context
+  cancelled,  // the coordinator asked
+  failed,     // the group is ending
+};
+
+struct FinishEvent {
+  FinishReason reason = FinishReason::stop;
+  std::string message;  // for failed
+  SessionUsage usage;
+};
+
+// Receives one request's events, all from the engine's thread, on_finish exactly once and last. Must not
+// block.
+class GenerationListener {
+ public:
+  virtual ~GenerationListener() = default;
+  virtual void on_token(TokenEvent event) = 0;
+  virtual void on_finish(FinishEvent event) = 0;
+  // A reader that does not keep up: its session sits out the next steps, keeping its place.
+  virtual bool paused() const = 0;
+};
+
+struct Submission {
+  GenerationRequest request;
+  std::shared_ptr<GenerationListener> listener;
+};
+
+enum class SubmitResult {
+  accepted,
+  queue_full,  // nothing of the submission was taken
+  ending,      // draining, or the group is lost
+};
+
+// What requests are checked against; constant after start.
+struct EngineLimits {
+  std::string model_name;
+  std::int64_t vocab_size = 0;
+  std::int64_t max_context = 0;  // 0: endless (sink and window mode); else the most tokens a session may see
+  CacheWindow window;            // in dense mode: no sinks, max_context
+  std::vector<TokenId> begin_tokens;
+  std::vector<TokenId> end_tokens;
+  std::int64_t default_max_tokens = 0;
+  std::int64_t max_tokens = 0;
+  std::int32_t max_queue = 0;
+  std::int32_t num_slots = 0;
+};
+
+struct EngineStats {
+  std::int64_t running = 0;  // sessions in slots
+  std::int64_t waiting = 0;  // in the queue
+  std::int64_t steps = 0;
+  std::int64_t prompt_tokens = 0;  // taken in
+  std::int64_t generated_tokens = 0;
+  std::int64_t evicted_tokens = 0;
+  std::int64_t resident_tokens = 0;  // in all slots now
+  double seconds_in_steps = 0;
+  double seconds_since_step = 0;  // since the last finished step or idle check
+  bool healthy = true;
+};
+
+// All methods: any thread.
+class Engine {
+ public:
+  virtual ~Engine() = default;
+  virtual const EngineLimits& limits() const = 0;
+  // All of it or nothing: the choices of one API request are submitted together.
+  virtual SubmitResult submit(std::vector<Submission> submissions) = 0;
+  // The listener still gets its on_finish. Unknown ids are ignored.
+  virtual void cancel(const std::string& id) = 0;
+  virtual EngineStats stats() const = 0;
+};
+
+}  // namespace sinkstream

@@ -1,0 +1,133 @@
+#include "worker/engine/engine_loop.h"
+
+#include <utility>
+
+namespace sinkstream {
+namespace {
+
+// How often a group whose readers are all behind looks whether one has caught up.
+constexpr std::chrono::milliseconds kPausedPoll{5};
+
+double seconds(std::chrono::steady_clock::duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
+}  // namespace
+
+EngineLoop::EngineLoop(EngineLimits limits, SchedulerLimits scheduler_limits, StepRunner& runner,
+                       Communicator& communicator, std::function<void()> on_idle)
+    : limits_(std::move(limits)),
+      runner_(runner),
+      communicator_(communicator),
+      on_idle_(std::move(on_idle)),
+      known_free_(scheduler_limits.num_slots),
+      scheduler_(std::move(scheduler_limits)) {}
+
+SubmitResult EngineLoop::submit(std::vector<Submission> submissions) {
+  const std::lock_guard lock(mutex_);
+  if (stopping_) return SubmitResult::ending;
+  const std::int64_t would_wait = known_waiting_ + std::ssize(inbox_) + std::ssize(submissions) - known_free_;
+  if (would_wait > limits_.max_queue) return SubmitResult::queue_full;
+  std::move(submissions.begin(), submissions.end(), std::back_inserter(inbox_));
+  wake_.notify_one();
+  return SubmitResult::accepted;
+}
+
+void EngineLoop::cancel(const std::string& id) {
+  const std::lock_guard lock(mutex_);
+  cancelled_.push_back(id);
+  wake_.notify_one();
+}
+
+void EngineLoop::stop() {
+  const std::lock_guard lock(mutex_);
+  stopping_ = true;
+  wake_.notify_one();
+}
+
+EngineStats EngineLoop::stats() const {
+  const std::lock_guard lock(mutex_);
+  EngineStats stats = stats_;
+  stats.waiting += std::ssize(inbox_);
+  stats.seconds_since_step = in_step_ ? seconds(Clock::now() - last_step_) : 0;
+  return stats;
+}
+
+void EngineLoop::run() {
+  while (wait_for_work()) {
+    const auto plan = scheduler_.next();
+    if (plan) {
+      step(*plan);
+    } else if (scheduler_.all_paused()) {
+      on_idle_();
+      std::unique_lock lock(mutex_);
+      wake_.wait_for(lock, kPausedPoll, [&] { return stopping_ || !inbox_.empty() || !cancelled_.empty(); });
+    }
+  }
+  scheduler_.cancel_all(FinishReason::failed, "the server is shutting down");
+  send_last_plan();
+}
+
+bool EngineLoop::wait_for_work() {
+  std::vector<Submission> submissions;
+  std::vector<std::string> cancelled;
+  {
+    std::unique_lock lock(mutex_);
+    const auto has_news = [&] { return stopping_ || !inbox_.empty() || !cancelled_.empty(); };
+    const bool busy = scheduler_.running() > 0 || scheduler_.waiting() > 0 || scheduler_.has_operations();
+    if (!busy && !has_news()) {
+      on_idle_();
+      wake_.wait(lock, has_news);
+    }
+    submissions = std::exchange(inbox_, {});
+    cancelled = std::exchange(cancelled_, {});
+    known_waiting_ = scheduler_.waiting() + static_cast<std::int32_t>(submissions.size());
+  }
+  for (auto& submission : submissions) scheduler_.add(std::move(submission));
+  for (const auto& id : cancelled) scheduler_.cancel(id, FinishReason::cancelled);
+  const std::lock_guard lock(mutex_);
+  scheduler_.add_counts(stats_);
+  return !stopping_;
+}
+
+void EngineLoop::step(const StepPlan& plan) {
+  const auto begin = Clock::now();
+  {
+    const std::lock_guard lock(mutex_);
+    known_waiting_ = scheduler_.waiting();
+    known_free_ = scheduler_.free_slots();
+    in_step_ = true;
+    last_step_ = begin;
+  }
+  auto message = encode(plan);
+  communicator_.broadcast(message);
+  const auto results = runner_.run(plan);
+  scheduler_.commit(plan, results);
+
+  const std::lock_guard lock(mutex_);
+  in_step_ = false;
+  known_waiting_ = scheduler_.waiting();
+  known_free_ = scheduler_.free_slots();
+  scheduler_.add_counts(stats_);
+  ++stats_.steps;
+  stats_.seconds_in_steps += seconds(Clock::now() - begin);
+}
+
+void EngineLoop::send_last_plan() {
+  StepPlan plan = scheduler_.next().value_or(StepPlan{});
+  plan.last = true;
+  auto message = encode(plan);
+  communicator_.broadcast(message);
+}
+
+void follow(Communicator& communicator, StepRunner& runner, const PlanLimits& limits) {
+  while (true) {
+    std::vector<std::byte> message;
+    communicator.broadcast(message);
+    const StepPlan plan = decode(message, limits);
+    if (plan.last) return;
+    runner.run(plan);
+  }
+}
+
+}  // namespace sinkstream

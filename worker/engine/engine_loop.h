@@ -1,0 +1,66 @@
+// The engine: on the leader a loop of schedule, run, commit; on the other ranks a loop that applies the
+// leader's plans.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "parallel/communicator.h"
+#include "worker/engine/engine.h"
+#include "worker/engine/scheduler.h"
+#include "worker/engine/step_runner.h"
+
+namespace sinkstream {
+
+class EngineLoop final : public Engine {
+ public:
+  // `on_idle` is called when the loop has nothing to do (and only then waits for work).
+  EngineLoop(
+      EngineLimits limits, SchedulerLimits scheduler_limits, StepRunner& runner, Communicator& communicator,
+      std::function<void()> on_idle = [] {});
+
+  // Runs on the leader's main thread until stop(). Collective with follow() on the other ranks.
+  void run();
+  // Any thread: refuses new requests, cancels what runs, ends the group in good order.
+  void stop();
+
+  const EngineLimits& limits() const override { return limits_; }
+  SubmitResult submit(std::vector<Submission> submissions) override;
+  void cancel(const std::string& id) override;
+  EngineStats stats() const override;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  bool wait_for_work();  // false: stop
+  void step(const StepPlan& plan);
+  void send_last_plan();
+
+  const EngineLimits limits_;
+  StepRunner& runner_;
+  Communicator& communicator_;
+  std::function<void()> on_idle_;
+
+  mutable std::mutex mutex_;  // guards all below but the scheduler's use by the loop's thread
+  std::condition_variable wake_;
+  std::vector<Submission> inbox_;
+  std::vector<std::string> cancelled_;
+  bool stopping_ = false;
+  std::int32_t known_waiting_ = 0;  // the scheduler's, as of the last step
+  std::int32_t known_free_ = 0;
+  EngineStats stats_;
+  Clock::time_point last_step_ = Clock::now();
+  bool in_step_ = false;
+
+  Scheduler scheduler_;  // the loop's thread only
+};
+
+// Applies the leader's plans until its last one. For ranks other than the leader.
+void follow(Communicator& communicator, StepRunner& runner, const PlanLimits& limits);
+
+}  // namespace sinkstream

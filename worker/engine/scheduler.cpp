@@ -1,0 +1,216 @@
+#include "worker/engine/scheduler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace sinkstream {
+
+Scheduler::Scheduler(SchedulerLimits limits)
+    : limits_(std::move(limits)), slots_(static_cast<std::size_t>(limits_.num_slots)) {}
+
+void Scheduler::add(Submission submission) {
+  waiting_.push_back(std::move(submission));
+}
+
+bool Scheduler::cancel(const std::string& id, FinishReason reason, const std::string& message) {
+  for (auto it = waiting_.begin(); it != waiting_.end(); ++it) {
+    if (it->request.id != id) continue;
+    it->listener->on_finish({reason, message, {}});
+    waiting_.erase(it);
+    return true;
+  }
+  for (const auto& session : slots_) {
+    if (!session || session->request.id != id) continue;
+    finish(*session, reason, message);
+    return true;
+  }
+  return false;
+}
+
+void Scheduler::cancel_all(FinishReason reason, const std::string& message) {
+  for (const auto& submission : waiting_) submission.listener->on_finish({reason, message, {}});
+  waiting_.clear();
+  for (const auto& session : slots_) {
+    if (session) finish(*session, reason, message);
+  }
+}
+
+std::optional<StepPlan> Scheduler::next() {
+  admit();
+  StepPlan plan;
+  plan.operations = std::exchange(operations_, {});
+  add_decode_rows(plan);
+  add_prefill_rows(plan);
+  if (plan.operations.empty() && plan.rows.empty()) return std::nullopt;
+  plan.number = next_number_++;
+  return plan;
+}
+
+void Scheduler::commit(const StepPlan& plan, std::span<const TokenResult> results) {
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    const PlanOutput& output = plan.outputs[i];
+    const PlanRow& row = plan.rows[static_cast<std::size_t>(output.row)];
+    if (Session* session = session_in(row.slot)) deliver(*session, output, row, results[i]);
+  }
+  finish_scored_prompts();
+}
+
+std::int32_t Scheduler::free_slots() const {
+  return static_cast<std::int32_t>(std::count(slots_.begin(), slots_.end(), nullptr));
+}
+
+std::int32_t Scheduler::running() const {
+  return limits_.num_slots - free_slots();
+}
+
+bool Scheduler::all_paused() const {
+  if (running() == 0) return false;
+  return std::all_of(slots_.begin(), slots_.end(),
+                     [](const auto& session) { return !session || session->listener->paused(); });
+}
+
+void Scheduler::add_counts(EngineStats& stats) const {
+  stats.running = running();
+  stats.waiting = waiting();
+  stats.prompt_tokens = prompt_tokens_;
+  stats.generated_tokens = generated_tokens_;
+  stats.evicted_tokens = finished_evicted_;
+  stats.resident_tokens = 0;
+  for (const auto& session : slots_) {
+    if (!session) continue;
+    const SessionUsage usage = session_usage(session->seen, limits_.window);
+    stats.evicted_tokens += usage.evicted_tokens;
+    stats.resident_tokens += usage.resident_tokens;
+  }
+}
+
+Scheduler::Session* Scheduler::session_in(std::int32_t slot) {
+  return slots_[static_cast<std::size_t>(slot)].get();
+}
+
+void Scheduler::admit() {
+  for (std::int32_t slot = 0; slot < limits_.num_slots && !waiting_.empty(); ++slot) {
+    if (session_in(slot)) continue;
+    Submission submission = std::move(waiting_.front());
+    waiting_.pop_front();
+    operations_.push_back({SlotOperation::Kind::open, slot, limits_.window, submission.request.sampling});
+    auto session = std::make_unique<Session>();
+    session->request = std::move(submission.request);
+    session->listener = std::move(submission.listener);
+    session->slot = slot;
+    slots_[static_cast<std::size_t>(slot)] = std::move(session);
+  }
+}
+
+void Scheduler::add_decode_rows(StepPlan& plan) {
+  for (const auto& session : slots_) {
+    if (!session || session->prompt_left() > 0 || session->listener->paused()) continue;
+    PlanOutput output;
+    output.row = static_cast<std::int32_t>(plan.rows.size());
+    output.logprobs = session->request.logprobs;
+    output.top_logprobs = session->request.logprobs ? session->request.top_logprobs : 0;
+    plan.outputs.push_back(output);
+    plan.rows.push_back({session->slot, kLastSampled, session->seen++});
+  }
+}
+
+// The step's prompt tokens are shared evenly, so that a short prompt never waits for a long one; what some
+// leave over the others take, beginning with another session each step.
+void Scheduler::add_prefill_rows(StepPlan& plan) {
+  std::vector<Session*> sessions;
+  for (std::int32_t i = 0; i < limits_.num_slots; ++i) {
+    Session* session = session_in((prefill_turn_ + i) % limits_.num_slots);
+    if (session && session->prompt_left() > 0 && !session->listener->paused()) sessions.push_back(session);
+  }
+  if (sessions.empty()) return;
+  prefill_turn_ = (sessions.front()->slot + 1) % limits_.num_slots;
+
+  std::vector<std::int64_t> shares(sessions.size(), 0);
+  std::int64_t budget = limits_.prefill_chunk;
+  for (bool any = true; any && budget > 0;) {
+    any = false;
+    const std::int64_t even = std::max<std::int64_t>(1, budget / std::ssize(sessions));
+    for (std::size_t i = 0; i < sessions.size() && budget > 0; ++i) {
+      const std::int64_t wanted = std::min(sessions[i]->prompt_left(), limits_.session_chunk) - shares[i];
+      const std::int64_t given = std::min({wanted, even, budget});
+      shares[i] += given;
+      budget -= given;
+      any = any || given > 0;
+    }
+  }
+  for (std::size_t i = 0; i < sessions.size(); ++i) take_prompt(*sessions[i], shares[i], plan);
+}
+
+void Scheduler::take_prompt(Session& session, std::int64_t count, StepPlan& plan) {
+  const GenerationRequest& request = session.request;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto position = static_cast<std::size_t>(session.seen++);
+    const bool is_last = position + 1 == request.prompt.size();
+    PlanOutput output;
+    output.row = static_cast<std::int32_t>(plan.rows.size());
+    if (!is_last && request.prompt_logprobs) {
+      output.kind = PlanOutput::Kind::score;
+      output.target = request.prompt[position + 1];
+      output.top_logprobs = request.top_logprobs;
+      plan.outputs.push_back(output);
+    } else if (is_last && request.max_tokens > 0) {
+      output.logprobs = request.logprobs;
+      output.top_logprobs = request.logprobs ? request.top_logprobs : 0;
+      plan.outputs.push_back(output);
+    }
+    plan.rows.push_back({session.slot, request.prompt[position], static_cast<std::int64_t>(position)});
+  }
+  prompt_tokens_ += count;
+  if (request.prompt_logprobs && count > 0 && session.seen == count) {
+    session.listener->on_token({0, request.prompt[0], true, std::nullopt, {}});
+  }
+}
+
+void Scheduler::deliver(Session& session, const PlanOutput& output, const PlanRow& row,
+                        const TokenResult& result) {
+  const bool sampled = output.kind == PlanOutput::Kind::sample;
+  if (result.token < 0 || !std::isfinite(result.logprob)) {
+    finish(session, FinishReason::failed,
+           "the model's logits are not finite at position " + std::to_string(row.position) +
+               "; the checkpoint may be damaged");
+    return;
+  }
+  if (sampled) {
+    ++session.generated;
+    ++generated_tokens_;
+    if (is_end(session, result.token)) return finish(session, FinishReason::stop);
+  }
+  TokenEvent event{row.position + 1, result.token, !sampled, std::nullopt, result.top};
+  if (!sampled || output.logprobs) event.logprob = result.logprob;
+  session.listener->on_token(std::move(event));
+  if (!sampled) return;
+  const bool full = limits_.max_context > 0 && session.seen >= limits_.max_context;
+  if (session.generated >= session.request.max_tokens || full) finish(session, FinishReason::length);
+}
+
+// A request that only reads its prompt ends when the prompt has been taken in.
+void Scheduler::finish_scored_prompts() {
+  for (const auto& session : slots_) {
+    if (session && session->request.max_tokens == 0 && session->prompt_left() == 0) {
+      finish(*session, FinishReason::length);
+    }
+  }
+}
+
+void Scheduler::finish(Session& session, FinishReason reason, const std::string& message) {
+  const SessionUsage usage = session_usage(session.seen, limits_.window);
+  finished_evicted_ += usage.evicted_tokens;
+  session.listener->on_finish({reason, message, usage});
+  operations_.push_back({SlotOperation::Kind::close, session.slot, {}, {}});
+  slots_[static_cast<std::size_t>(session.slot)].reset();  // `session` ends here
+}
+
+bool Scheduler::is_end(const Session& session, TokenId token) const {
+  const auto has = [&](const std::vector<TokenId>& tokens) {
+    return std::find(tokens.begin(), tokens.end(), token) != tokens.end();
+  };
+  return (!session.request.ignore_eos && has(limits_.end_tokens)) || has(session.request.stop_token_ids);
+}
+
+}  // namespace sinkstream

@@ -1,0 +1,80 @@
+// Decides what each step takes in: continuous batching with chunked prefill, fair between sessions. Knows
+// tokens and slots; no tensors, sockets or threads.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "worker/engine/engine.h"
+#include "worker/engine/sampler.h"
+#include "worker/engine/step_plan.h"
+
+namespace sinkstream {
+
+struct SchedulerLimits {
+  std::int32_t num_slots = 1;
+  std::int64_t prefill_chunk = 128;  // prompt tokens that a step takes in at most, all sessions together
+  std::int64_t session_chunk = 128;  // of one session: no more than the ring's slack
+  std::int64_t max_context = 0;      // dense mode: tokens that a session may see; 0: endless
+  CacheWindow window;
+  std::vector<TokenId> end_tokens;
+};
+
+class Scheduler {
+ public:
+  explicit Scheduler(SchedulerLimits limits);
+
+  // A session waits until a slot is free; first come, first served.
+  void add(Submission submission);
+  // Ends a session, waiting or running, with on_finish. False if there is none with this id.
+  bool cancel(const std::string& id, FinishReason reason, const std::string& message = "");
+  void cancel_all(FinishReason reason, const std::string& message);
+
+  // The next step; no value when there is nothing to do.
+  std::optional<StepPlan> next();
+  // The outcome of the step that next() gave last: one result for each output.
+  void commit(const StepPlan& plan, std::span<const TokenResult> results);
+
+  std::int32_t waiting() const { return static_cast<std::int32_t>(waiting_.size()); }
+  std::int32_t running() const;
+  std::int32_t free_slots() const;
+  bool has_operations() const { return !operations_.empty(); }  // slots that the next plan opens or closes
+  bool all_paused() const;  // there are sessions, and none may go on before its reader does
+  void add_counts(EngineStats& stats) const;
+
+ private:
+  struct Session {
+    GenerationRequest request;
+    std::shared_ptr<GenerationListener> listener;
+    std::int32_t slot = 0;
+    std::int64_t seen = 0;       // tokens taken in: the prompt's, then the generated ones'
+    std::int64_t generated = 0;  // tokens chosen
+
+    std::int64_t prompt_left() const { return std::max<std::int64_t>(0, std::ssize(request.prompt) - seen); }
+  };
+
+  void admit();
+  void add_decode_rows(StepPlan& plan);
+  void add_prefill_rows(StepPlan& plan);
+  void take_prompt(Session& session, std::int64_t count, StepPlan& plan);
+  void deliver(Session& session, const PlanOutput& output, const PlanRow& row, const TokenResult& result);
+  void finish(Session& session, FinishReason reason, const std::string& message = "");
+  void finish_scored_prompts();
+  bool is_end(const Session& session, TokenId token) const;
+  Session* session_in(std::int32_t slot);
+
+  SchedulerLimits limits_;
+  std::deque<Submission> waiting_;
+  std::vector<std::unique_ptr<Session>> slots_;  // by slot; empty: free
+  std::vector<SlotOperation> operations_;        // for the next plan
+  std::uint64_t next_number_ = 1;
+  std::int32_t prefill_turn_ = 0;  // the slot whose prompt comes first in this step
+  std::int64_t prompt_tokens_ = 0, generated_tokens_ = 0, finished_evicted_ = 0;
+};
+
+}  // namespace sinkstream

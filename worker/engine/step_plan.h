@@ -1,0 +1,70 @@
+// The small message in which the leader describes one forward pass of the whole group. Every rank applies the
+// same plans in the same order and holds no other shared state, so ranks cannot drift.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "worker/engine/engine.h"
+#include "worker/model/cache_geometry.h"
+#include "worker/token_id.h"
+
+namespace sinkstream {
+
+// Stands for the token that this slot's last sampling chose, so that the leader need not have seen it.
+inline constexpr TokenId kLastSampled = -1;
+
+struct SlotOperation {
+  enum class Kind : std::uint8_t { open, close };
+  Kind kind = Kind::open;
+  std::int32_t slot = 0;
+  CacheWindow window;       // open
+  SamplingParams sampling;  // open
+};
+
+// One token to take in. Rows of one slot stand together, in ascending position.
+struct PlanRow {
+  std::int32_t slot = 0;
+  TokenId token = 0;  // or kLastSampled
+  std::int64_t position = 0;
+};
+
+// What is wanted of a row's logits.
+struct PlanOutput {
+  enum class Kind : std::uint8_t {
+    sample,  // choose the slot's next token
+    score,   // log-probability of `target`
+  };
+  Kind kind = Kind::sample;
+  bool logprobs = false;  // sample: report the log-probability too
+  std::int32_t row = 0;   // index into rows
+  TokenId target = 0;     // score
+  std::int32_t top_logprobs = 0;
+};
+
+struct StepPlan {
+  std::uint64_t number = 0;  // 1, 2, 3 ...: a gap means that ranks have drifted
+  bool last = false;         // the group ends in good order after this one
+  std::vector<SlotOperation> operations;
+  std::vector<PlanRow> rows;
+  std::vector<PlanOutput> outputs;
+};
+
+// What a plan may ask for at most; a rank checks each plan that it receives against them.
+struct PlanLimits {
+  std::int32_t num_slots = 0;
+  std::int64_t max_rows = 0;
+  std::int64_t vocab_size = 0;
+  std::int32_t max_top_logprobs = 20;
+  std::int64_t max_sink_tokens = 0;
+  std::int64_t max_window_tokens = 1;
+};
+
+std::vector<std::byte> encode(const StepPlan& plan);
+
+// Throws std::runtime_error when the message is not a whole plan within the limits.
+StepPlan decode(std::span<const std::byte> message, const PlanLimits& limits);
+
+}  // namespace sinkstream

@@ -1,0 +1,187 @@
+#include "worker/main/config.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "worker/error.h"
+#include "worker/main/settings.h"
+
+namespace sinkstream {
+namespace {
+
+constexpr std::uintmax_t kMaxFileBytes = 1 << 20;
+
+// All problems are found before any is reported.
+class Problems {
+ public:
+  void add(const std::string& where, const std::string& what) {
+    text_ += (text_.empty() ? "" : "\n") + where + ": " + what;
+  }
+  void throw_if_any() const {
+    if (!text_.empty()) throw StartupError(ExitCode::config, text_);
+  }
+
+ private:
+  std::string text_;
+};
+
+std::string place(const std::filesystem::path& file, const YAML::Mark& mark) {
+  return file.string() + ":" + std::to_string(mark.line + 1) + ":" + std::to_string(mark.column + 1);
+}
+
+[[noreturn]] void refuse(const std::string& where, const std::string& what) {
+  throw StartupError(ExitCode::config, where + ": " + what);
+}
+
+std::filesystem::path installed_configurations() {
+  std::error_code ignored;
+  const auto binary = std::filesystem::read_symlink("/proc/self/exe", ignored);
+  return binary.parent_path().parent_path() / "share" / "sinkstream" / "configs";
+}
+
+std::filesystem::path find_file(const std::string& name) {
+  if (name.empty())
+    throw StartupError(ExitCode::config, "--config: a file name is needed, e.g. --config demo.yaml");
+  std::error_code ignored;
+  if (std::filesystem::is_regular_file(name, ignored)) return name;
+  const auto installed = installed_configurations() / name;
+  if (!name.starts_with('/') && std::filesystem::is_regular_file(installed, ignored)) return installed;
+  refuse(name, "no such file here, nor among the installed configurations (" +
+                   installed.parent_path().string() + ")");
+}
+
+std::string read_file(const std::filesystem::path& file) {
+  std::error_code error;
+  const auto size = std::filesystem::file_size(file, error);
+  if (error) refuse(file.string(), "cannot be read: " + error.message());
+  if (size > kMaxFileBytes) refuse(file.string(), "is larger than 1 MiB; is it a configuration?");
+  std::ifstream in(file, std::ios::binary);
+  std::string text(std::istreambuf_iterator<char>(in), {});
+  if (!in) refuse(file.string(), "cannot be read");
+  if (text.starts_with("\xEF\xBB\xBF"))
+    refuse(file.string() + ":1:1", "begins with a byte order mark; save it as plain UTF-8");
+  if (const auto nul = text.find('\0'); nul != std::string::npos) {
+    const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(nul), '\n');
+    refuse(file.string() + ":" + std::to_string(line) + ":1", "contains a NUL byte");
+  }
+  return text;
+}
+
+YAML::Node parse(const std::filesystem::path& file, const std::string& text) {
+  try {
+    const YAML::Node root = YAML::Load(text);
+    if (!root || root.IsNull()) refuse(file.string() + ":1:1", "is empty; at least model.path is needed");
+    if (!root.IsMap())
+      refuse(place(file, root.Mark()), "must be sections with keys, e.g. \"model: {path: ...}\"");
+    return root;
+  } catch (const YAML::Exception& error) {
+    refuse(place(file, error.mark), error.msg);
+  }
+}
+
+std::string unknown_key(const std::string& key) {
+  const std::string near = nearest_setting(key);
+  return "unknown key '" + key + "'" + (near.empty() ? "" : " (did you mean '" + near + "'?)");
+}
+
+void apply(const std::string& where, const std::string& key, const SettingValue& value, Config& config,
+           Problems& problems) {
+  const Setting* setting = find_setting(key);
+  if (!setting) return problems.add(where, unknown_key(key));
+  const std::string problem = setting->set(config, value);
+  if (!problem.empty()) problems.add(where, key + ": " + problem);
+}
+
+void read_section(const std::filesystem::path& file, const std::string& section, const YAML::Node& node,
+                  Config& config, Problems& problems) {
+  if (!is_section(section)) return problems.add(place(file, node.Mark()), unknown_key(section));
+  if (node.IsNull()) return;
+  if (!node.IsMap()) return problems.add(place(file, node.Mark()), "'" + section + "' must hold keys");
+  std::set<std::string> seen;
+  for (const auto& entry : node) {
+    const std::string where = place(file, entry.first.Mark());
+    if (!entry.first.IsScalar()) {
+      problems.add(where, "a key must be a word");
+      continue;
+    }
+    const std::string key = section + "." + entry.first.Scalar();
+    if (!seen.insert(key).second) {
+      problems.add(where, "'" + key + "' is given twice");
+    } else if (!find_setting(key)) {
+      problems.add(where, unknown_key(key));
+    } else if (!entry.second.IsScalar()) {
+      problems.add(where, key + ": a single value is needed");
+    } else {
+      const bool quoted = entry.second.Tag() == "!";
+      apply(place(file, entry.second.Mark()), key, {entry.second.Scalar(), quoted}, config, problems);
+    }
+  }
+}
+
+void read_tree(const std::filesystem::path& file, const YAML::Node& root, Config& config,
+               Problems& problems) {
+  std::set<std::string> seen;
+  for (const auto& entry : root) {
+    const std::string where = place(file, entry.first.Mark());
+    if (!entry.first.IsScalar()) {
+      problems.add(where, "a section's name must be a word");
+    } else if (!seen.insert(entry.first.Scalar()).second) {
+      problems.add(where, "section '" + entry.first.Scalar() + "' is given twice");
+    } else if (!is_section(entry.first.Scalar())) {
+      problems.add(where, unknown_key(entry.first.Scalar()));
+    } else {
+      read_section(file, entry.first.Scalar(), entry.second, config, problems);
+    }
+  }
+}
+
+// What no single value shows.
+void check_together(const std::string& where, Config& config, Problems& problems) {
+  if (config.model.path.empty())
+    problems.add(where, "model.path is missing: the directory of the checkpoint");
+  const CacheSettings& cache = config.cache;
+  if (cache.mode == CacheMode::sink && cache.sink_tokens > cache.max_sink_tokens) {
+    problems.add(where, "cache.sink_tokens (" + std::to_string(cache.sink_tokens) +
+                            ") is larger than cache.max_sink_tokens (" +
+                            std::to_string(cache.max_sink_tokens) + ")");
+  }
+  if (config.engine.default_max_tokens > config.engine.max_tokens) {
+    problems.add(where, "engine.default_max_tokens is larger than engine.max_tokens");
+  }
+  if (config.model.name.empty()) {
+    const auto path = config.model.path.lexically_normal();
+    config.model.name = (path.has_filename() ? path : path.parent_path()).filename().string();
+  }
+}
+
+}  // namespace
+
+Config load_config(const std::string& name, const std::vector<std::string>& overrides) {
+  Config config;
+  config.file = find_file(name);
+  Problems problems;
+  read_tree(config.file, parse(config.file, read_file(config.file)), config, problems);
+  if (!config.model.path.empty() && config.model.path.is_relative()) {
+    config.model.path = config.file.parent_path() / config.model.path;
+  }
+  for (const auto& override_text : overrides) {
+    const auto equals = override_text.find('=');
+    const std::string where = "--set " + override_text;
+    if (equals == std::string::npos) {
+      problems.add(where, "must be section.key=value");
+      continue;
+    }
+    apply(where, override_text.substr(0, equals), {override_text.substr(equals + 1), false}, config,
+          problems);
+  }
+  problems.throw_if_any();
+  check_together(config.file.string(), config, problems);
+  problems.throw_if_any();
+  return config;
+}
+
+}  // namespace sinkstream

@@ -1,0 +1,64 @@
+// The configuration file and its overrides.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "coordinator/http/server_settings.h"
+
+namespace sinkstream {
+
+enum class CacheMode { sink, window, dense };
+
+struct ModelSettings {
+  std::filesystem::path path;  // a checkpoint directory; in the file, relative to the file
+  std::string name;            // default: the directory's name
+  std::string weights = "bf16";
+};
+
+struct CacheSettings {
+  CacheMode mode = CacheMode::sink;
+  std::int64_t sink_tokens = 4;
+  std::int64_t window_tokens = 252;
+  std::int64_t max_sink_tokens = 64;
+  std::int64_t slack_tokens = 128;
+  std::string type = "bf16";
+  std::optional<std::int64_t> slots;        // nullopt: auto, as many as fit
+  std::optional<std::int64_t> max_context;  // dense only; auto: the model's trained context
+};
+
+struct ParallelSettings {
+  std::string device = "auto";
+  std::string communicator = "auto";
+  std::optional<std::int64_t> threads;  // of each rank; auto: this rank's share of the host's CPUs
+  double stuck_seconds = 10;
+};
+
+struct EngineSettings {
+  std::int64_t prefill_chunk = 128;
+  std::int64_t max_queue = 256;
+  std::int64_t default_max_tokens = 4096;
+  std::int64_t max_tokens = 1000000;
+};
+
+struct Config {
+  std::filesystem::path file;  // where it was found
+  ModelSettings model;
+  CacheSettings cache;
+  ParallelSettings parallel;
+  EngineSettings engine;
+  ServerSettings server;
+};
+
+// `name` is taken as a path, then looked up among the installed configurations. `overrides` are
+// "section.key=value". All problems are reported at once, each as "file:line:column: ..." with the nearest
+// known key. Throws StartupError (ExitCode::config).
+Config load_config(const std::string& name, const std::vector<std::string>& overrides);
+
+// Every key with its type, default and meaning, for --help.
+std::string describe_settings();
+
+}  // namespace sinkstream

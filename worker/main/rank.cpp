@@ -1,0 +1,73 @@
+#include "worker/main/rank.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "kernels/ops.h"
+#include "worker/main/startup.h"
+#include "worker/model/checkpoint.h"
+
+namespace sinkstream {
+namespace {
+
+std::int32_t agree_on_slots(Communicator& group, const Config& config, const RankPlan& plan,
+                            int local_ranks) {
+  const auto slots =
+      make_together(group, [&] { return choose_slots(config, plan, available_memory(local_ranks)); });
+  const auto all = all_gather_value(group, slots);
+  return *std::min_element(all.begin(), all.end());
+}
+
+PlanLimits plan_limits(const ModelConfig& model, const SessionPlan& sessions, const KvCacheSizes& cache,
+                       std::int64_t max_rows) {
+  PlanLimits limits;
+  limits.num_slots = cache.num_slots;
+  limits.max_rows = max_rows;
+  limits.vocab_size = model.vocab_size;
+  limits.max_sink_tokens = cache.sink_capacity;
+  limits.max_window_tokens = sessions.window.window_tokens;
+  return limits;
+}
+
+}  // namespace
+
+Rank load_rank(Communicator& group, const Config& config, const ModelConfig& model_config,
+               const SessionPlan& sessions, const LocalRanks& local,
+               const std::function<void(std::int64_t, std::int64_t)>& progress) {
+  const auto plan = make_together(
+      group, [&] { return plan_rank(config, model_config, sessions, group.size(), group.rank()); });
+  KvCacheSizes cache_sizes = sessions.cache;
+  cache_sizes.num_slots = agree_on_slots(group, config, plan, local.local_size);
+  for (const auto& line : all_gather_strings(group, describe_shard(plan) + " (" + local.host + ")")) {
+    if (group.is_leader()) spdlog::info("{}", line);
+  }
+
+  Rank rank;
+  const auto cpus = cpus_of_local_rank(allowed_cpus(), local.local_rank, local.local_size);
+  if (!bind_to_cpus(cpus))
+    spdlog::warn("rank {}: the host does not allow setting CPU affinity", group.rank());
+  const std::int64_t threads = config.parallel.threads.value_or(std::ssize(cpus));
+  rank.threads = std::make_unique<kernels::ThreadPool>(static_cast<int>(threads));
+
+  const auto begin = std::chrono::steady_clock::now();
+  rank.limits =
+      plan_limits(model_config, sessions, cache_sizes, max_step_rows(config, cache_sizes.num_slots));
+  together(group, [&] {
+    Weights weights = load_weights(Checkpoint(config.model.path), model_config, plan.shard,
+                                   parse_dtype(config.model.weights), progress);
+    rank.model = std::make_unique<Model>(model_config, plan.shard, std::move(weights), cache_sizes,
+                                         rank.limits.max_rows, group, kernels::Context{*rank.threads});
+  });
+  rank.runner = std::make_unique<StepRunner>(*rank.model, group, rank.limits);
+  if (group.is_leader()) {
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    spdlog::info("loaded {} in {:.1f} s: {} weights, {} sessions, {} rank(s) x {} thread(s), {}",
+                 config.model.path.string(), seconds.count(), config.model.weights, cache_sizes.num_slots,
+                 group.size(), threads, kernels::instruction_set());
+  }
+  return rank;
+}
+
+}  // namespace sinkstream

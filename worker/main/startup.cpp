@@ -1,0 +1,32 @@
+#include "worker/main/startup.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "worker/error.h"
+
+namespace sinkstream {
+
+void together(Communicator& group, const std::function<void()>& action) {
+  std::string failure;  // exit code as one character, then the message
+  try {
+    action();
+  } catch (const GroupEnded&) {
+    throw;
+  } catch (const StartupError& error) {
+    failure = static_cast<char>(error.code()) + std::string(error.what());
+  } catch (const std::exception& error) {
+    failure = static_cast<char>(ExitCode::internal) + std::string(error.what());
+  }
+  const std::vector<std::string> failures = all_gather_strings(group, failure);
+  const auto first =
+      std::find_if(failures.begin(), failures.end(), [](const std::string& f) { return !f.empty(); });
+  if (first == failures.end()) return;
+  const bool everywhere = std::count(failures.begin(), failures.end(), *first) == group.size();
+  const std::string where =
+      everywhere || group.size() == 1 ? "" : "rank " + std::to_string(first - failures.begin()) + ": ";
+  throw StartupError(static_cast<ExitCode>(first->front()), where + first->substr(1));
+}
+
+}  // namespace sinkstream

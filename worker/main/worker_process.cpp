@@ -1,0 +1,244 @@
+#include "worker/main/worker_process.h"
+
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "coordinator/coordinator.h"
+#include "coordinator/text/chat_template.h"
+#include "coordinator/text/tokenizer.h"
+#include "parallel/affinity.h"
+#include "parallel/liveness.h"
+#include "parallel/mpi_communicator.h"
+#include "parallel/watched_communicator.h"
+#include "worker/engine/engine_loop.h"
+#include "worker/error.h"
+#include "worker/main/config.h"
+#include "worker/main/plan.h"
+#include "worker/main/rank.h"
+#include "worker/main/signals.h"
+#include "worker/main/startup.h"
+
+namespace sinkstream {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// How long a watchdog that heard of a dead rank itself goes before mpirun's word that the group ends: its
+// message names the rank.
+constexpr std::chrono::milliseconds kLauncherGrace{300};
+
+std::chrono::milliseconds to_milliseconds(double seconds) {
+  return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
+}
+
+void set_up_log(const Communicator& group) {
+  auto logger = spdlog::stderr_logger_mt("sinkstream");
+  logger->set_pattern(group.is_leader()
+                          ? "[%Y-%m-%d %H:%M:%S.%e] [%l] %v"
+                          : "[%Y-%m-%d %H:%M:%S.%e] [%l] [rank " + std::to_string(group.rank()) + "] %v");
+  if (!group.is_leader()) logger->set_level(spdlog::level::warn);
+  logger->flush_on(spdlog::level::info);
+  spdlog::set_default_logger(logger);
+}
+
+// What ends a serving group: a request to drain, or the loss of a rank. Callbacks come from the signal and
+// watchdog threads, and may come before there is a coordinator.
+class Ending {
+ public:
+  void serve_with(Coordinator& coordinator, EngineLoop& engine, double drain_seconds) {
+    const std::lock_guard lock(mutex_);
+    coordinator_ = &coordinator;
+    engine_ = &engine;
+    drain_seconds_ = drain_seconds;
+  }
+  void stop_serving() {
+    if (drain_thread_.joinable()) drain_thread_.join();
+    const std::lock_guard lock(mutex_);
+    coordinator_ = nullptr;
+  }
+
+  // The first call begins; later ones change nothing.
+  void drain() {
+    const std::lock_guard lock(mutex_);
+    if (!coordinator_ || drain_thread_.joinable()) return;
+    spdlog::info("ending: no new requests; streams in flight have {:g} s", drain_seconds_);
+    drain_thread_ = std::thread([this] {
+      coordinator_->begin_drain();
+      if (!coordinator_->wait_until_drained(Clock::now() + to_milliseconds(drain_seconds_))) {
+        spdlog::warn("streams were still in flight after {:g} s; they end with an error event",
+                     drain_seconds_);
+      }
+      engine_->stop();
+    });
+  }
+  bool is_serving() {
+    const std::lock_guard lock(mutex_);
+    return coordinator_ != nullptr;
+  }
+
+  void fail(const std::string& message) {
+    const std::lock_guard lock(mutex_);
+    if (coordinator_) coordinator_->fail(message);
+  }
+
+ private:
+  std::mutex mutex_;
+  Coordinator* coordinator_ = nullptr;
+  EngineLoop* engine_ = nullptr;
+  double drain_seconds_ = 0;
+  std::thread drain_thread_;
+};
+
+SignalHandlers make_handlers(const Communicator& group, Liveness& liveness, Ending& ending) {
+  SignalHandlers handlers;
+  handlers.on_drain = [&group, &liveness, &ending] {
+    if (!group.is_leader()) return liveness.request_drain();
+    if (ending.is_serving()) return ending.drain();
+    spdlog::warn("interrupted before the model was loaded");
+    _exit(static_cast<int>(ExitCode::interrupted));
+  };
+  handlers.on_abort_by_launcher = [&liveness] {
+    std::this_thread::sleep_for(kLauncherGrace);
+    liveness.fail("the launcher is ending the group (SIGTERM from mpirun)");
+  };
+  return handlers;
+}
+
+// Logs at most once a second.
+auto progress_logger(const Communicator& group, Liveness& liveness) {
+  return [&group, &liveness, next = Clock::now() + std::chrono::seconds(1)](std::int64_t done,
+                                                                            std::int64_t total) mutable {
+    liveness.working("loading weights", 0);
+    if (!group.is_leader() || Clock::now() < next) return;
+    next = Clock::now() + std::chrono::seconds(1);
+    spdlog::info("weights: {} of {} ({} %)", show_bytes(done), show_bytes(total),
+                 100 * done / std::max<std::int64_t>(1, total));
+  };
+}
+
+EngineLimits engine_limits(const Config& config, const ModelConfig& model, const SessionPlan& sessions,
+                           const PlanLimits& limits) {
+  EngineLimits engine;
+  engine.model_name = config.model.name;
+  engine.vocab_size = model.vocab_size;
+  engine.max_context = sessions.max_context;
+  engine.window = sessions.window;
+  engine.begin_tokens = model.begin_tokens;
+  engine.end_tokens = model.end_tokens;
+  engine.default_max_tokens = config.engine.default_max_tokens;
+  engine.max_tokens = config.engine.max_tokens;
+  engine.max_queue = static_cast<std::int32_t>(config.engine.max_queue);
+  engine.num_slots = limits.num_slots;
+  return engine;
+}
+
+SchedulerLimits scheduler_limits(const Config& config, const ModelConfig& model, const SessionPlan& sessions,
+                                 const PlanLimits& limits) {
+  return {limits.num_slots,       config.engine.prefill_chunk,
+          sessions.session_chunk, sessions.max_context,
+          sessions.window,        model.end_tokens};
+}
+
+// What only the leader needs: text in, text out.
+struct Text {
+  std::optional<Tokenizer> tokenizer;
+  std::optional<ChatTemplate> chat_template;
+};
+
+Text load_text(Communicator& group, const Config& config) {
+  Text text;
+  together(group, [&] {
+    if (!group.is_leader()) return;
+    text.tokenizer.emplace(Tokenizer::load(config.model.path / "tokenizer.json"));
+    text.chat_template.emplace(ChatTemplate::load(config.model.path));
+  });
+  return text;
+}
+
+// Ends the whole group; the watchdog does it.
+[[noreturn]] void lose_group(Liveness& liveness, const Communicator& group, const std::exception& error) {
+  liveness.fail("rank " + std::to_string(group.rank()) + ": " + error.what());
+  while (true) pause();
+}
+
+// The leader's part: HTTP in front, the engine's loop on this thread.
+void lead(Communicator& group, Liveness& liveness, Ending& ending, const Config& config,
+          const ModelConfig& model, const SessionPlan& sessions, Rank& rank, const Text& text) {
+  EngineLoop engine(engine_limits(config, model, sessions, rank.limits),
+                    scheduler_limits(config, model, sessions, rank.limits), *rank.runner, group,
+                    [&liveness] { liveness.idle(); });
+  std::optional<Coordinator> coordinator;
+  together(group, [&] {
+    coordinator.emplace(engine, *text.tokenizer, *text.chat_template, config.server);
+    coordinator->start();  // logs the address
+  });
+  ending.serve_with(*coordinator, engine, config.server.drain_seconds);
+  liveness.on_drain_requested([&ending] { ending.drain(); });
+  try {
+    engine.run();
+  } catch (const std::exception& error) {
+    lose_group(liveness, group, error);  // with the coordinator still there to tell its clients
+  }
+  ending.stop_serving();
+  coordinator->stop();
+}
+
+int serve(Communicator& mpi_group, const WorkerOptions& options) {
+  const Config config =
+      make_together(mpi_group, [&] { return load_config(options.config, options.overrides); });
+  const ModelConfig model = make_together(mpi_group, [&] { return read_model_config(config.model.path); });
+  const SessionPlan sessions = make_together(mpi_group, [&] { return plan_sessions(config, model); });
+  if (mpi_group.is_leader()) {
+    for (const auto& warning : sessions.warnings) spdlog::warn("{}", warning);
+  }
+
+  Ending ending;
+  const LocalRanks local = find_local_ranks(mpi_group);
+  LivenessSettings liveness_settings;
+  liveness_settings.stuck_after = to_milliseconds(config.parallel.stuck_seconds);
+  Liveness liveness(mpi_group, local, liveness_settings,
+                    [&ending](const std::string& message) { ending.fail(message); });
+  const SignalWatch signals(make_handlers(mpi_group, liveness, ending));
+  WatchedCommunicator group(mpi_group, liveness);
+  try {
+    const Text text = load_text(group, config);
+    Rank rank = load_rank(group, config, model, sessions, local, progress_logger(group, liveness));
+    if (group.is_leader()) {
+      lead(group, liveness, ending, config, model, sessions, rank, text);
+    } else {
+      together(group, [] {});  // the leader's server has started
+      follow(group, *rank.runner, rank.limits);
+    }
+  } catch (const StartupError&) {
+    throw;
+  } catch (const std::exception& error) {
+    lose_group(liveness, group, error);
+  }
+  return static_cast<int>(ExitCode::ok);
+}
+
+}  // namespace
+
+int run_worker(const WorkerOptions& options) {
+  block_signals();
+  MpiSession mpi;
+  Communicator& group = mpi.communicator();
+  set_up_log(group);
+  try {
+    const int code = serve(group, options);
+    if (group.is_leader()) spdlog::info("ended in good order");
+    return code;
+  } catch (const StartupError& error) {
+    if (group.is_leader()) spdlog::error("{}", error.what());
+    return static_cast<int>(error.code());
+  }
+}
+
+}  // namespace sinkstream

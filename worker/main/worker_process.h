@@ -1,0 +1,17 @@
+// One rank from start to end.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace sinkstream {
+
+struct WorkerOptions {
+  std::string config;
+  std::vector<std::string> overrides;  // section.key=value
+};
+
+// Loads, serves until asked to end, and returns the exit code. Run by every rank of the group.
+int run_worker(const WorkerOptions& options);
+
+}  // namespace sinkstream
