@@ -1,0 +1,39 @@
+// POST /detokenize
+#include <fmt/format.h>
+
+#include "coordinator/api/answer_format.h"
+#include "coordinator/api/endpoints.h"
+#include "coordinator/api/request_fields.h"
+#include "coordinator/api/request_json.h"
+
+namespace sinkstream {
+namespace {
+
+void detokenize(Service& service, const std::shared_ptr<Exchange>& exchange) {
+  const nlohmann::json body = parse_request_json(exchange->take_body());
+  RequestFields fields(body);
+  const EngineLimits& limits = service.engine.limits();
+  check_model(fields.string("model"), limits);
+  const nlohmann::json* ids = fields.array("tokens");
+  if (!ids) throw fields.error("tokens", "'tokens' is missing.", "missing_required_parameter");
+  service.unknown_fields.note(exchange->request().id, fields.unknown());
+
+  std::vector<TokenId> tokens;
+  tokens.reserve(ids->size());
+  for (const nlohmann::json& id : *ids) {
+    const std::string name = fmt::format("tokens[{}]", tokens.size());
+    tokens.push_back(static_cast<TokenId>(integer_value(id, 0, limits.vocab_size - 1, name)));
+  }
+  const Json answer = {{"prompt", service.tokenizer.decode(tokens, /*skip_special_tokens=*/false)}};
+  exchange->respond({200, "application/json", to_text(answer)});
+}
+
+}  // namespace
+
+void add_detokenize(Router& router, Service& service) {
+  router.add({"POST", "/detokenize",
+              [&service](const std::shared_ptr<Exchange>& exchange) { detokenize(service, exchange); },
+              /*open=*/false, /*offload=*/true});
+}
+
+}  // namespace sinkstream

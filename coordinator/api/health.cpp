@@ -1,0 +1,41 @@
+// GET /health, /health/ready: whether requests are taken and answered. GET /health/live: whether this process runs.
+#include "coordinator/api/answer_format.h"
+#include "coordinator/api/endpoints.h"
+
+namespace sinkstream {
+namespace {
+
+Response status_response(int status, Json body) {
+  Response response{status, "application/json", to_text(body)};
+  response.headers.push_back({"Cache-Control", "no-store"});
+  return response;
+}
+
+// The socket answering proves nothing: what counts is that the worker group makes steps.
+Response health(const Service& service) {
+  constexpr int kUnavailable = 503;
+  if (const auto failure = service.availability.failure()) {
+    return status_response(kUnavailable, {{"status", "failed"}, {"message", *failure}});
+  }
+  const EngineStats stats = service.engine.stats();
+  if (!stats.healthy) return status_response(kUnavailable, {{"status", "failed"}, {"message", "no step is finished"}});
+  if (service.availability.draining()) return status_response(kUnavailable, {{"status", "draining"}});
+  return status_response(200, {{"status", "ok"}});
+}
+
+}  // namespace
+
+void add_health(Router& router, Service& service) {
+  for (const char* path : {"/health", "/health/ready"}) {
+    router.add({"GET", path,
+                [&service](const std::shared_ptr<Exchange>& exchange) { exchange->respond(health(service)); },
+                /*open=*/true});
+  }
+  router.add({"GET", "/health/live",
+              [](const std::shared_ptr<Exchange>& exchange) {
+                exchange->respond(status_response(200, {{"status", "ok"}}));
+              },
+              /*open=*/true});
+}
+
+}  // namespace sinkstream

@@ -1,0 +1,123 @@
+#include "coordinator/api/metrics.h"
+
+#include <prometheus/counter.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+#include <iterator>
+#include <vector>
+
+namespace sinkstream {
+namespace {
+
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+
+const prometheus::Histogram::BucketBoundaries kSecondsToFirstToken = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
+                                                                      2.5,   5,    10,    30,   60,  300,  1800};
+const prometheus::Histogram::BucketBoundaries kSecondsBetweenTokens = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
+                                                                       0.1,   0.25,   0.5,   1,    2.5,   10};
+const prometheus::Histogram::BucketBoundaries kRequestSeconds = {0.005, 0.05, 0.25, 1, 2.5, 10, 30, 60, 300, 1800, 7200};
+
+double to_seconds(std::chrono::steady_clock::duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
+prometheus::Histogram& histogram(prometheus::Registry& registry, const char* name, const char* help,
+                                 const prometheus::Histogram::BucketBoundaries& buckets) {
+  return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add({}, buckets);
+}
+
+MetricFamily family(const char* name, const char* help, MetricType type, double value) {
+  prometheus::ClientMetric metric;
+  metric.gauge.value = value;
+  metric.counter.value = value;
+  return {name, help, type, {metric}};
+}
+
+MetricFamily build_info(const EngineLimits& limits) {
+  MetricFamily info =
+      family("sinkstream_build_info", "Version and served model; always 1.", MetricType::Gauge, 1);
+  info.metric[0].label = {{"version", SINKSTREAM_VERSION}, {"model", limits.model_name}};
+  return info;
+}
+
+std::vector<MetricFamily> engine_families(const Engine& engine) {
+  const EngineStats stats = engine.stats();
+  const EngineLimits& limits = engine.limits();
+  const auto gauge = [](const char* name, const char* help, double value) {
+    return family(name, help, MetricType::Gauge, value);
+  };
+  const auto counter = [](const char* name, const char* help, double value) {
+    return family(name, help, MetricType::Counter, value);
+  };
+  const auto number = [](std::int64_t value) { return static_cast<double>(value); };
+  return {
+      gauge("sinkstream_requests_running", "Generations in a slot.", number(stats.running)),
+      gauge("sinkstream_requests_waiting", "Generations in the queue.", number(stats.waiting)),
+      gauge("sinkstream_slots", "Places for sessions.", limits.num_slots),
+      gauge("sinkstream_kv_resident_tokens", "Tokens in all caches now.", number(stats.resident_tokens)),
+      counter("sinkstream_kv_evicted_tokens_total", "Tokens that sessions have forgotten.", number(stats.evicted_tokens)),
+      counter("sinkstream_prompt_tokens_total", "Prompt tokens taken in.", number(stats.prompt_tokens)),
+      counter("sinkstream_generation_tokens_total", "Tokens generated.", number(stats.generated_tokens)),
+      counter("sinkstream_steps_total", "Steps of the worker group.", number(stats.steps)),
+      counter("sinkstream_step_seconds_total", "Time spent in steps.", stats.seconds_in_steps),
+      gauge("sinkstream_seconds_since_step", "Since the last step or idle check.", stats.seconds_since_step),
+      gauge("sinkstream_healthy", "1 while the worker group works.", stats.healthy ? 1 : 0),
+      build_info(limits),
+  };
+}
+
+}  // namespace
+
+struct Metrics::State {
+  prometheus::Registry registry;
+  prometheus::Family<prometheus::Counter>& requests = prometheus::BuildCounter()
+                                                          .Name("sinkstream_requests_total")
+                                                          .Help("HTTP requests by endpoint and status.")
+                                                          .Register(registry);
+  prometheus::Family<prometheus::Counter>& finished = prometheus::BuildCounter()
+                                                          .Name("sinkstream_request_finished_total")
+                                                          .Help("Ends of generations by reason.")
+                                                          .Register(registry);
+  prometheus::Histogram& first_token =
+      histogram(registry, "sinkstream_time_to_first_token_seconds",
+                "From a request's first byte to its first generated token.", kSecondsToFirstToken);
+  prometheus::Histogram& token_gap = histogram(registry, "sinkstream_inter_token_latency_seconds",
+                                               "Between two tokens of one choice.", kSecondsBetweenTokens);
+  prometheus::Histogram& duration =
+      histogram(registry, "sinkstream_request_duration_seconds",
+                "From a request's first byte to the last one of its answer.", kRequestSeconds);
+};
+
+Metrics::Metrics() : state_(std::make_unique<State>()) {}
+Metrics::~Metrics() = default;
+
+void Metrics::count_request(const AnsweredRequest& request) {
+  // As other servers log it: the client closed the connection.
+  constexpr int kClientGone = 499;
+  const int status = request.status == 0 ? kClientGone : request.status;
+  state_->requests.Add({{"endpoint", request.endpoint}, {"code", std::to_string(status)}}).Increment();
+  state_->duration.Observe(request.seconds);
+}
+
+void Metrics::count_finish(const char* reason) { state_->finished.Add({{"reason", reason}}).Increment(); }
+
+void Metrics::observe_first_token(std::chrono::steady_clock::duration since_request) {
+  state_->first_token.Observe(to_seconds(since_request));
+}
+
+void Metrics::observe_token_gap(std::chrono::steady_clock::duration gap) {
+  state_->token_gap.Observe(to_seconds(gap));
+}
+
+std::string Metrics::render(const Engine& engine) const {
+  std::vector<MetricFamily> families = state_->registry.Collect();
+  std::vector<MetricFamily> from_engine = engine_families(engine);
+  families.insert(families.end(), std::make_move_iterator(from_engine.begin()),
+                  std::make_move_iterator(from_engine.end()));
+  return prometheus::TextSerializer().Serialize(families);
+}
+
+}  // namespace sinkstream

@@ -1,0 +1,32 @@
+// What GET /metrics shows, in Prometheus' text format. Labels never hold ids or user text.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "coordinator/http/server.h"
+#include "worker/engine/engine.h"
+
+namespace sinkstream {
+
+// Any thread.
+class Metrics {
+ public:
+  Metrics();
+  ~Metrics();
+
+  void count_request(const AnsweredRequest& request);
+  void count_finish(const char* reason);  // stop, length, failed, abandoned
+  void observe_first_token(std::chrono::steady_clock::duration since_request);
+  void observe_token_gap(std::chrono::steady_clock::duration gap);
+
+  // All of it, with the engine's numbers as they are now.
+  std::string render(const Engine& engine) const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace sinkstream

@@ -1,0 +1,14 @@
+// GET /metrics
+#include "coordinator/api/endpoints.h"
+#include "coordinator/api/metrics.h"
+
+namespace sinkstream {
+
+void add_metrics(Router& router, Service& service) {
+  router.add({"GET", "/metrics", [&service](const std::shared_ptr<Exchange>& exchange) {
+                exchange->respond(
+                    {200, "text/plain; version=0.0.4; charset=utf-8", service.metrics.render(service.engine)});
+              }});
+}
+
+}  // namespace sinkstream

@@ -1,0 +1,117 @@
+#include "coordinator/api/request_fields.h"
+
+#include <cmath>
+#include <fmt/format.h>
+
+namespace sinkstream {
+namespace {
+
+using nlohmann::json;
+
+RequestError wrong_type(const std::string& name, const char* wanted, const json& value) {
+  const std::string found = value.is_number() ? value.dump() : value.type_name();
+  return bad_request(fmt::format("'{}' must be {}, not {}.", name, wanted, found), name, "invalid_type");
+}
+
+std::string describe(const NumberRange& range) {
+  return fmt::format("{} {} and at most {}", range.above_low ? "above" : "at least", range.low, range.high);
+}
+
+}  // namespace
+
+std::int64_t integer_value(const json& value, std::int64_t low, std::int64_t high, const std::string& name) {
+  if (!value.is_number_integer()) throw wrong_type(name, "an integer", value);
+  const bool too_large = value.is_number_unsigned() &&
+                         value.get<std::uint64_t>() > std::uint64_t{std::numeric_limits<std::int64_t>::max()};
+  if (too_large || value.get<std::int64_t>() < low || value.get<std::int64_t>() > high) {
+    throw bad_request(fmt::format("'{}' must be at least {} and at most {}; it is {}.", name, low, high, value.dump()),
+                      name);
+  }
+  return value.get<std::int64_t>();
+}
+
+double number_value(const json& value, const NumberRange& range, const std::string& name) {
+  if (!value.is_number()) throw wrong_type(name, "a number", value);
+  const double number = value.get<double>();
+  const bool low_enough = number <= range.high;
+  const bool high_enough = range.above_low ? number > range.low : number >= range.low;
+  if (!std::isfinite(number) || !low_enough || !high_enough) {
+    throw bad_request(fmt::format("'{}' must be {}; it is {}.", name, describe(range), value.dump()), name);
+  }
+  return number;
+}
+
+RequestFields::RequestFields(const json& object, std::string path) : object_(object), path_(std::move(path)) {}
+
+RequestError RequestFields::error(std::string_view name, const std::string& message, const char* code) const {
+  return bad_request(message, path_ + std::string(name), code);
+}
+
+const json* RequestFields::value(const char* name) {
+  known_.insert(name);
+  const auto found = object_.find(name);
+  return found == object_.end() || found->is_null() ? nullptr : &*found;
+}
+
+std::optional<bool> RequestFields::boolean(const char* name) {
+  const json* field = value(name);
+  if (!field) return std::nullopt;
+  if (!field->is_boolean()) throw wrong_type(path_ + name, "a boolean", *field);
+  return field->get<bool>();
+}
+
+std::optional<std::int64_t> RequestFields::integer(const char* name, std::int64_t low, std::int64_t high) {
+  const json* field = value(name);
+  if (!field) return std::nullopt;
+  return integer_value(*field, low, high, path_ + name);
+}
+
+std::optional<double> RequestFields::number(const char* name, const NumberRange& range) {
+  const json* field = value(name);
+  if (!field) return std::nullopt;
+  return number_value(*field, range, path_ + name);
+}
+
+std::optional<std::string> RequestFields::string(const char* name) {
+  const json* field = value(name);
+  if (!field) return std::nullopt;
+  if (!field->is_string()) throw wrong_type(path_ + name, "a string", *field);
+  return field->get<std::string>();
+}
+
+std::optional<RequestFields> RequestFields::object(const char* name) {
+  const json* field = value(name);
+  if (!field) return std::nullopt;
+  if (!field->is_object()) throw wrong_type(path_ + name, "an object", *field);
+  return RequestFields(*field, path_ + name + ".");
+}
+
+const json* RequestFields::array(const char* name) {
+  const json* field = value(name);
+  if (field && !field->is_array()) throw wrong_type(path_ + name, "an array", *field);
+  return field;
+}
+
+void RequestFields::ignore(std::initializer_list<const char*> names) { known_.insert(names.begin(), names.end()); }
+
+void RequestFields::refuse_unless(const char* name, const json& off) {
+  const json* field = value(name);
+  if (field && *field != off) {
+    const std::string instead = off.is_null() ? "" : "; leave it out or send " + off.dump();
+    throw error(name, fmt::format("'{}{}' is not supported{}.", path_, name, instead), "unsupported_parameter");
+  }
+}
+
+void RequestFields::refuse(std::initializer_list<const char*> names) {
+  for (const char* name : names) refuse_unless(name, nullptr);
+}
+
+std::vector<std::string> RequestFields::unknown() const {
+  std::vector<std::string> names;
+  for (const auto& item : object_.items()) {
+    if (!known_.contains(item.key())) names.push_back(item.key());
+  }
+  return names;
+}
+
+}  // namespace sinkstream

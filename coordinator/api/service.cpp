@@ -1,0 +1,51 @@
+#include "coordinator/api/service.h"
+
+#include <spdlog/spdlog.h>
+
+#include <nlohmann/json.hpp>
+
+namespace sinkstream {
+
+void Availability::fail(const std::string& message) {
+  const std::lock_guard lock(mutex_);
+  if (failed_) return;
+  message_ = message;
+  failed_ = true;
+}
+
+std::optional<std::string> Availability::failure() const {
+  if (!failed_) return std::nullopt;
+  const std::lock_guard lock(mutex_);
+  return message_;
+}
+
+void Availability::require() const {
+  if (const auto message = failure()) throw unavailable("The model is not available: " + *message);
+  if (draining_) throw unavailable("The server is ending and takes no new requests.");
+}
+
+void UnknownFieldLog::note(const std::string& request_id, const std::vector<std::string>& names) {
+  constexpr std::size_t kMaxNames = 256;
+  constexpr std::size_t kMaxNameBytes = 64;
+  const std::lock_guard lock(mutex_);
+  for (const std::string& name : names) {
+    const std::string shown = name.substr(0, kMaxNameBytes);
+    if (noted_.size() >= kMaxNames || !noted_.insert(shown).second) continue;
+    const std::string quoted = nlohmann::json(shown).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+    spdlog::info("{} sends the unknown field {}; it is ignored, here and from now on", request_id, quoted);
+  }
+}
+
+void check_model(const std::optional<std::string>& name, const EngineLimits& limits) {
+  constexpr std::size_t kMaxQuotedBytes = 100;
+  if (!name || *name == limits.model_name) return;
+  throw RequestError{404, "not_found_error", "model_not_found",
+                     "There is no model '" + name->substr(0, kMaxQuotedBytes) + "' here; this server has '" + limits.model_name + "'.", "model"};
+}
+
+std::int64_t context_tokens(const EngineLimits& limits) {
+  if (limits.max_context > 0) return limits.max_context;
+  return limits.window.sink_tokens + limits.window.window_tokens;
+}
+
+}  // namespace sinkstream

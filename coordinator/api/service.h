@@ -1,0 +1,66 @@
+// What the endpoints share.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "coordinator/http/executor.h"
+#include "coordinator/http/request_error.h"
+#include "coordinator/text/chat_template.h"
+#include "coordinator/text/tokenizer.h"
+#include "worker/engine/engine.h"
+
+namespace sinkstream {
+
+class Metrics;
+
+// Whether new generations are taken. Any thread.
+class Availability {
+ public:
+  void begin_drain() { draining_ = true; }
+  void fail(const std::string& message);
+  bool draining() const { return draining_; }
+  std::optional<std::string> failure() const;
+  // Throws RequestError (503) when draining or failed.
+  void require() const;
+
+ private:
+  std::atomic<bool> draining_{false};
+  std::atomic<bool> failed_{false};
+  mutable std::mutex mutex_;
+  std::string message_;  // guarded by mutex_
+};
+
+// Logs each name of an unknown request field once; remembers a bounded number. Any thread.
+class UnknownFieldLog {
+ public:
+  void note(const std::string& request_id, const std::vector<std::string>& names);
+
+ private:
+  std::mutex mutex_;
+  std::set<std::string> noted_;  // guarded by mutex_
+};
+
+struct Service {
+  Engine& engine;
+  const Tokenizer& tokenizer;
+  const ChatTemplate& chat_template;
+  std::shared_ptr<Executor> executor;
+  Metrics& metrics;
+  Availability& availability;
+  UnknownFieldLog& unknown_fields;
+  std::int64_t started_at;  // Unix time; when the model was "created"
+};
+
+// Throws RequestError (404 model_not_found) unless the name is absent or the served model's.
+void check_model(const std::optional<std::string>& name, const EngineLimits& limits);
+
+// The longest prompt that a session still remembers whole: S + W, or max_context in dense mode.
+std::int64_t context_tokens(const EngineLimits& limits);
+
+}  // namespace sinkstream

@@ -1,0 +1,51 @@
+// POST /tokenize
+#include "coordinator/api/answer_format.h"
+#include "coordinator/api/chat_prompt.h"
+#include "coordinator/api/endpoints.h"
+#include "coordinator/api/request_json.h"
+
+namespace sinkstream {
+namespace {
+
+// A chat template writes its own begin token; a bare prompt gets the tokenizer's, unless it is not wanted.
+std::vector<TokenId> read_tokens(RequestFields& fields, const Service& service) {
+  const bool add_generation_prompt = fields.boolean("add_generation_prompt").value_or(true);
+  const bool add_special_tokens = fields.boolean("add_special_tokens").value_or(true);
+  const auto prompt = fields.string("prompt");
+  const bool has_messages = fields.value("messages") != nullptr;
+  if (prompt.has_value() == has_messages) {
+    throw fields.error("prompt", "Send either 'prompt' or 'messages'.", "missing_required_parameter");
+  }
+  if (has_messages) return read_chat_prompt(fields, add_generation_prompt, service);
+  return service.tokenizer.encode(*prompt, {.add_special_tokens = add_special_tokens});
+}
+
+void tokenize(Service& service, const std::shared_ptr<Exchange>& exchange) {
+  const nlohmann::json body = parse_request_json(exchange->take_body());
+  RequestFields fields(body);
+  check_model(fields.string("model"), service.engine.limits());
+  const bool return_token_strs = fields.boolean("return_token_strs").value_or(false);
+  fields.refuse({"tools", "chat_template", "chat_template_kwargs"});
+  fields.refuse_unless("continue_final_message", false);
+  const std::vector<TokenId> tokens = read_tokens(fields, service);
+  service.unknown_fields.note(exchange->request().id, fields.unknown());
+
+  Json answer = {{"count", tokens.size()}, {"max_model_len", context_tokens(service.engine.limits())}};
+  answer["tokens"] = tokens;
+  answer["token_strs"] = nullptr;
+  if (return_token_strs) {
+    answer["token_strs"] = Json::array();
+    for (const TokenId token : tokens) answer["token_strs"].push_back(service.tokenizer.token_string(token));
+  }
+  exchange->respond({200, "application/json", to_text(answer)});
+}
+
+}  // namespace
+
+void add_tokenize(Router& router, Service& service) {
+  router.add({"POST", "/tokenize",
+              [&service](const std::shared_ptr<Exchange>& exchange) { tokenize(service, exchange); },
+              /*open=*/false, /*offload=*/true});
+}
+
+}  // namespace sinkstream

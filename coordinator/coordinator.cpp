@@ -1,0 +1,68 @@
+#include "coordinator/coordinator.h"
+
+#include <spdlog/spdlog.h>
+
+#include <ctime>
+
+#include "coordinator/api/endpoints.h"
+#include "coordinator/api/metrics.h"
+#include "coordinator/api/service.h"
+#include "coordinator/http/server.h"
+
+namespace sinkstream {
+
+struct Coordinator::State {
+  State(Engine& engine, const Tokenizer& tokenizer, const ChatTemplate& chat_template, const ServerSettings& settings)
+      : server(settings),
+        service{engine,  tokenizer,    chat_template,  server.executor(),
+                metrics, availability, unknown_fields, static_cast<std::int64_t>(std::time(nullptr))} {}
+
+  Metrics metrics;
+  Availability availability;
+  UnknownFieldLog unknown_fields;
+  Server server;
+  Service service;
+};
+
+Coordinator::Coordinator(Engine& engine, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
+                         const ServerSettings& settings)
+    : state_(std::make_unique<State>(engine, tokenizer, chat_template, settings)) {
+  Router& router = state_->server.router();
+  add_chat_completions(router, state_->service);
+  add_completions(router, state_->service);
+  add_models(router, state_->service);
+  add_tokenize(router, state_->service);
+  add_detokenize(router, state_->service);
+  add_health(router, state_->service);
+  add_metrics(router, state_->service);
+  add_page(router);
+  state_->server.on_answered([&metrics = state_->metrics](const AnsweredRequest& request) {
+    metrics.count_request(request);
+  });
+}
+
+Coordinator::~Coordinator() { stop(); }
+
+std::string Coordinator::start() {
+  const std::string address = state_->server.start();
+  spdlog::info("listening on http://{}", address);
+  return address;
+}
+
+void Coordinator::begin_drain() {
+  state_->availability.begin_drain();
+  state_->server.begin_drain();
+}
+
+bool Coordinator::wait_until_drained(std::chrono::steady_clock::time_point deadline) {
+  return state_->server.wait_until_idle(deadline);
+}
+
+void Coordinator::fail(const std::string& message) {
+  state_->availability.fail(message);
+  state_->server.fail(unavailable(message));
+}
+
+void Coordinator::stop() { state_->server.stop(); }
+
+}  // namespace sinkstream

@@ -1,0 +1,44 @@
+// The HTTP front of one engine: everything between a client's socket and Engine::submit.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "coordinator/http/server_settings.h"
+#include "coordinator/text/chat_template.h"
+#include "coordinator/text/tokenizer.h"
+#include "worker/engine/engine.h"
+
+namespace sinkstream {
+
+// Engine, tokenizer and template outlive it. After stop() the engine may still report to listeners; that is harmless.
+// All methods but the constructor: any thread, but no signal handler. start() and stop() once.
+class Coordinator {
+ public:
+  // Throws StartupError (ExitCode::config): unusable address or key file, or a public address without keys.
+  Coordinator(Engine& engine, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
+              const ServerSettings& settings);
+  ~Coordinator();  // stops
+
+  // Serves from now on; returns the address, e.g. "127.0.0.1:8000". Throws StartupError (ExitCode::bind).
+  std::string start();
+
+  // New generations get 503, /health says so; those in flight go on.
+  void begin_drain();
+  // Whether everything in flight was answered before the deadline.
+  bool wait_until_drained(std::chrono::steady_clock::time_point deadline);
+
+  // The worker group is lost: /health says 503 from now on, and whoever waits gets an error at once. Returns when they
+  // have been told, or after a second. May be called instead of a drain, or when one has taken too long.
+  void fail(const std::string& message);
+
+  // Closes all connections, which cancels what still runs, and ends the threads.
+  void stop();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace sinkstream

@@ -1,0 +1,41 @@
+// One request and the way to answer it. Endpoints know this, not sockets.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "coordinator/http/message.h"
+#include "coordinator/http/request_error.h"
+
+namespace sinkstream {
+
+// Either one respond(), or start_stream() ... finish_stream(); fail() at any time. What comes after the end, or after
+// the client has gone, is ignored. An exchange that is let go unanswered becomes a 500. All methods: any thread; calls
+// from one thread take effect in order.
+class Exchange {
+ public:
+  virtual ~Exchange() = default;
+  virtual const Request& request() const = 0;  // its body is empty: see take_body
+  virtual std::string take_body() = 0;         // once
+
+  virtual void respond(Response response) = 0;
+
+  // 200 and a stream of server-sent events; `send` takes whole ones, e.g. "data: {...}\n\n".
+  virtual void start_stream() = 0;
+  virtual void send(std::string_view events) = 0;
+  virtual void finish_stream() = 0;
+
+  // Before a stream has started, an error response. In it, an error event, then the connection breaks off without the
+  // end of its chunked body, so that no client takes the answer for whole.
+  virtual void fail(const RequestError& error) = 0;
+
+  // Called once on the I/O thread when the client has gone or the server has given the exchange up before its answer
+  // was complete; at once if that is so already.
+  virtual void on_abandoned(std::function<void()> callback) = 0;
+
+  // More unsent bytes than ServerSettings::max_stream_buffer_bytes.
+  virtual bool backlogged() const = 0;
+};
+
+}  // namespace sinkstream

@@ -1,0 +1,37 @@
+// Which endpoint answers a method and a path.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "coordinator/http/exchange.h"
+
+namespace sinkstream {
+
+struct Route {
+  std::string method;  // GET also answers HEAD
+  std::string path;    // ends with "/*": anything below
+  // May throw RequestError.
+  std::function<void(const std::shared_ptr<Exchange>&)> handler;
+  bool open = false;     // needs no API key
+  bool offload = false;  // takes a JSON body and runs off the I/O thread
+};
+
+class Router {
+ public:
+  void add(Route route);
+
+  struct Match {
+    const Route* route = nullptr;  // nullptr: none for this method
+    std::string allow;             // the path's methods; empty: no such path
+  };
+  Match find(std::string_view method, std::string_view path) const;
+
+ private:
+  std::vector<Route> routes_;
+};
+
+}  // namespace sinkstream

@@ -1,0 +1,281 @@
+#include "coordinator/http/server.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <unordered_set>
+
+#include "coordinator/http/access.h"
+#include "coordinator/http/connection.h"
+#include "coordinator/http/request_head.h"
+#include "worker/error.h"
+
+namespace sinkstream {
+namespace {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using Clock = std::chrono::steady_clock;
+constexpr auto kAsTuple = asio::as_tuple(asio::use_awaitable);
+
+constexpr int kPoolThreads = 2;
+// Bounds what the kernel holds for a reader that does not read.
+constexpr int kSendBufferBytes = 131072;
+constexpr std::chrono::milliseconds kAcceptRetry{100};
+constexpr std::chrono::seconds kAcceptWarningEvery{10};
+constexpr std::chrono::seconds kGoodbyeTime{1};
+
+struct ListenAddress {
+  std::string host;  // without brackets
+  std::string port;
+};
+
+ListenAddress parse_listen(const std::string& listen) {
+  const auto parsed = parse_host(listen);
+  if (!parsed || parsed->port.empty() || std::stoi(std::string(parsed->port)) > 65535) {
+    throw StartupError(ExitCode::config, "server.listen: '" + listen +
+                                             "' is not an address; write host:port, e.g. 127.0.0.1:8000 or [::1]:8000");
+  }
+  std::string_view host = parsed->host;
+  if (host.starts_with('[')) host = host.substr(1, host.size() - 2);
+  return {std::string(host), std::string(parsed->port)};
+}
+
+tcp::endpoint resolve(asio::io_context& io, const ServerSettings& settings) {
+  const ListenAddress address = parse_listen(settings.listen);
+  boost::system::error_code error;
+  tcp::resolver resolver(io);
+  const auto found = resolver.resolve(address.host, address.port, tcp::resolver::passive, error);
+  if (error || found.empty()) {
+    throw StartupError(ExitCode::config, "server.listen: " + settings.listen + ": " + error.message());
+  }
+  return found.begin()->endpoint();
+}
+
+std::string to_string(const tcp::endpoint& endpoint) {
+  const std::string host = endpoint.address().to_string();
+  return (endpoint.address().is_v6() ? "[" + host + "]" : host) + ":" + std::to_string(endpoint.port());
+}
+
+// Tasks after the end of the server are dropped.
+class ServerExecutor : public Executor {
+ public:
+  ServerExecutor(std::weak_ptr<asio::io_context> io, std::weak_ptr<asio::thread_pool> pool)
+      : io_(std::move(io)), pool_(std::move(pool)) {}
+  void post(std::function<void()> task) override {
+    if (const auto io = io_.lock()) asio::post(*io, std::move(task));
+  }
+  void offload(std::function<void()> task) override {
+    if (const auto pool = pool_.lock()) asio::post(*pool, std::move(task));
+  }
+
+ private:
+  std::weak_ptr<asio::io_context> io_;
+  std::weak_ptr<asio::thread_pool> pool_;
+};
+
+}  // namespace
+
+struct Server::State {
+  explicit State(const ServerSettings& server_settings);
+
+  std::string listen();
+  asio::awaitable<void> accept_connections();
+  asio::awaitable<void> pause_accepting(const boost::system::error_code& error);
+  void add_connection(tcp::socket socket);
+  void run_io();
+  void count_in_flight(int change);
+  bool wait_until_idle(Clock::time_point deadline);
+  bool wait_until_closed(Clock::time_point deadline);
+
+  const ServerSettings settings;
+  Router router;
+  std::shared_ptr<asio::io_context> io = std::make_shared<asio::io_context>(1);
+  std::shared_ptr<asio::thread_pool> pool = std::make_shared<asio::thread_pool>(kPoolThreads);
+  std::shared_ptr<ServerExecutor> executor = std::make_shared<ServerExecutor>(io, pool);
+  const tcp::endpoint endpoint;
+  const AccessGate gate;
+  ConnectionContext context;
+  tcp::acceptor acceptor{*io};
+  asio::steady_timer room{*io};  // cancelled when a connection ends
+  std::unordered_set<std::shared_ptr<Connection>> connections;  // I/O thread only
+  Clock::time_point next_accept_warning = {};
+  std::thread io_thread;
+
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::int64_t in_flight = 0;         // guarded by mutex
+  std::int64_t open_connections = 0;  // guarded by mutex
+};
+
+Server::State::State(const ServerSettings& server_settings)
+    : settings(server_settings),
+      endpoint(resolve(*io, settings)),
+      gate(settings, parse_listen(settings.listen).host, endpoint.address().is_loopback()),
+      context{.io = io, .settings = settings, .router = router, .gate = gate, .executor = *executor} {
+  context.on_answered = [](const AnsweredRequest&) {};
+  context.count_in_flight = [this](int change) { count_in_flight(change); };
+}
+
+std::string Server::State::listen() {
+  boost::system::error_code error;
+  acceptor.open(endpoint.protocol(), error);
+  if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
+  if (!error) acceptor.bind(endpoint, error);
+  if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
+  if (error) {
+    throw StartupError(ExitCode::bind, "cannot listen on " + settings.listen + ": " + error.message() +
+                                           "; end what uses it, or set server.listen to another address");
+  }
+  return to_string(acceptor.local_endpoint());
+}
+
+asio::awaitable<void> Server::State::accept_connections() {
+  while (acceptor.is_open()) {
+    if (connections.size() >= static_cast<std::size_t>(settings.max_connections)) {
+      room.expires_at(Clock::time_point::max());
+      co_await room.async_wait(kAsTuple);
+      continue;
+    }
+    tcp::socket socket(*io);
+    const auto [error] = co_await acceptor.async_accept(socket, kAsTuple);
+    if (!error) {
+      add_connection(std::move(socket));
+    } else if (error != asio::error::operation_aborted) {
+      co_await pause_accepting(error);
+    }
+  }
+}
+
+// E.g. no free file descriptors: trying again at once would only spin.
+asio::awaitable<void> Server::State::pause_accepting(const boost::system::error_code& error) {
+  if (Clock::now() >= next_accept_warning) {
+    spdlog::warn("cannot accept connections: {}; trying again", error.message());
+    next_accept_warning = Clock::now() + kAcceptWarningEvery;
+  }
+  asio::steady_timer timer(*io, kAcceptRetry);
+  co_await timer.async_wait(kAsTuple);
+}
+
+void Server::State::add_connection(tcp::socket socket) {
+  boost::system::error_code error;
+  socket.set_option(tcp::no_delay(true), error);
+  socket.set_option(asio::socket_base::send_buffer_size(kSendBufferBytes), error);
+  socket.non_blocking(true, error);
+  if (error) return;
+  const auto connection = std::make_shared<Connection>(std::move(socket), context);
+  connections.insert(connection);
+  {
+    const std::lock_guard lock(mutex);
+    ++open_connections;
+  }
+  asio::co_spawn(
+      *io, [connection] { return connection->run(); },
+      [this, connection](const std::exception_ptr& exception) {
+        try {
+          if (exception) std::rethrow_exception(exception);
+        } catch (const std::exception& failure) {
+          spdlog::error("a connection failed: {}", failure.what());
+        }
+        connection->close();
+        connections.erase(connection);
+        room.cancel();
+        const std::lock_guard lock(mutex);
+        --open_connections;
+        changed.notify_all();
+      });
+}
+
+void Server::State::run_io() {
+  for (;;) {
+    try {
+      io->run();
+      return;
+    } catch (const std::exception& error) {
+      spdlog::error("the I/O thread goes on after: {}", error.what());
+    }
+  }
+}
+
+void Server::State::count_in_flight(int change) {
+  const std::lock_guard lock(mutex);
+  in_flight += change;
+  changed.notify_all();
+}
+
+bool Server::State::wait_until_idle(Clock::time_point deadline) {
+  std::unique_lock lock(mutex);
+  return changed.wait_until(lock, deadline, [this] { return in_flight == 0; });
+}
+
+bool Server::State::wait_until_closed(Clock::time_point deadline) {
+  std::unique_lock lock(mutex);
+  return changed.wait_until(lock, deadline, [this] { return open_connections == 0; });
+}
+
+Server::Server(const ServerSettings& settings) : state_(std::make_unique<State>(settings)) {}
+
+Server::~Server() { stop(); }
+
+Router& Server::router() { return state_->router; }
+
+void Server::on_answered(std::function<void(const AnsweredRequest&)> observer) {
+  state_->context.on_answered = std::move(observer);
+}
+
+std::shared_ptr<Executor> Server::executor() const { return state_->executor; }
+
+std::string Server::start() {
+  const std::string address = state_->listen();
+  asio::co_spawn(
+      *state_->io, [state = state_.get()] { return state->accept_connections(); }, asio::detached);
+  state_->io_thread = std::thread([state = state_.get()] { state->run_io(); });
+  return address;
+}
+
+void Server::begin_drain() { state_->context.draining = true; }
+
+bool Server::wait_until_idle(Clock::time_point deadline) { return state_->wait_until_idle(deadline); }
+
+void Server::fail(const RequestError& error) {
+  if (!state_->io_thread.joinable()) return;
+  asio::post(*state_->io, [state = state_.get(), error] {
+    const auto connections = state->connections;
+    for (const auto& connection : connections) connection->give_up(error);
+  });
+  state_->wait_until_idle(Clock::now() + kGoodbyeTime);
+}
+
+void Server::stop() {
+  if (!state_->io_thread.joinable()) return;
+  state_->pool->stop();
+  state_->pool->join();
+  asio::post(*state_->io, [state = state_.get()] {
+    boost::system::error_code ignored;
+    state->acceptor.close(ignored);
+    state->room.cancel();
+    const auto connections = state->connections;
+    for (const auto& connection : connections) connection->close();
+  });
+  state_->wait_until_closed(Clock::now() + kGoodbyeTime);
+  state_->io->stop();
+  state_->io_thread.join();
+  state_->connections.clear();
+}
+
+}  // namespace sinkstream

@@ -1,0 +1,51 @@
+# Asio and Beast are compiled once, in asio.cpp; only the connection and the server see them.
+add_library(sinkstream_http STATIC
+  http/access.cpp
+  http/asio.cpp
+  http/connection.cpp
+  http/incoming_request.cpp
+  http/message.cpp
+  http/pending_exchange.cpp
+  http/request_error.cpp
+  http/request_head.cpp
+  http/response_format.cpp
+  http/router.cpp
+  http/server.cpp)
+target_compile_definitions(sinkstream_http PRIVATE BOOST_ASIO_SEPARATE_COMPILATION BOOST_BEAST_SEPARATE_COMPILATION
+                                                   BOOST_ASIO_NO_DEPRECATED)
+target_link_libraries(sinkstream_http
+  PUBLIC Threads::Threads
+  PRIVATE sinkstream_text Boost::headers nlohmann_json::nlohmann_json spdlog::spdlog)
+
+# The chat page becomes part of the binary.
+set(index_html ${CMAKE_CURRENT_SOURCE_DIR}/web/index.html)
+set(index_html_source ${CMAKE_CURRENT_BINARY_DIR}/index_html.cpp)
+add_custom_command(
+  OUTPUT ${index_html_source}
+  COMMAND ${CMAKE_COMMAND} -DINPUT=${index_html} -DOUTPUT=${index_html_source} -P ${CMAKE_CURRENT_SOURCE_DIR}/embed.cmake
+  DEPENDS ${index_html} ${CMAKE_CURRENT_SOURCE_DIR}/embed.cmake)
+
+add_library(sinkstream_coordinator STATIC
+  ${index_html_source}
+  api/answer_format.cpp
+  api/chat_completions.cpp
+  api/chat_prompt.cpp
+  api/choice.cpp
+  api/completions.cpp
+  api/detokenize.cpp
+  api/generation.cpp
+  api/generation_options.cpp
+  api/health.cpp
+  api/metrics.cpp
+  api/metrics_endpoint.cpp
+  api/models.cpp
+  api/page.cpp
+  api/request_fields.cpp
+  api/request_json.cpp
+  api/service.cpp
+  api/tokenize.cpp
+  api/usage.cpp
+  coordinator.cpp)
+target_link_libraries(sinkstream_coordinator
+  PUBLIC sinkstream_http sinkstream_text nlohmann_json::nlohmann_json
+  PRIVATE prometheus-cpp::core spdlog::spdlog)

@@ -1,0 +1,111 @@
+// What each statement does.
+#include <utility>
+
+#include "coordinator/text/jinja/interpreter.h"
+#include "coordinator/text/jinja/loop.h"
+#include "coordinator/text/jinja/macro.h"
+#include "coordinator/text/jinja/operators.h"
+#include "coordinator/text/jinja/syntax.h"
+
+namespace sinkstream::jinja {
+namespace {
+
+std::vector<Value> accepted_items(Interpreter& interpreter, const For& loop) {
+  std::vector<Value> items = items_of(interpreter, interpreter.evaluate(*loop.iterable));
+  if (!loop.condition) return items;
+  std::vector<Value> accepted;
+  for (Value& item : items) {
+    const Interpreter::ScopeGuard scope(interpreter);
+    interpreter.assign(loop.target, item);
+    if (interpreter.evaluate(*loop.condition).truth()) accepted.push_back(std::move(item));
+  }
+  return accepted;
+}
+
+}  // namespace
+
+Flow Text::execute(Interpreter& interpreter) const {
+  interpreter.print(text);
+  return Flow::next;
+}
+
+Flow Print::execute(Interpreter& interpreter) const {
+  const Value value = interpreter.evaluate(*expression);
+  if (value.is_string()) {
+    interpreter.print(value.string());
+  } else {
+    interpreter.print(interpreter.text_of(value));
+  }
+  return Flow::next;
+}
+
+Flow Set::execute(Interpreter& interpreter) const {
+  interpreter.assign(target, interpreter.evaluate(*value));
+  return Flow::next;
+}
+
+Flow SetBlock::execute(Interpreter& interpreter) const {
+  std::string text;
+  {
+    const Interpreter::ScopeGuard scope(interpreter);
+    text = interpreter.capture(body);
+  }
+  interpreter.assign(target,
+                     filter ? interpreter.filter_text(*filter, std::move(text)) : Value(std::move(text)));
+  return Flow::next;
+}
+
+Flow FilterBlock::execute(Interpreter& interpreter) const {
+  const Interpreter::ScopeGuard scope(interpreter);
+  interpreter.print(interpreter.text_of(interpreter.filter_text(*filter, interpreter.capture(body))));
+  return Flow::next;
+}
+
+Flow If::execute(Interpreter& interpreter) const {
+  for (const auto& [test, block] : branches) {
+    if (interpreter.evaluate(*test).truth()) return interpreter.execute(block);
+  }
+  return interpreter.execute(otherwise);
+}
+
+Flow For::execute(Interpreter& interpreter) const {
+  const auto state = std::make_shared<LoopState>();
+  state->items = accepted_items(interpreter, *this);
+  for (std::size_t i = 0; i < state->items.size(); ++i) {
+    interpreter.step();
+    const Interpreter::ScopeGuard scope(interpreter);
+    interpreter.assign(target, state->items[i]);
+    interpreter.define("loop", std::shared_ptr<Object>(std::make_shared<Loop>(state, i)));
+    if (interpreter.execute(body) == Flow::leave_loop) break;
+  }
+  if (!state->items.empty()) return Flow::next;
+  const Interpreter::ScopeGuard scope(interpreter);
+  return interpreter.execute(otherwise);
+}
+
+Flow LoopControl::execute(Interpreter&) const {
+  return flow;
+}
+
+Flow MacroDefinition::execute(Interpreter& interpreter) const {
+  interpreter.define(name, make_macro(interpreter, *this));
+  return Flow::next;
+}
+
+Flow CallBlock::execute(Interpreter& interpreter) const {
+  const Value callee = interpreter.evaluate(*call->callee);
+  Arguments arguments = interpreter.evaluate(call->arguments);
+  arguments.named.emplace_back("caller", make_macro(interpreter, *caller));
+  interpreter.print(interpreter.text_of(interpreter.call(callee, arguments)));
+  return Flow::next;
+}
+
+Flow With::execute(Interpreter& interpreter) const {
+  std::vector<Value> values;  // all of them before any name is set
+  for (const auto& [target, expression] : assignments) values.push_back(interpreter.evaluate(*expression));
+  const Interpreter::ScopeGuard scope(interpreter);
+  for (std::size_t i = 0; i < values.size(); ++i) interpreter.assign(assignments[i].first, values[i]);
+  return interpreter.execute(body);
+}
+
+}  // namespace sinkstream::jinja

@@ -1,0 +1,123 @@
+// The functions that every template sees.
+#include <array>
+#include <ctime>
+
+#include "coordinator/text/jinja/builtins.h"
+#include "coordinator/text/jinja/interpreter.h"
+#include "coordinator/text/jinja/operators.h"
+
+namespace sinkstream::jinja {
+namespace {
+
+constexpr std::int64_t kMaxRange = 100000;
+
+Value range(Interpreter& interpreter, const Value&, const Arguments& arguments) {
+  const Parameters given(interpreter, "range", arguments, {"start", "stop", "step"});
+  given.value(0);
+  const std::int64_t start = given.has(1) ? given.integer_or(0, 0) : 0;
+  const std::int64_t stop = given.has(1) ? given.integer_or(1, 0) : given.integer_or(0, 0);
+  const std::int64_t step = given.integer_or(2, 1);
+  if (step == 0) interpreter.fail("range() arg 3 must not be zero");
+  std::vector<Value> numbers;
+  for (std::int64_t i = start; step > 0 ? i < stop : i > stop;) {
+    if (static_cast<std::int64_t>(numbers.size()) == kMaxRange) {
+      interpreter.fail("Range too big. The sandbox blocks ranges larger than MAX_RANGE (" +
+                       std::to_string(kMaxRange) + ").");
+    }
+    numbers.emplace_back(i);
+    if (__builtin_add_overflow(i, step, &i)) break;
+  }
+  return interpreter.checked(Value::list(std::move(numbers)));
+}
+
+void set_checked(Interpreter& interpreter, Mapping& mapping, const Value& key, const Value& value) {
+  if (!can_be_key(key)) interpreter.fail("unhashable type: '" + key.type_name() + "'");
+  mapping.set(key, value);
+}
+
+// The mapping or pairs that may be given, and the named arguments.
+Mapping collect(Interpreter& interpreter, const char* function, const Arguments& arguments) {
+  Mapping mapping;
+  if (arguments.positional.size() > 1)
+    interpreter.fail(std::string(function) + "() takes at most one positional argument");
+  if (!arguments.positional.empty() && arguments.positional[0].is_mapping()) {
+    for (const auto& [key, value] : arguments.positional[0].mapping().entries()) mapping.set(key, value);
+  } else if (!arguments.positional.empty()) {
+    for (const Value& item : items_of(interpreter, arguments.positional[0])) {
+      const std::vector<Value> pair = items_of(interpreter, item);
+      if (pair.size() != 2) interpreter.fail(std::string(function) + "() needs pairs of a key and a value");
+      set_checked(interpreter, mapping, pair[0], pair[1]);
+    }
+  }
+  for (const auto& [name, value] : arguments.named) mapping.set(name, value);
+  return mapping;
+}
+
+Value dict(Interpreter& interpreter, const Value&, const Arguments& arguments) {
+  return interpreter.checked(
+      std::shared_ptr<const Mapping>(std::make_shared<Mapping>(collect(interpreter, "dict", arguments))));
+}
+
+Value new_namespace(Interpreter& interpreter, const Value&, const Arguments& arguments) {
+  auto space = std::make_shared<Namespace>();
+  const Mapping attributes = collect(interpreter, "namespace", arguments);
+  for (const auto& [key, value] : attributes.entries()) {
+    space->set(interpreter.text_of(key), value);
+  }
+  interpreter.keep(space);
+  return std::shared_ptr<Object>(std::move(space));
+}
+
+Value raise_exception(Interpreter& interpreter, const Value&, const Arguments& arguments) {
+  const Parameters given(interpreter, "raise_exception", arguments, {"message"});
+  interpreter.fail(interpreter.text_of(given.value(0)));
+}
+
+Value strftime_now(Interpreter& interpreter, const Value&, const Arguments& arguments) {
+  const Parameters given(interpreter, "strftime_now", arguments, {"format"});
+  const std::time_t now = std::time(nullptr);
+  std::tm local{};
+  localtime_r(&now, &local);
+  std::array<char, 1024> buffer;
+  const std::string& format = given.string(0);
+  const std::size_t size = std::strftime(buffer.data(), buffer.size(), format.c_str(), &local);
+  if (size == 0 && !format.empty())
+    interpreter.fail("strftime_now() gives nothing or too much for this format");
+  return std::string_view(buffer.data(), size);
+}
+
+// A separator that is empty the first time.
+class Joiner final : public Object {
+ public:
+  explicit Joiner(std::string separator) : separator_(std::move(separator)) {}
+  std::string type_name() const override { return "Joiner"; }
+  bool callable() const override { return true; }
+  Value call(Interpreter&, const Arguments&) const override {
+    return std::exchange(used_, true) ? separator_ : "";
+  }
+
+ private:
+  std::string separator_;
+  mutable bool used_ = false;
+};
+
+Value joiner(Interpreter& interpreter, const Value&, const Arguments& arguments) {
+  const Parameters given(interpreter, "joiner", arguments, {"sep"});
+  return std::shared_ptr<Object>(std::make_shared<Joiner>(given.has(0) ? given.string(0) : ", "));
+}
+
+}  // namespace
+
+const BuiltinTable& functions() {
+  static const BuiltinTable table = {
+      {"dict", dict},
+      {"joiner", joiner},
+      {"namespace", new_namespace},
+      {"raise_exception", raise_exception},
+      {"range", range},
+      {"strftime_now", strftime_now},
+  };
+  return table;
+}
+
+}  // namespace sinkstream::jinja

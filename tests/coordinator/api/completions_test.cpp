@@ -1,0 +1,142 @@
+#include "tests/coordinator/api/coordinator_fixture.h"
+
+namespace sinkstream::testing {
+namespace {
+
+const std::string kPath = "/v1/completions";
+
+using Completions = CoordinatorTest;
+
+TEST_F(Completions, AnswersEachPromptNTimes) {
+  start();
+  const Json body = answer(kPath, {{"prompt", {"one", "two"}}, {"n", 2}, {"seed", 7}});
+  EXPECT_TRUE(body["id"].get<std::string>().starts_with("cmpl-"));
+  EXPECT_EQ(body["object"], "text_completion");
+  ASSERT_EQ(body["choices"].size(), 4u);
+  for (int i = 0; i < 4; ++i) {
+    const Json expected = {{"index", i}, {"text", "Hello, dear world!"}, {"logprobs", nullptr}, {"finish_reason", "stop"}};
+    EXPECT_EQ(body["choices"][static_cast<std::size_t>(i)], expected);
+  }
+  const auto requests = engine->requests();
+  EXPECT_EQ(requests[0].prompt, requests[1].prompt);
+  EXPECT_NE(requests[0].prompt, requests[2].prompt);
+  EXPECT_EQ(requests[3].sampling.seed, 8u);
+  EXPECT_EQ(requests[0].prompt, tokenizer().encode("one"));
+  EXPECT_EQ(body["usage"]["prompt_tokens"], requests[0].prompt.size() + requests[2].prompt.size());
+}
+
+TEST_F(Completions, TakesTokenIds) {
+  start();
+  answer(kPath, {{"prompt", {5, 6, 7}}});
+  EXPECT_EQ(engine->requests().back().prompt, (std::vector<TokenId>{5, 6, 7}));
+  EXPECT_EQ(answer(kPath, {{"prompt", {{5, 6}, {7}}}})["choices"].size(), 2u);
+  EXPECT_EQ(engine->requests().back().prompt, std::vector<TokenId>{7});
+}
+
+TEST_F(Completions, SpecialTokensInPromptsAreRecognized) {
+  start();
+  answer(kPath, {{"prompt", "<|user|>hi"}});
+  EXPECT_EQ(engine->requests().back().prompt, tokenizer().encode("<|user|>hi"));
+  EXPECT_EQ(engine->requests().back().prompt.at(1), *tokenizer().find("<|user|>"));
+}
+
+TEST_F(Completions, EchoesThePrompt) {
+  start();
+  for (const Json& prompt : {Json("Once <|user|> upon"), Json(tokenizer().encode("Once <|user|> upon", {false}))}) {
+    const Json request = {{"prompt", prompt}, {"echo", true}};
+    EXPECT_EQ(answer(kPath, request)["choices"][0]["text"], "Once <|user|> uponHello, dear world!");
+    std::string text;
+    for (const Json& chunk : stream(kPath, request)) text += chunk["choices"][0]["text"];
+    EXPECT_EQ(text, "Once <|user|> uponHello, dear world!");
+  }
+  const Json nothing_more = answer(kPath, {{"prompt", "Once"}, {"echo", true}, {"max_tokens", 0}});
+  EXPECT_EQ(nothing_more["choices"][0]["text"], "Once");
+  EXPECT_EQ(nothing_more["choices"][0]["finish_reason"], "length");
+  EXPECT_EQ(nothing_more["usage"]["completion_tokens"], 0);
+}
+
+TEST_F(Completions, EchoWithLogprobsCoversEveryToken) {
+  start();
+  std::string prompt;
+  for (int i = 0; i < 100; ++i) prompt += i % 2 ? "caf\xc3\xa9 " : "word ";
+  const Json request = {{"prompt", prompt}, {"echo", true}, {"logprobs", 2}, {"max_tokens", 3}};
+  const Json choice = answer(kPath, request)["choices"][0];
+  const Json& logprobs = choice["logprobs"];
+  const std::size_t prompt_tokens = tokenizer().encode(prompt).size();
+  const std::size_t tokens = prompt_tokens + 3;
+  ASSERT_EQ(logprobs["tokens"].size(), tokens);
+  ASSERT_EQ(logprobs["token_logprobs"].size(), tokens);
+  ASSERT_EQ(logprobs["top_logprobs"].size(), tokens);
+  ASSERT_EQ(logprobs["text_offset"].size(), tokens);
+  EXPECT_TRUE(logprobs["token_logprobs"][0].is_null());
+  EXPECT_TRUE(logprobs["top_logprobs"][0].is_null());
+  EXPECT_EQ(logprobs["tokens"][0], "<|begin|>");
+  EXPECT_EQ(logprobs["text_offset"][0], 0);
+  EXPECT_EQ(logprobs["text_offset"][1], 0);  // the begin token is not in the text
+  EXPECT_EQ(logprobs["text_offset"][prompt_tokens], 500);  // in characters
+  for (std::size_t i = 1; i < tokens; ++i) {
+    EXPECT_TRUE(logprobs["token_logprobs"][i].is_number());
+    EXPECT_GE(logprobs["top_logprobs"][i].size(), 2u);
+  }
+  EXPECT_TRUE(choice["text"].get<std::string>().starts_with(prompt));
+
+  Json streamed = {{"tokens", Json::array()}, {"token_logprobs", Json::array()}, {"text_offset", Json::array()}};
+  std::string text;
+  for (const Json& chunk : stream(kPath, request)) {
+    text += chunk["choices"][0]["text"];
+    const Json& part = chunk["choices"][0]["logprobs"];
+    if (part.is_null()) continue;
+    for (const char* key : {"tokens", "token_logprobs", "text_offset"}) {
+      for (const Json& entry : part[key]) streamed[key].push_back(entry);
+    }
+  }
+  EXPECT_EQ(text, choice["text"]);
+  for (const char* key : {"tokens", "token_logprobs", "text_offset"}) EXPECT_EQ(streamed[key], logprobs[key]) << key;
+}
+
+TEST_F(Completions, LogprobsOfCutCharactersAreShownAsBytes) {
+  start();
+  say("\xf0\x9f\xa6\x99");
+  const Json choice = answer(kPath, {{"prompt", "x"}, {"logprobs", 0}})["choices"][0];
+  EXPECT_EQ(choice["text"], "\xf0\x9f\xa6\x99");
+  for (const Json& token : choice["logprobs"]["tokens"]) {
+    EXPECT_TRUE(token == "\xf0\x9f\xa6\x99" || token.get<std::string>().starts_with("bytes:\\x")) << token;
+  }
+}
+
+TEST_F(Completions, StreamsWithoutRoleChunks) {
+  start();
+  const auto chunks = stream(kPath, {{"prompt", "x"}, {"stream_options", {{"include_usage", true}}}});
+  std::string text;
+  for (std::size_t i = 0; i + 1 < chunks.size(); ++i) {
+    EXPECT_EQ(chunks[i]["object"], "text_completion");
+    EXPECT_FALSE(chunks[i]["choices"][0].contains("delta"));
+    EXPECT_TRUE(chunks[i]["usage"].is_null());
+    text += chunks[i]["choices"][0]["text"];
+  }
+  EXPECT_EQ(text, "Hello, dear world!");
+  EXPECT_EQ(chunks[chunks.size() - 2]["choices"][0]["finish_reason"], "stop");
+  EXPECT_GT(chunks.back()["usage"]["completion_tokens"], 0);
+}
+
+TEST_F(Completions, ReturnsTokenIds) {
+  start();
+  const Json request = {{"prompt", {5, 6}}, {"return_token_ids", true}, {"max_tokens", 100}, {"ignore_eos", true}};
+  const Json choice = answer(kPath, request)["choices"][0];
+  EXPECT_EQ(choice["token_ids"].size(), 100u);
+  EXPECT_EQ(choice["prompt_token_ids"], Json({5, 6}));
+  EXPECT_EQ(stream(kPath, request)[0]["choices"][0]["prompt_token_ids"], Json({5, 6}));
+}
+
+TEST_F(Completions, AWholeAnswerMustFitInMemory) {
+  start();
+  Json request = {{"prompt", "x"}, {"logprobs", 5}, {"max_tokens", 100000}, {"n", 16}};
+  const RawResponse refused = post_json(kPath, request);
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_EQ(Json::parse(refused.body)["error"]["param"], "logprobs");
+  request["stream"] = true;
+  EXPECT_EQ(post_json(kPath, request).status, 200);
+}
+
+}  // namespace
+}  // namespace sinkstream::testing

@@ -1,0 +1,94 @@
+// A whole coordinator on a free port of 127.0.0.1, with the demo model's tokenizer and a fake engine.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "coordinator/coordinator.h"
+#include "tests/coordinator/api/fake_engine.h"
+#include "tests/coordinator/http/raw_client.h"
+
+namespace sinkstream::testing {
+
+using Json = nlohmann::json;
+
+class CoordinatorTest : public ::testing::Test {
+ protected:
+  // The session remembers 4 + 28 tokens.
+  CoordinatorTest() {
+    settings.listen = "127.0.0.1:0";
+    limits.model_name = "fake";
+    limits.vocab_size = tokenizer().vocab_size();
+    limits.window = {4, 28};
+    limits.default_max_tokens = 64;
+    limits.max_tokens = 100000;
+    limits.max_queue = 64;
+    limits.num_slots = 8;
+  }
+
+  static const Tokenizer& tokenizer() {
+    static const Tokenizer loaded = Tokenizer::load(PROJECT_DIR "/models/demo/tokenizer.json");
+    return loaded;
+  }
+  static const ChatTemplate& chat_template() {
+    static const ChatTemplate loaded = ChatTemplate::load(PROJECT_DIR "/models/demo");
+    return loaded;
+  }
+
+  void start() {
+    engine.emplace(limits);
+    say("Hello, dear world!");
+    coordinator.emplace(*engine, tokenizer(), chat_template(), settings);
+    address = coordinator->start();
+  }
+  void say(const std::string& text, bool endless = false) {
+    engine->set_reply(tokenizer().encode(text, {.add_special_tokens = false}), endless);
+  }
+  void TearDown() override {
+    if (coordinator) coordinator->stop();
+  }
+
+  RawResponse ask(std::string_view request) const { return ask_once(address, request); }
+  RawResponse post_json(const std::string& path, const Json& body) const { return ask(post(path, body.dump())); }
+  Json answer(const std::string& path, const Json& body) const {
+    const RawResponse response = post_json(path, body);
+    EXPECT_EQ(response.status, 200) << response.body;
+    return Json::parse(response.body);
+  }
+  // The events of a stream, as JSON; the last one must be [DONE].
+  std::vector<Json> stream(const std::string& path, Json body) const {
+    body["stream"] = true;
+    const RawResponse response = post_json(path, body);
+    EXPECT_EQ(response.status, 200) << response.body;
+    EXPECT_TRUE(response.complete);
+    std::vector<std::string> events = events_of(response.body);
+    EXPECT_FALSE(events.empty());
+    if (events.empty()) return {};
+    EXPECT_EQ(events.back(), "[DONE]");
+    events.pop_back();
+    std::vector<Json> parsed;
+    for (const std::string& event : events) parsed.push_back(Json::parse(event));
+    return parsed;
+  }
+  static Json chat(const std::string& text) {
+    return {{"model", "fake"}, {"messages", {{{"role", "user"}, {"content", text}}}}, {"seed", 1}};
+  }
+  template <typename Condition>
+  static bool eventually(Condition condition) {
+    for (int i = 0; i < 500 && !condition(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    return condition();
+  }
+
+  ServerSettings settings;
+  EngineLimits limits;
+  std::optional<FakeEngine> engine;
+  std::optional<Coordinator> coordinator;
+  std::string address;
+};
+
+}  // namespace sinkstream::testing

@@ -1,0 +1,106 @@
+// The endpoints that generate nothing.
+#include <regex>
+
+#include "tests/coordinator/api/coordinator_fixture.h"
+
+namespace sinkstream::testing {
+namespace {
+
+using Endpoints = CoordinatorTest;
+
+TEST_F(Endpoints, Models) {
+  limits.model_name = "org/fake";
+  start();
+  const Json list = Json::parse(ask(get("/v1/models")).body);
+  EXPECT_EQ(list["object"], "list");
+  const Json& model = list["data"][0];
+  EXPECT_EQ(model["id"], "org/fake");
+  EXPECT_EQ(model["object"], "model");
+  EXPECT_TRUE(model["created"].is_number_integer());
+  EXPECT_EQ(model["max_model_len"], 32);
+  for (const char* path : {"/v1/models/org/fake", "/v1/models/org%2Ffake"}) {
+    EXPECT_EQ(Json::parse(ask(get(path)).body), model);
+  }
+  const RawResponse unknown = ask(get("/v1/models/gpt-4"));
+  EXPECT_EQ(unknown.status, 404);
+  EXPECT_EQ(Json::parse(unknown.body)["error"]["code"], "model_not_found");
+}
+
+TEST_F(Endpoints, TokenizeAndDetokenize) {
+  start();
+  const std::string text = "Call me <|user|> caf\xc3\xa9 \xf0\x9f\xa6\x99";
+  const Json tokens = answer("/tokenize", {{"prompt", text}, {"return_token_strs", true}});
+  EXPECT_EQ(tokens["tokens"], Json(tokenizer().encode(text)));
+  EXPECT_EQ(tokens["count"], tokens["tokens"].size());
+  EXPECT_EQ(tokens["token_strs"].size(), tokens["tokens"].size());
+  EXPECT_EQ(tokens["token_strs"][0], "<|begin|>");
+  EXPECT_EQ(tokens["max_model_len"], 32);
+  EXPECT_EQ(answer("/detokenize", {{"tokens", tokens["tokens"]}})["prompt"], "<|begin|>" + text);
+
+  const Json bare = answer("/tokenize", {{"prompt", text}, {"add_special_tokens", false}});
+  EXPECT_EQ(bare["count"], tokens["count"].get<int>() - 1);
+  EXPECT_TRUE(bare["token_strs"].is_null());
+  EXPECT_EQ(answer("/detokenize", {{"tokens", Json::array()}})["prompt"], "");
+  EXPECT_EQ(answer("/tokenize", {{"prompt", ""}, {"add_special_tokens", false}})["count"], 0);
+}
+
+TEST_F(Endpoints, TokenizeOfMessagesIsWhatAChatReads) {
+  start();
+  const Json messages = {{{"role", "user"}, {"content", "hi <|end|>"}}};
+  const Json tokens = answer("/tokenize", {{"messages", messages}})["tokens"];
+  answer("/v1/chat/completions", {{"messages", messages}});
+  EXPECT_EQ(tokens, Json(engine->requests().back().prompt));
+  const Json without_prompt = answer("/tokenize", {{"messages", messages}, {"add_generation_prompt", false}})["tokens"];
+  EXPECT_EQ(without_prompt.size() + 1, tokens.size());
+}
+
+TEST_F(Endpoints, Health) {
+  start();
+  for (const char* path : {"/health", "/health/live", "/health/ready"}) {
+    const RawResponse response = ask(get(path));
+    EXPECT_EQ(response.status, 200) << path;
+    EXPECT_EQ(response.body, R"({"status":"ok"})");
+  }
+}
+
+TEST_F(Endpoints, MetricsAreWellFormed) {
+  start();
+  answer("/v1/chat/completions", chat("hi"));
+  ask(get("/nowhere"));
+  const RawResponse response = ask(get("/metrics"));
+  EXPECT_TRUE(response.headers.at("content-type").starts_with("text/plain; version=0.0.4"));
+  const std::regex line(R"(# (HELP|TYPE) sinkstream_[a-z_]+ .+|sinkstream_[a-z_]+(\{[^}]*\})? [-+0-9.eInfNa]+)");
+  std::istringstream lines(response.body);
+  for (std::string text; std::getline(lines, text);) EXPECT_TRUE(std::regex_match(text, line)) << text;
+  for (const char* expected :
+       {"sinkstream_requests_total{code=\"200\",endpoint=\"/v1/chat/completions\"} 1",
+        "sinkstream_requests_total{code=\"404\",endpoint=\"other\"} 1",
+        "sinkstream_request_finished_total{reason=\"stop\"} 1", "sinkstream_requests_running 0",
+        "sinkstream_requests_waiting 0", "sinkstream_time_to_first_token_seconds_count 1",
+        "sinkstream_inter_token_latency_seconds_count", "sinkstream_request_duration_seconds_count 2",
+        "sinkstream_prompt_tokens_total", "sinkstream_generation_tokens_total", "sinkstream_kv_evicted_tokens_total",
+        "sinkstream_slots 8", "sinkstream_build_info{model=\"fake\",version="}) {
+    EXPECT_NE(response.body.find(expected), std::string::npos) << expected << "\n" << response.body;
+  }
+}
+
+TEST_F(Endpoints, ThePageIsSelfContainedAndLockedDown) {
+  start();
+  const RawResponse page = ask(get("/"));
+  EXPECT_EQ(page.status, 200);
+  EXPECT_EQ(page.headers.at("content-type"), "text/html; charset=utf-8");
+  EXPECT_EQ(page.headers.at("x-content-type-options"), "nosniff");
+  const std::string policy = page.headers.at("content-security-policy");
+  EXPECT_TRUE(policy.starts_with("default-src 'none'; script-src 'nonce-"));
+  EXPECT_EQ(policy.find("unsafe"), std::string::npos);
+  const std::size_t begin = policy.find("nonce-") + 6;
+  const std::string nonce = policy.substr(begin, policy.find('\'', begin) - begin);
+  EXPECT_NE(page.body.find("<script nonce=\"" + nonce + "\">"), std::string::npos);
+  EXPECT_NE(page.body.find("<style nonce=\"" + nonce + "\">"), std::string::npos);
+  EXPECT_EQ(page.body.find("<script>"), std::string::npos);
+  EXPECT_EQ(page.body.find("</html>") == std::string::npos, false);
+  EXPECT_EQ(ask(get("/")).headers.at("content-security-policy") == policy, false);  // a nonce is used once
+}
+
+}  // namespace
+}  // namespace sinkstream::testing

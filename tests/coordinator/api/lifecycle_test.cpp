@@ -1,0 +1,232 @@
+// Clients that leave, queues that fill, groups that are lost, servers that end.
+#include "tests/coordinator/api/coordinator_fixture.h"
+
+namespace sinkstream::testing {
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+const std::string kChat = "/v1/chat/completions";
+
+class Lifecycle : public CoordinatorTest {
+ protected:
+  std::string endless_chat(bool streamed) {
+    Json request = chat("go on");
+    request["stream"] = streamed;
+    request["max_tokens"] = 100000;
+    return post(kChat, request.dump());
+  }
+  void go_on_for_ever() {
+    say("word ", true);
+    engine->set_token_time(1ms);
+  }
+  static Json error_of(const RawResponse& response) { return Json::parse(response.body).at("error"); }
+};
+
+TEST_F(Lifecycle, AClientThatLeavesIsCancelled) {
+  start();
+  go_on_for_ever();
+  for (const bool streamed : {true, false}) {
+    for (int i = 0; i < 20; ++i) {
+      RawClient client(address);
+      client.send(endless_chat(streamed));
+      if (i % 2 == 0) ASSERT_TRUE(eventually([&] { return engine->num_active() > 0; }));
+    }
+    EXPECT_TRUE(eventually([&] { return engine->num_active() == 0; }));
+  }
+}
+
+TEST_F(Lifecycle, AClientThatLeavesTheQueueIsCancelled) {
+  start();
+  engine->hold(true);
+  {
+    RawClient client(address);
+    client.send(endless_chat(true));
+    ASSERT_TRUE(client.receive_until("assistant"));
+  }
+  EXPECT_TRUE(eventually([&] { return engine->num_active() == 0; }));
+  EXPECT_EQ(engine->num_cancelled(), 1u);
+}
+
+TEST_F(Lifecycle, AFullQueueSaysWhenToComeBack) {
+  limits.max_queue = 2;
+  start();
+  engine->hold(true);
+  RawClient first(address);
+  first.send(post(kChat, chat("hi").dump()));
+  ASSERT_TRUE(eventually([&] { return engine->num_active() == 1; }));
+  Json two = chat("hi");
+  two["n"] = 2;
+  const RawResponse refused = post_json(kChat, two);
+  EXPECT_EQ(refused.status, 429);
+  EXPECT_EQ(refused.headers.at("retry-after"), "2");
+  EXPECT_EQ(error_of(refused)["code"], "rate_limit_exceeded");
+  EXPECT_EQ(error_of(refused)["type"], "rate_limit_error");
+  EXPECT_EQ(engine->num_active(), 1u);  // not one of the two was taken
+  engine->hold(false);
+  EXPECT_EQ(first.receive().status, 200);
+  EXPECT_EQ(post_json(kChat, two).status, 200);
+}
+
+TEST_F(Lifecycle, AStreamInTheQueueIsKeptAlive) {
+  settings.ping_seconds = 0.1;
+  start();
+  engine->hold(true);
+  Json request = chat("hi");
+  request["stream"] = true;
+  RawClient client(address);
+  client.send(post(kChat, request.dump()));
+  ASSERT_TRUE(client.receive_until(": ping\n\n"));
+  engine->hold(false);
+  const RawResponse response = client.receive();
+  EXPECT_TRUE(response.complete);
+  EXPECT_EQ(events_of(response.body).back(), "[DONE]");
+}
+
+TEST_F(Lifecycle, AReaderThatStallsIsPausedThenCancelled) {
+  settings.max_stream_buffer_bytes = 10000;
+  settings.stall_seconds = 0.5;
+  start();
+  say("word ", true);
+  RawClient client(address);
+  client.shrink_receive_buffer();
+  client.send(endless_chat(true));
+  ASSERT_TRUE(client.receive_until("assistant"));
+  EXPECT_EQ(post_json(kChat, chat("others are served")).status, 200);
+  EXPECT_TRUE(eventually([&] { return engine->num_active() == 0; }));
+  EXPECT_EQ(engine->num_cancelled(), 1u);
+  EXPECT_LT(engine->stats().generated_tokens, 100000);
+}
+
+TEST_F(Lifecycle, WhatTheEngineBreaksOffIsAnError) {
+  start();
+  go_on_for_ever();
+  RawClient stream(address);
+  stream.send(endless_chat(true));
+  RawClient whole(address);
+  whole.send(endless_chat(false));
+  ASSERT_TRUE(stream.receive_until("word"));
+  ASSERT_TRUE(eventually([&] { return engine->num_active() == 2; }));
+  engine->fail_all("rank 1 is lost");
+  const RawResponse broken = stream.receive();
+  EXPECT_FALSE(broken.complete);
+  const Json error = Json::parse(events_of(broken.body).back()).at("error");
+  EXPECT_EQ(error["type"], "unavailable_error");
+  EXPECT_NE(error["message"].get<std::string>().find("rank 1 is lost"), std::string::npos);
+  EXPECT_EQ(whole.receive().status, 503);
+}
+
+TEST_F(Lifecycle, ALostGroupIsToldToEverybodyAtOnce) {
+  start();
+  go_on_for_ever();
+  RawClient stream(address);
+  stream.send(endless_chat(true));
+  RawClient whole(address);
+  whole.send(endless_chat(false));
+  ASSERT_TRUE(stream.receive_until("word"));
+  ASSERT_TRUE(eventually([&] { return engine->num_active() == 2; }));
+  const auto begin = Clock::now();
+  coordinator->fail("rank 1 on host b is dead");
+  EXPECT_LT(Clock::now() - begin, 2s);
+  const RawResponse broken = stream.receive();
+  EXPECT_FALSE(broken.complete);
+  EXPECT_NE(events_of(broken.body).back().find("rank 1 on host b is dead"), std::string::npos);
+  const RawResponse refused = whole.receive();
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_TRUE(refused.headers.contains("retry-after"));
+  const RawResponse health = ask(get("/health"));
+  EXPECT_EQ(health.status, 503);
+  EXPECT_EQ(Json::parse(health.body)["status"], "failed");
+  EXPECT_EQ(ask(get("/health/live")).status, 200);
+  EXPECT_EQ(post_json(kChat, chat("hi")).status, 503);
+  EXPECT_TRUE(eventually([&] { return engine->num_active() == 0; }));
+}
+
+TEST_F(Lifecycle, DrainingFinishesStreamsAndRefusesNewOnes) {
+  start();
+  engine->hold(true);
+  Json request = chat("hi");
+  request["stream"] = true;
+  RawClient client(address);
+  client.send(post(kChat, request.dump()));
+  ASSERT_TRUE(client.receive_until("assistant"));
+  coordinator->begin_drain();
+  EXPECT_EQ(ask(get("/health")).status, 503);
+  EXPECT_EQ(Json::parse(ask(get("/health")).body)["status"], "draining");
+  const RawResponse refused = post_json(kChat, chat("hi"));
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_TRUE(refused.headers.contains("retry-after"));
+  EXPECT_FALSE(coordinator->wait_until_drained(Clock::now() + 50ms));
+  engine->hold(false);
+  EXPECT_TRUE(coordinator->wait_until_drained(Clock::now() + 5s));
+  const RawResponse response = client.receive();
+  EXPECT_TRUE(response.complete);
+  EXPECT_EQ(events_of(response.body).back(), "[DONE]");
+}
+
+TEST_F(Lifecycle, AnEndingEngineIsA503) {
+  start();
+  engine->end();
+  const RawResponse refused = post_json(kChat, chat("hi"));
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_EQ(error_of(refused)["type"], "unavailable_error");
+}
+
+TEST_F(Lifecycle, StoppingInTheMiddleHurtsNobody) {
+  start();
+  go_on_for_ever();
+  RawClient client(address);
+  client.send(endless_chat(true));
+  ASSERT_TRUE(client.receive_until("word"));
+  coordinator->stop();
+  coordinator.reset();
+  EXPECT_FALSE(client.receive().complete);
+  EXPECT_TRUE(eventually([&] { return engine->num_active() == 0; }));
+}
+
+TEST_F(Lifecycle, ManyStreamsAtOnceGetTheirOwnText) {
+  start();
+  engine->set_token_time(1ms);
+  std::vector<std::unique_ptr<RawClient>> clients;
+  Json request = chat("hi");
+  request["stream"] = true;
+  for (int i = 0; i < 32; ++i) {
+    clients.push_back(std::make_unique<RawClient>(address));
+    clients.back()->send(post(kChat, request.dump()));
+  }
+  std::set<std::string> ids;
+  for (const auto& client : clients) {
+    std::string text;
+    for (const std::string& event : events_of(client->receive().body)) {
+      if (event == "[DONE]") continue;
+      const Json chunk = Json::parse(event);
+      ids.insert(chunk["id"]);
+      text += chunk["choices"][0]["delta"].value("content", "");
+    }
+    EXPECT_EQ(text, "Hello, dear world!");
+  }
+  EXPECT_EQ(ids.size(), clients.size());
+}
+
+TEST_F(Lifecycle, EqualRequestIdsDoNotMeet) {
+  start();
+  go_on_for_ever();
+  const std::string request =
+      "POST " + kChat + " HTTP/1.1\r\nHost: localhost\r\nx-request-id: same\r\n" +
+      endless_chat(true).substr(std::string("POST " + kChat + " HTTP/1.1\r\nHost: localhost\r\n").size());
+  RawClient stays(address);
+  stays.send(request);
+  {
+    RawClient leaves(address);
+    leaves.send(request);
+    ASSERT_TRUE(leaves.receive_until("word"));
+  }
+  ASSERT_TRUE(stays.receive_until("word"));
+  EXPECT_TRUE(eventually([&] { return engine->num_active() == 1; }));
+  std::this_thread::sleep_for(50ms);
+  EXPECT_EQ(engine->num_active(), 1u);
+}
+
+}  // namespace
+}  // namespace sinkstream::testing

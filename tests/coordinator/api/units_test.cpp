@@ -1,0 +1,145 @@
+// The parts of the API that need no server.
+#include <gtest/gtest.h>
+
+#include "coordinator/api/chat_prompt.h"
+#include "coordinator/api/choice.h"
+#include "coordinator/api/request_fields.h"
+#include "coordinator/api/request_json.h"
+
+namespace sinkstream {
+namespace {
+
+using nlohmann::json;
+
+std::string param_of(const std::function<void()>& read) {
+  try {
+    read();
+  } catch (const RequestError& error) {
+    return error.param + " " + error.code;
+  }
+  return "accepted";
+}
+
+TEST(RequestFieldsTest, ReadsTypedValues) {
+  const json object = {{"b", true}, {"i", -3}, {"n", 0.5}, {"s", "text"}, {"o", {{"x", 1}}}, {"a", {1}}, {"z", nullptr}};
+  RequestFields fields(object);
+  EXPECT_EQ(fields.boolean("b"), true);
+  EXPECT_EQ(fields.integer("i", -3, 3), -3);
+  EXPECT_EQ(fields.number("n", {0, 1}), 0.5);
+  EXPECT_EQ(fields.number("i", {}), -3.0);
+  EXPECT_EQ(fields.string("s"), "text");
+  EXPECT_EQ(fields.object("o")->integer("x", 0, 1), 1);
+  EXPECT_EQ(fields.array("a")->size(), 1u);
+  EXPECT_EQ(fields.boolean("z"), std::nullopt);
+  EXPECT_EQ(fields.integer("absent", 0, 1), std::nullopt);
+  EXPECT_TRUE(fields.unknown().empty());
+}
+
+TEST(RequestFieldsTest, ConvertsNothingAndNamesTheField) {
+  const json object = {{"i", 5}, {"n", 1.5}, {"s", "5"}, {"b", true}, {"o", {{"x", "y"}}}, {"big", 18446744073709551615u}};
+  RequestFields fields(object);
+  EXPECT_EQ(param_of([&] { fields.integer("n", 0, 9); }), "n invalid_type");
+  EXPECT_EQ(param_of([&] { fields.integer("s", 0, 9); }), "s invalid_type");
+  EXPECT_EQ(param_of([&] { fields.integer("b", 0, 9); }), "b invalid_type");
+  EXPECT_EQ(param_of([&] { fields.integer("i", 6, 9); }), "i invalid_value");
+  EXPECT_EQ(param_of([&] { fields.integer("i", 0, 4); }), "i invalid_value");
+  EXPECT_EQ(param_of([&] { fields.integer("big", 0, std::numeric_limits<std::int64_t>::max()); }), "big invalid_value");
+  EXPECT_EQ(param_of([&] { fields.number("b", {}); }), "b invalid_type");
+  EXPECT_EQ(param_of([&] { fields.number("i", {5, 9, true}); }), "i invalid_value");
+  EXPECT_EQ(param_of([&] { fields.number("i", {5, 9}); }), "accepted");
+  EXPECT_EQ(param_of([&] { fields.boolean("i"); }), "i invalid_type");
+  EXPECT_EQ(param_of([&] { fields.string("i"); }), "i invalid_type");
+  EXPECT_EQ(param_of([&] { fields.object("s"); }), "s invalid_type");
+  EXPECT_EQ(param_of([&] { fields.array("o"); }), "o invalid_type");
+  EXPECT_EQ(param_of([&] { fields.object("o")->boolean("x"); }), "o.x invalid_type");
+}
+
+TEST(RequestFieldsTest, KnowsWhatNobodyAskedFor) {
+  const json object = {{"used", 1}, {"inert", 2}, {"off", 0}, {"new", 3}};
+  RequestFields fields(object);
+  fields.integer("used", 0, 9);
+  fields.ignore({"inert"});
+  fields.refuse_unless("off", 0);
+  EXPECT_EQ(fields.unknown(), std::vector<std::string>{"new"});
+  EXPECT_EQ(param_of([&] { fields.refuse({"new"}); }), "new unsupported_parameter");
+}
+
+TEST(RequestJson, DepthIsBounded) {
+  const auto nested = [](int depth) {
+    return "{\"a\":" + std::string(static_cast<std::size_t>(depth) - 1, '[') +
+           std::string(static_cast<std::size_t>(depth) - 1, ']') + "}";
+  };
+  EXPECT_NO_THROW(parse_request_json(nested(kMaxJsonDepth)));
+  EXPECT_THROW(parse_request_json(nested(kMaxJsonDepth + 1)), RequestError);
+}
+
+TEST(RequestJson, EqualKeysInDifferentObjectsAreFine) {
+  EXPECT_NO_THROW(parse_request_json(R"({"a":{"a":1},"b":[{"a":1},{"a":1}]})"));
+  EXPECT_THROW(parse_request_json(R"({"b":[{"a":1,"a":1}]})"), RequestError);
+  EXPECT_THROW(parse_request_json(R"({"a":{},"a":1})"), RequestError);
+}
+
+TEST(MarkNames, CutsEveryOccurrence) {
+  const std::vector<std::string> names = {"<|a|>", "<|a|><|b|>", "\xc3\xa9t\xc3\xa9"};
+  EXPECT_EQ(mark_names("x<|a|>y", names, "#"), "x<#|a|>y");
+  EXPECT_EQ(mark_names("<|a|><|a|>", names, "#"), "<#|a|><#|a|>");
+  EXPECT_EQ(mark_names("<|a|", names, "#"), "<|a|");
+  EXPECT_EQ(mark_names("\xc3\xa9t\xc3\xa9", names, "#"), "\xc3\xa9#t\xc3\xa9");
+  EXPECT_EQ(mark_names("", names, "#"), "");
+}
+
+class ChoiceTest : public ::testing::Test {
+ protected:
+  ChoiceTest() : tokenizer(Tokenizer::load(PROJECT_DIR "/models/demo/tokenizer.json")) { options.logprobs = true; }
+
+  std::vector<Piece> run(const std::string& text, const Prompt& prompt = {}) {
+    Choice choice(tokenizer, options, prompt);
+    std::vector<Piece> pieces = {choice.opening()};
+    for (const TokenId token : tokenizer.encode(text, {.add_special_tokens = false})) {
+      pieces.push_back(choice.push({0, token, false, -1.0f, {}}));
+      if (choice.stopped()) break;
+    }
+    pieces.push_back(choice.finish());
+    return pieces;
+  }
+
+  Tokenizer tokenizer;
+  GenerationOptions options;
+};
+
+TEST_F(ChoiceTest, ReportsWaitForTheirText) {
+  options.stop = {"never said"};
+  Piece all;
+  for (Piece& piece : run("I have never seen \xf0\x9f\xa6\x99s")) {
+    if (!piece.tokens.empty()) EXPECT_FALSE(piece.text.empty());
+    all.append(std::move(piece));
+  }
+  EXPECT_EQ(all.text, "I have never seen \xf0\x9f\xa6\x99s");
+  EXPECT_EQ(all.tokens.size(), tokenizer.encode(all.text, {.add_special_tokens = false}).size());
+}
+
+TEST_F(ChoiceTest, ReportsDoNotGiveAwayAStopString) {
+  options.stop = {" never"};
+  Piece all;
+  for (Piece& piece : run("I have never seen")) all.append(std::move(piece));
+  EXPECT_EQ(all.text, "I have");
+  std::string reported;
+  for (const TokenReport& report : all.tokens) reported += tokenizer.token_bytes(report.token);
+  EXPECT_EQ(reported, "I have");
+}
+
+TEST_F(ChoiceTest, OffsetsCountCharacters) {
+  std::string text;
+  for (Piece& piece : run("caf\xc3\xa9 au lait")) {
+    for (const TokenReport& report : piece.tokens) {
+      std::int64_t characters = 0;
+      for (const char c : text) characters += (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+      EXPECT_EQ(report.text_offset, characters);
+      text += tokenizer.token_bytes(report.token);
+    }
+  }
+  EXPECT_EQ(text, "caf\xc3\xa9 au lait");
+}
+
+}  // namespace
+}  // namespace sinkstream

@@ -1,0 +1,519 @@
+#include "coordinator/http/server.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <atomic>
+#include <chrono>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <thread>
+
+#include "tests/coordinator/http/raw_client.h"
+#include "worker/error.h"
+
+namespace sinkstream::testing {
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+// A server with a few routes of its own.
+class ServerTest : public ::testing::Test {
+ protected:
+  ServerTest() {
+    settings.listen = "127.0.0.1:0";
+    settings.max_body_bytes = 1000;
+  }
+
+  void start() {
+    server.emplace(settings);
+    Router& router = server->router();
+    router.add({"GET", "/hello", [](const auto& exchange) { exchange->respond({200, "text/plain", "hello"}); }, true});
+    router.add({"POST", "/echo",
+                [](const auto& exchange) { exchange->respond({200, "application/json", exchange->take_body()}); },
+                false, true});
+    router.add({"GET", "/throw", [](const auto&) { throw std::runtime_error("a secret"); }});
+    router.add({"GET", "/forget", [](const auto&) {}});
+    router.add({"GET", "/stream", [this](const auto& exchange) {
+                  exchange->start_stream();
+                  exchange->on_abandoned([this] { ++abandoned; });
+                  exchange->send("data: first\n\n");
+                  held = exchange;
+                }});
+    server->on_answered([this](const AnsweredRequest&) { ++answered; });
+    address = server->start();
+  }
+
+  RawResponse ask(std::string_view request) { return ask_once(address, request); }
+  static std::string error_type(const RawResponse& response) {
+    return nlohmann::json::parse(response.body).at("error").at("type");
+  }
+  template <typename Condition>
+  static bool eventually(Condition condition) {
+    for (int i = 0; i < 500 && !condition(); ++i) std::this_thread::sleep_for(10ms);
+    return condition();
+  }
+  void TearDown() override {
+    if (server) {
+      EXPECT_EQ(ask(get("/hello")).body, "hello");  // whatever came before
+      held.reset();
+      server->stop();
+    }
+  }
+
+  ServerSettings settings;
+  std::optional<Server> server;
+  std::string address;
+  std::shared_ptr<Exchange> held;
+  std::atomic<int> abandoned{0};
+  std::atomic<int> answered{0};
+};
+
+// ---- framing
+
+TEST_F(ServerTest, KeepsConnectionsAndAnswersPipelinedRequestsInOrder) {
+  start();
+  RawClient client(address);
+  client.send(post("/echo", "1") + get("/hello") + "\r\n" + post("/echo", "2"));
+  EXPECT_EQ(client.receive().body, "1");
+  EXPECT_EQ(client.receive().body, "hello");
+  EXPECT_EQ(client.receive().body, "2");
+  client.send("GET /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+  EXPECT_EQ(client.receive().headers["connection"], "close");
+  EXPECT_TRUE(client.at_end());
+}
+
+TEST_F(ServerTest, RequestsMayComeByteByByte) {
+  start();
+  RawClient client(address);
+  for (const char c : post("/echo", "body")) client.send({&c, 1});
+  EXPECT_EQ(client.receive().body, "body");
+}
+
+TEST_F(ServerTest, TakesChunkedBodies) {
+  start();
+  const std::string head =
+      "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+  EXPECT_EQ(ask(head + "3;a=b\r\nabc\r\n2\r\nde\r\n0\r\nTrailer: x\r\n\r\n").body, "abcde");
+  EXPECT_EQ(ask(head + "FFFFFFFFFFFFFFFF1\r\nabc").status, 400);
+  EXPECT_EQ(ask(head + "-1\r\nabc").status, 400);
+  EXPECT_EQ(ask(head + "3;" + std::string(65536, 'x') + "\r\nabc\r\n0\r\n\r\n").status, 400);
+  EXPECT_EQ(ask(head + "3\r\nabcd\r\n0\r\n\r\n").status, 400);
+  EXPECT_EQ(ask(head + "3e9\r\n" + std::string(2000, 'x')).status, 413);
+  EXPECT_EQ(ask(head + "1f4\r\n" + std::string(500, 'x') + "\r\n1f5\r\n" + std::string(501, 'x')).status, 413);
+}
+
+TEST_F(ServerTest, AnswersHeadAndOptions) {
+  start();
+  const RawResponse head = ask("HEAD /hello HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  EXPECT_EQ(head.status, 200);
+  EXPECT_EQ(head.headers.at("content-length"), "5");
+  const RawResponse options = ask("OPTIONS /echo HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  EXPECT_EQ(options.status, 204);
+  EXPECT_EQ(options.headers.at("allow"), "POST, OPTIONS");
+  EXPECT_FALSE(options.headers.contains("access-control-allow-origin"));
+  EXPECT_EQ(ask("OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n").status, 204);
+}
+
+TEST_F(ServerTest, SpeaksHttp10) {
+  start();
+  const RawResponse plain = ask("GET /hello HTTP/1.0\r\n\r\n");
+  EXPECT_EQ(plain.body, "hello");
+  EXPECT_EQ(plain.headers.at("connection"), "close");
+  RawClient client(address);
+  client.send("GET /stream HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+  ASSERT_TRUE(client.receive_until("data: first\n\n"));
+  held->finish_stream();
+  const RawResponse stream = client.receive();
+  EXPECT_FALSE(stream.headers.contains("transfer-encoding"));
+  EXPECT_EQ(stream.body, "data: first\n\n");
+}
+
+TEST_F(ServerTest, EveryResponseHasARequestId) {
+  start();
+  EXPECT_TRUE(ask(get("/hello")).headers.at("x-request-id").starts_with("req_"));
+  EXPECT_EQ(ask("GET /hello HTTP/1.1\r\nHost: localhost\r\nx-request-id: mine-1\r\n\r\n").headers.at("x-request-id"),
+            "mine-1");
+  for (const std::string& bad : {std::string(129, 'x'), std::string("a b"), std::string("caf\xe9")}) {
+    const RawResponse response =
+        ask("GET /hello HTTP/1.1\r\nHost: localhost\r\nx-request-id: " + bad + "\r\n\r\n");
+    EXPECT_TRUE(response.headers.at("x-request-id").starts_with("req_"));
+  }
+  EXPECT_TRUE(ask("nonsense\r\n\r\n").headers.contains("x-request-id"));
+  EXPECT_TRUE(ask(get("/nowhere")).headers.contains("x-request-id"));
+}
+
+// ---- refusals
+
+TEST_F(ServerTest, RefusesWhatIsNotThere) {
+  start();
+  EXPECT_EQ(ask(get("/nowhere")).status, 404);
+  EXPECT_EQ(error_type(ask(get("/nowhere"))), "not_found_error");
+  EXPECT_EQ(ask(get("/../etc/passwd")).status, 404);
+  const RawResponse wrong_method = ask(get("/echo"));
+  EXPECT_EQ(wrong_method.status, 405);
+  EXPECT_EQ(wrong_method.headers.at("allow"), "POST, OPTIONS");
+  EXPECT_EQ(error_type(wrong_method), "invalid_request_error");
+}
+
+TEST_F(ServerTest, RefusesBodiesItCannotTake) {
+  start();
+  const std::string head = "POST /echo HTTP/1.1\r\nHost: localhost\r\n";
+  EXPECT_EQ(ask(head + "Content-Length: 2\r\n\r\n{}").status, 415);
+  EXPECT_EQ(ask(head + "Content-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}").status, 415);
+  EXPECT_EQ(ask(head + "Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}").status,
+            415);
+  EXPECT_EQ(ask(head + "Content-Type: Application/JSON ; charset=utf-8\r\nContent-Length: 2\r\n\r\n{}").body, "{}");
+}
+
+TEST_F(ServerTest, RefusesLongBodiesBeforeReadingThem) {
+  start();
+  for (const char* expect : {"", "Expect: 100-continue\r\n"}) {
+    RawClient client(address);
+    client.send("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" + std::string(expect) +
+                "Content-Length: 1001\r\n\r\n");
+    ASSERT_TRUE(client.receive_until("\r\n"));
+    EXPECT_TRUE(client.unread().starts_with("HTTP/1.1 413 ")) << client.unread();
+    EXPECT_EQ(client.receive().headers["connection"], "close");
+    EXPECT_TRUE(client.at_end());
+  }
+}
+
+TEST_F(ServerTest, ContinuesWhenAskedTo) {
+  start();
+  RawClient client(address);
+  client.send(
+      "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
+      "Content-Length: 4\r\n\r\n");
+  ASSERT_TRUE(client.receive_until("HTTP/1.1 100 Continue\r\n\r\n"));
+  client.send("body");
+  EXPECT_EQ(client.receive().body, "body");
+}
+
+TEST_F(ServerTest, BinaryGarbageAndEmptyConnectionsHurtNobody) {
+  start();
+  using namespace std::string_literals;
+  for (const std::string& bytes : {"\x16\x03\x01\x02\x00\x01"s, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"s, "\0\0\0\0"s}) {
+    RawClient client(address);
+    client.send(bytes);
+    EXPECT_EQ(client.receive().status, 400);
+    EXPECT_TRUE(client.at_end());
+  }
+  for (int i = 0; i < 50; ++i) RawClient client(address);
+}
+
+TEST_F(ServerTest, AnEndpointThatThrowsOrForgetsGivesA500WithoutDetails) {
+  start();
+  for (const char* path : {"/throw", "/forget"}) {
+    const RawResponse response = ask(get(path));
+    EXPECT_EQ(response.status, 500);
+    EXPECT_EQ(error_type(response), "server_error");
+    EXPECT_EQ(response.body.find("secret"), std::string::npos);
+  }
+}
+
+// ---- deadlines
+
+TEST_F(ServerTest, DeadlinesOfHeadAndBodyAreAbsolute) {
+  settings.header_seconds = 0.3;
+  settings.body_seconds = 0.3;
+  start();
+  for (const std::string& beginning :
+       {std::string("GET /hello HTTP/1.1\r\nX: "), post("/echo", std::string(900, 'x')).substr(0, 140)}) {
+    RawClient client(address);
+    client.send(beginning);
+    const auto begin = Clock::now();
+    for (int i = 0; i < 8; ++i) {  // a byte now and then does not move them
+      std::this_thread::sleep_for(50ms);
+      client.send("x");
+    }
+    EXPECT_EQ(client.receive().status, 408);
+    EXPECT_LT(Clock::now() - begin, 3s);
+  }
+}
+
+TEST_F(ServerTest, IdleConnectionsAreClosed) {
+  settings.header_seconds = 0.2;
+  settings.idle_seconds = 0.2;
+  start();
+  RawClient silent(address);
+  RawClient idle(address);
+  idle.send(get("/hello"));
+  EXPECT_EQ(idle.receive().body, "hello");
+  EXPECT_TRUE(silent.at_end());
+  EXPECT_TRUE(idle.at_end());
+}
+
+TEST_F(ServerTest, SlowClientsDoNotKeepOthersWaiting) {
+  settings.header_seconds = 5;
+  start();
+  std::vector<std::unique_ptr<RawClient>> slow;
+  for (int i = 0; i < 100; ++i) {
+    slow.push_back(std::make_unique<RawClient>(address));
+    slow.back()->send("GET /hello HT");
+  }
+  const auto begin = Clock::now();
+  EXPECT_EQ(ask(get("/hello")).body, "hello");
+  EXPECT_LT(Clock::now() - begin, 2s);
+}
+
+// ---- streams
+
+TEST_F(ServerTest, StreamsEventsAndPings) {
+  settings.ping_seconds = 0.1;
+  start();
+  RawClient client(address);
+  client.send(get("/stream"));
+  ASSERT_TRUE(client.receive_until(": ping\n\n"));
+  held->send("data: second\n\n");
+  held->finish_stream();
+  const RawResponse response = client.receive();
+  EXPECT_EQ(response.headers.at("content-type"), "text/event-stream");
+  EXPECT_EQ(response.headers.at("cache-control"), "no-cache, no-transform");
+  EXPECT_EQ(response.headers.at("x-accel-buffering"), "no");
+  EXPECT_EQ(events_of(response.body), (std::vector<std::string>{"first", "second"}));
+  EXPECT_TRUE(response.complete);
+  client.send(get("/hello"));
+  EXPECT_EQ(client.receive().body, "hello");
+}
+
+TEST_F(ServerTest, APipelinedRequestWaitsForTheEndOfAStream) {
+  start();
+  RawClient client(address);
+  client.send(get("/stream") + get("/hello"));
+  ASSERT_TRUE(client.receive_until("data: first\n\n"));
+  std::this_thread::sleep_for(50ms);
+  EXPECT_EQ(client.unread().find("hello"), std::string::npos);
+  held->finish_stream();
+  EXPECT_TRUE(client.receive().complete);
+  EXPECT_EQ(client.receive().body, "hello");
+}
+
+TEST_F(ServerTest, AFailedStreamBreaksOffAfterAnErrorEvent) {
+  start();
+  RawClient client(address);
+  client.send(get("/stream"));
+  ASSERT_TRUE(client.receive_until("data: first\n\n"));
+  held->fail(unavailable("lost"));
+  const RawResponse response = client.receive();
+  const auto events = events_of(response.body);
+  ASSERT_EQ(events.size(), 2u);
+  EXPECT_EQ(nlohmann::json::parse(events[1])["error"]["message"], "lost");
+  EXPECT_FALSE(response.complete);
+  EXPECT_TRUE(client.at_end());
+}
+
+TEST_F(ServerTest, ADisconnectIsNoticedWhileNothingIsSent) {
+  start();
+  RawClient client(address);
+  client.send(get("/stream"));
+  ASSERT_TRUE(client.receive_until("data: first\n\n"));
+  EXPECT_EQ(abandoned, 0);
+  client.close();
+  EXPECT_TRUE(eventually([&] { return abandoned == 1; }));
+  EXPECT_TRUE(eventually([&] { return answered == 1; }));
+}
+
+TEST_F(ServerTest, AReaderThatStallsIsPausedThenDropped) {
+  settings.max_stream_buffer_bytes = 10000;
+  settings.stall_seconds = 0.3;
+  start();
+  RawClient client(address);
+  client.shrink_receive_buffer();
+  client.send(get("/stream"));
+  ASSERT_TRUE(client.receive_until("data: first\n\n"));
+  const std::string event = "data: " + std::string(1000, 'x') + "\n\n";
+  std::size_t sent = 0;
+  ASSERT_TRUE(eventually([&] {
+    for (int i = 0; i < 100 && !held->backlogged(); ++i, sent += event.size()) held->send(event);
+    return abandoned == 1;
+  }));
+  EXPECT_LT(sent, 4'000'000u);  // the kernel's buffers and ours are bounded
+}
+
+TEST_F(ServerTest, AReaderThatCatchesUpGoesOn) {
+  settings.max_stream_buffer_bytes = 10000;
+  start();
+  RawClient client(address);
+  client.send(get("/stream"));
+  ASSERT_TRUE(client.receive_until("data: first\n\n"));
+  const std::string event = "data: " + std::string(1000, 'x') + "\n\n";
+  std::size_t events = 1;
+  while (!held->backlogged() && events < 100000) held->send(event), ++events;
+  ASSERT_TRUE(held->backlogged());
+  std::thread finisher([&] {
+    EXPECT_TRUE(eventually([&] { return !held->backlogged(); }));
+    held->finish_stream();
+  });
+  const RawResponse response = client.receive();
+  finisher.join();
+  EXPECT_TRUE(response.complete);
+  EXPECT_EQ(events_of(response.body).size(), events);
+}
+
+// ---- load and end
+
+TEST_F(ServerTest, MoreConnectionsThanAllowedWaitForTheirTurn) {
+  settings.max_connections = 2;
+  start();
+  auto first = std::make_unique<RawClient>(address);
+  auto second = std::make_unique<RawClient>(address);
+  first->send(get("/hello"));
+  second->send(get("/hello"));
+  EXPECT_EQ(first->receive().body, "hello");
+  EXPECT_EQ(second->receive().body, "hello");
+  RawClient third(address);
+  third.send(get("/hello"));
+  std::this_thread::sleep_for(100ms);
+  first.reset();
+  EXPECT_EQ(third.receive().body, "hello");
+}
+
+TEST_F(ServerTest, RunningOutOfFileDescriptorsIsSurvived) {
+  start();
+  rlimit original = {};
+  getrlimit(RLIMIT_NOFILE, &original);
+  RawClient waiting(address);
+  const int next_descriptor = dup(0);
+  close(next_descriptor);
+  rlimit low = original;
+  low.rlim_cur = static_cast<rlim_t>(next_descriptor) + 1;
+  RawClient client(address);  // takes the last free descriptor; the server has none left for its side
+  setrlimit(RLIMIT_NOFILE, &low);
+  client.send(get("/hello"));
+  std::this_thread::sleep_for(300ms);
+  setrlimit(RLIMIT_NOFILE, &original);
+  EXPECT_EQ(client.receive().body, "hello");
+}
+
+TEST_F(ServerTest, DrainAndFail) {
+  start();
+  RawClient client(address);
+  client.send(get("/stream"));
+  ASSERT_TRUE(client.receive_until("data: first\n\n"));
+  server->begin_drain();
+  EXPECT_EQ(ask(get("/hello")).headers.at("connection"), "close");
+  EXPECT_FALSE(server->wait_until_idle(Clock::now() + 50ms));
+  server->fail(unavailable("the end"));
+  EXPECT_EQ(abandoned, 1);
+  EXPECT_TRUE(server->wait_until_idle(Clock::now()));
+  const RawResponse response = client.receive();
+  EXPECT_NE(response.body.find("the end"), std::string::npos);
+  EXPECT_FALSE(response.complete);
+}
+
+TEST_F(ServerTest, StopAbandonsWhatIsInFlight) {
+  start();
+  RawClient client(address);
+  client.send(get("/stream"));
+  ASSERT_TRUE(client.receive_until("data: first\n\n"));
+  server->stop();
+  EXPECT_EQ(abandoned, 1);
+  EXPECT_FALSE(client.receive().complete);
+  held.reset();
+  server.reset();
+}
+
+TEST_F(ServerTest, AnExchangeMayOutliveItsServer) {
+  start();
+  RawClient client(address);
+  client.send(get("/stream"));
+  ASSERT_TRUE(client.receive_until("data: first\n\n"));
+  server->stop();
+  server.reset();
+  held->send("data: late\n\n");
+  held.reset();
+}
+
+TEST_F(ServerTest, ATakenAddressIsNamed) {
+  start();
+  ServerSettings taken = settings;
+  taken.listen = address;
+  Server second(taken);
+  try {
+    second.start();
+    FAIL();
+  } catch (const StartupError& error) {
+    EXPECT_EQ(error.code(), ExitCode::bind);
+    EXPECT_NE(std::string(error.what()).find(address), std::string::npos);
+  }
+}
+
+TEST_F(ServerTest, BadAddressesAreRefused) {
+  for (const char* listen : {"", "127.0.0.1", "127.0.0.1:", "127.0.0.1:70000", "localhost:x", "[::1:80", "a b:80"}) {
+    settings.listen = listen;
+    EXPECT_THROW(Server{settings}, StartupError) << listen;
+  }
+}
+
+// ---- access
+
+class AccessTest : public ServerTest {
+ protected:
+  void use_keys() {
+    const std::string path = ::testing::TempDir() + "keys-" + std::to_string(getpid());
+    std::ofstream(path) << "# operators\nfirst-key\n\n  second-key \r\n";
+    settings.api_key_file = path;
+  }
+  RawResponse ask_with(const std::string& headers, const std::string& path = "/stream") {
+    return ask("HEAD " + path + " HTTP/1.1\r\n" + headers + "\r\n");
+  }
+};
+
+TEST_F(AccessTest, KeysAreAskedForOnEveryRouteThatIsNotOpen) {
+  use_keys();
+  start();
+  for (const char* path : {"/stream", "/throw", "/nowhere"}) {
+    EXPECT_EQ(ask_with("Host: a\r\n", path).status, 401) << path;
+    EXPECT_EQ(ask_with("Host: a\r\nAuthorization: Bearer first-ke\r\n", path).status, 401) << path;
+    EXPECT_EQ(ask_with("Host: a\r\nAuthorization: Bearer " + std::string(10000, 'x') + "\r\n", path).status, 401);
+    EXPECT_EQ(ask_with("Host: a\r\nAuthorization: Basic first-key\r\n", path).status, 401) << path;
+    EXPECT_EQ(ask_with("Host: a\r\nx-api-key: first-keyfirst-key\r\n", path).status, 401) << path;
+  }
+  EXPECT_EQ(ask(post("/echo", "{}")).status, 401);
+  const RawResponse refused = ask(get("/throw"));
+  EXPECT_EQ(error_type(refused), "authentication_error");
+  EXPECT_EQ(refused.headers.at("www-authenticate"), "Bearer");
+  EXPECT_EQ(ask(post("/echo", "{}", "Authorization: bearer first-key\r\n")).status, 200);
+  EXPECT_EQ(ask(post("/echo", "{}", "x-api-key: second-key\r\n")).status, 200);
+  EXPECT_EQ(ask(post("/echo", "{}", "Origin: https://elsewhere.example\r\nx-api-key: second-key\r\n")).status, 200);
+  EXPECT_EQ(ask(get("/hello")).status, 200);
+}
+
+TEST_F(AccessTest, ForeignHostsAndOriginsAreRefusedOnLoopback) {
+  start();
+  for (const char* host : {"localhost", "LOCALHOST:1", "127.0.0.1:8000", "[::1]"}) {
+    EXPECT_EQ(ask("GET /hello HTTP/1.1\r\nHost: " + std::string(host) + "\r\n\r\n").status, 200) << host;
+  }
+  for (const char* host : {"evil.example", "127.0.0.1.evil.example", "192.168.0.1"}) {
+    EXPECT_EQ(ask("GET /hello HTTP/1.1\r\nHost: " + std::string(host) + "\r\n\r\n").status, 403) << host;
+  }
+  const auto with_origin = [&](const std::string& origin) {
+    return ask("GET /hello HTTP/1.1\r\nHost: localhost\r\nOrigin: " + origin + "\r\n\r\n").status;
+  };
+  EXPECT_EQ(with_origin("http://localhost:8000"), 200);
+  EXPECT_EQ(with_origin("https://127.0.0.1"), 200);
+  for (const char* origin : {"null", "http://evil.example", "http://localhost.evil.example", "localhost"}) {
+    EXPECT_EQ(with_origin(origin), 403) << origin;
+  }
+}
+
+TEST_F(AccessTest, APublicAddressNeedsKeys) {
+  settings.listen = "0.0.0.0:0";
+  EXPECT_THROW(Server{settings}, StartupError);
+  settings.insecure = true;
+  EXPECT_NO_THROW(Server{settings});
+  settings.insecure = false;
+  use_keys();
+  EXPECT_NO_THROW(Server{settings});
+  settings.api_key_file = "/nowhere/keys";
+  EXPECT_THROW(Server{settings}, StartupError);
+  settings.api_key_file = "/dev/null";
+  EXPECT_THROW(Server{settings}, StartupError);
+}
+
+}  // namespace
+}  // namespace sinkstream::testing
