@@ -1,0 +1,147 @@
+"""Starts and watches real worker groups: mpirun, its ranks, and their HTTP address."""
+
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import openai
+
+PROJECT = Path(__file__).resolve().parents[2]
+STREAM_WORKER = Path(os.environ.get("STREAM_WORKER", PROJECT / "build/release/worker/stream-worker"))
+START_SECONDS = 60
+
+
+def wait_until(condition, seconds):
+    """Whether `condition` came true within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def process_state(pid):
+    """The letter ps shows, or None when there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return stat.rpartition(")")[2].split()[0]
+
+
+def is_alive(pid):
+    return process_state(pid) not in (None, "Z", "X")
+
+
+def cpu_seconds(pid):
+    """Time all threads of a process have spent on a CPU."""
+    nanoseconds = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        nanoseconds += int((task / "schedstat").read_text().split()[0])
+    return nanoseconds / 1e9
+
+
+def children(pid):
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += [int(child) for child in task.read_text().split()]
+        except OSError:
+            continue
+    return found
+
+
+def mpi_rank(pid):
+    """The rank of a process that mpirun started, else None."""
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return None
+    match = re.search(rb"(?:^|\0)OMPI_COMM_WORLD_RANK=(\d+)\0", environment)
+    return int(match.group(1)) if match else None
+
+
+class Group:
+    """A worker group under mpirun, or under launch/run-group (`supervised`)."""
+
+    def __init__(self, *settings, config=PROJECT / "configs/demo.yaml", num_ranks=2, supervised=False):
+        command = [STREAM_WORKER, "--config", config, "--set", "server.listen=127.0.0.1:0"]
+        for setting in settings:
+            command += ["--set", setting]
+        if supervised:
+            command = [PROJECT / "launch/run-group", str(num_ranks), *command]
+        else:
+            command = ["mpirun", "-np", str(num_ranks), "--oversubscribe", "--bind-to", "none", *command]
+        environment = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+        self._log = tempfile.TemporaryFile()
+        self.launcher = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, env=environment)
+        self.num_ranks = num_ranks
+        self.supervised = supervised
+        self.mpirun = None  # process ids, known once it listens
+        self.ranks = []
+        self.url = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def log(self):
+        # Not by seeking: the group writes at the same file offset.
+        return os.pread(self._log.fileno(), os.fstat(self._log.fileno()).st_size, 0).decode(errors="replace")
+
+    def wait_until_listening(self):
+        def listens():
+            match = re.search(r"listening on (http://\S+)", self.log())
+            self.url = match and match.group(1)
+            return self.url or self.launcher.poll() is not None
+
+        wait_until(listens, START_SECONDS)
+        if not self.url:
+            self.stop()
+            raise AssertionError(f"the group did not start:\n{self.log()}")
+        self.mpirun = self._find_mpirun()
+        ranks = {mpi_rank(pid): pid for pid in children(self.mpirun)}
+        self.ranks = [ranks[rank] for rank in range(self.num_ranks)]
+        return self
+
+    def _find_mpirun(self):
+        return children(self.launcher.pid)[0] if self.supervised else self.launcher.pid
+
+    def connect(self):
+        """The official client; it does not retry, so that every failure is seen."""
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=120)
+
+    def processes(self):
+        return [self.launcher.pid, self.mpirun, *self.ranks]
+
+    def survivors(self):
+        self.launcher.poll()  # so that it does not stay as a zombie
+        return [pid for pid in self.processes() if is_alive(pid)]
+
+    def wait(self, seconds):
+        """The launcher's exit code; fails when it does not end in time."""
+        try:
+            return self.launcher.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the group has not ended after {seconds} s:\n{self.log()}") from None
+
+    def stop(self):
+        """Ends whatever still runs of this group."""
+        if self.launcher.poll() is None:
+            self.launcher.send_signal(signal.SIGTERM)
+            try:
+                self.launcher.wait(5)
+            except subprocess.TimeoutExpired:
+                pass
+        for pid in [self.launcher.pid, self.mpirun, *self.ranks]:
+            if pid and is_alive(pid):
+                os.kill(pid, signal.SIGKILL)
+        self.launcher.wait()

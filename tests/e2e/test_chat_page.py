@@ -1,0 +1,191 @@
+"""The chat page in a real browser against a real group."""
+
+import json
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
+
+from novels import read_novel
+
+ANSWER_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+                     "--disable-background-networking", "--window-size=1100,900"):
+        options.add_argument(argument)
+    downloads = tmp_path_factory.mktemp("downloads")
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
+    driver.downloads = downloads
+    yield driver
+    driver.quit()
+
+
+class ChatPage:
+    def __init__(self, driver, url):
+        self.driver = driver
+        driver.get(url)
+
+    def __getattr__(self, name):
+        return self.driver.find_element(By.ID, name.replace("_", "-"))
+
+    def wait(self, condition, seconds=ANSWER_SECONDS):
+        return WebDriverWait(self.driver, seconds, poll_frequency=0.05).until(lambda _: condition())
+
+    def set(self, name, value):
+        """Fills in a control without opening the settings."""
+        self.driver.execute_script(
+            "const c = document.getElementById(arguments[0]);"
+            "if (c.type === 'checkbox') c.checked = arguments[1]; else c.value = arguments[1];"
+            "c.dispatchEvent(new Event('input', {bubbles: true}));", name, value)
+
+    def send(self, text):
+        self.set("prompt", text)
+        self.prompt.send_keys(Keys.ENTER)
+
+    def texts(self, role):
+        return [e.text for e in self.driver.find_elements(By.CSS_SELECTOR, f".{role} .text")]
+
+    def notes(self):
+        return [e.text for e in self.driver.find_elements(By.CSS_SELECTOR, ".note")]
+
+    def problems(self):
+        return [e.text for e in self.driver.find_elements(By.CSS_SELECTOR, ".problem span")]
+
+    def is_writing(self):
+        return self.stop.is_displayed()
+
+    def answer_to(self, text):
+        before = len(self.notes())
+        self.send(text)
+        self.wait(lambda: len(self.notes()) > before and not self.is_writing())
+        assert self.problems() == []
+        return self.texts("assistant")[-1]
+
+    def forgotten(self):
+        return int(self.session_words.text.rpartition("forgotten ")[2].replace(",", ""))
+
+
+@pytest.fixture
+def page(chromium, group):
+    chromium.get(group.url)
+    chromium.execute_script("localStorage.clear(); sessionStorage.clear();")
+    chromium.get_log("browser")
+    page = ChatPage(chromium, group.url)
+    page.wait(lambda: page.model.text == "demo", 10)
+    page.set("max_tokens", "60")
+    yield page
+    problems = [entry for entry in chromium.get_log("browser") if entry["level"] == "SEVERE"]
+    assert problems == []
+
+
+def test_answer_appears_while_it_is_written(page):
+    page.set("max_tokens", "400")
+    page.set("ignore_eos", True)
+    page.send("Good evening, sir.")
+    page.wait(lambda: page.is_writing() and page.texts("assistant")[-1:] > [""])
+    early = page.texts("assistant")[-1]
+    page.wait(lambda: not page.is_writing())
+    whole = page.texts("assistant")[-1]
+    assert len(whole) > len(early)
+    assert page.texts("user") == ["Good evening, sir."]
+    assert "400 tokens · " in page.notes()[-1] and "tokens/s" in page.notes()[-1]
+    assert "reached the longest answer" in page.notes()[-1]
+
+
+def test_conversation_continues(page):
+    page.answer_to("Good evening, sir.")
+    page.answer_to("And where is your brother?")
+    assert len(page.texts("user")) == len(page.texts("assistant")) == 2
+    assert "seen" in page.session_words.text and page.forgotten() == 0
+
+
+def test_stop_ends_the_answer_and_the_next_one_works(page):
+    page.set("ignore_eos", True)
+    page.set("max_tokens", "100000")
+    page.send("Tell me all.")
+    page.wait(lambda: page.texts("assistant")[-1:] > [""])
+    page.stop.click()
+    page.wait(lambda: not page.is_writing(), 5)
+    assert "stopped" in page.notes()[-1]
+    assert page.problems() == []
+    page.set("ignore_eos", False)
+    page.set("max_tokens", "20")
+    assert page.answer_to("And then?")
+
+
+def test_page_shows_what_a_long_text_made_it_forget(page):
+    page.answer_to(read_novel("Doyle_Hound_1902", 8000))
+    assert "resident 256 (4 sinks + 252 window)" in page.session_words.text
+    assert page.forgotten() > 1000
+    assert f"forgotten {page.forgotten():,}" in page.strip.get_attribute("aria-label")
+    grey = page.driver.find_element(By.CSS_SELECTOR, ".user .forgotten").text
+    assert grey.startswith(read_novel("Doyle_Hound_1902", 10))
+
+
+def test_same_seed_gives_the_same_answer_in_a_new_chat(page):
+    page.set("seed", "11")
+    first = page.answer_to("Who is there?")
+    page.new_chat.click()
+    assert page.texts("user") == []
+    assert page.welcome.is_displayed()
+    assert page.answer_to("Who is there?") == first
+
+
+def test_markup_stays_text(page):
+    markup = "<img src=x onerror=\"document.title='broken'\"><script>document.title='broken'</script>"
+    page.answer_to(markup)
+    assert page.texts("user") == [markup]
+    assert page.driver.find_elements(By.CSS_SELECTOR, "#transcript img, #transcript script") == []
+    assert page.driver.title == "Sinkstream"
+
+
+def test_server_error_is_shown_and_can_be_tried_again(page):
+    page.driver.execute_script(
+        "const real = window.fetch; let refused = false;"
+        "window.fetch = (path, ...rest) => {"
+        "  if (refused || !path.includes('chat')) return real(path, ...rest);"
+        "  refused = true;"
+        "  const body = JSON.stringify({error: {message: 'The queue is full.'}});"
+        "  return Promise.resolve(new Response(body, {status: 429, headers: {'Retry-After': '2'}}));"
+        "};")
+    page.send("Good evening.")
+    page.wait(page.problems, 10)
+    assert page.problems() == ["The queue is full. Try again in 2 seconds."]
+    page.driver.find_element(By.CSS_SELECTOR, ".problem button").click()
+    page.wait(lambda: page.notes() and not page.is_writing())
+    assert page.problems() == []
+    assert len(page.texts("user")) == len(page.texts("assistant")) == 1
+
+
+def test_shift_enter_makes_a_new_line(page):
+    page.prompt.send_keys("one", Keys.SHIFT + Keys.ENTER, Keys.NULL, "two")
+    assert page.prompt.get_attribute("value") == "one\ntwo"
+    assert page.texts("user") == []
+
+
+def test_system_prompt_is_sent_and_chat_can_be_exported(page):
+    page.set("system", "You are a captain.")
+    answer = page.answer_to("Good evening.")
+    page.export.click()
+    file = page.driver.downloads / "chat.json"
+    page.wait(file.exists, 10)
+    chat = json.loads(file.read_text())
+    assert [m["role"] for m in chat["messages"]] == ["system", "user", "assistant"]
+    assert chat["messages"][2]["content"].split() == answer.split()
+
+
+def test_controls_are_labelled(page):
+    page.toggle_settings.click()
+    for control in page.driver.find_elements(By.CSS_SELECTOR, "button, input, textarea"):
+        assert control.accessible_name or not control.is_displayed(), control.get_attribute("outerHTML")
+    page.driver.find_element(By.ID, "close-settings").click()
+    assert not page.settings.is_displayed()

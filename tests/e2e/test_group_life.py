@@ -1,0 +1,254 @@
+"""How a real group starts badly, idles, ends in good order, and dies."""
+
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+
+import openai
+import pytest
+
+from group import PROJECT, Group, cpu_seconds, is_alive, wait_until
+
+STUCK_SECONDS = 2
+LOST_RANK = 5
+INTERRUPTED = 130
+
+
+class Stream:
+    """A streamed answer, read by a thread of its own."""
+
+    def __init__(self, group, max_tokens):
+        self.texts = []
+        self.finish_reason = None
+        self.error = None
+        self._thread = threading.Thread(target=self._read, args=(group.connect(), max_tokens))
+        self._thread.start()
+        assert wait_until(lambda: len(self.texts) > 3 or self.error, 20), "no text came"
+
+    def _read(self, client, max_tokens):
+        try:
+            for chunk in client.completions.create(
+                    model="demo", prompt="Once", max_tokens=max_tokens, stream=True, extra_body={"ignore_eos": True}):
+                self.texts.append(chunk.choices[0].text)
+                self.finish_reason = chunk.choices[0].finish_reason or self.finish_reason
+        except Exception as error:  # of the client or, when the connection breaks, of what it stands on
+            self.error = error
+
+    def join(self, seconds):
+        self._thread.join(seconds)
+        assert not self._thread.is_alive(), "the stream neither ended nor failed"
+
+
+ENDLESS = 1000000
+
+
+# ---- A clean end ----
+
+
+def to_launcher(group):
+    group.launcher.send_signal(signal.SIGTERM if group.supervised else signal.SIGUSR1)
+
+
+def to_all_ranks(group):
+    for pid in group.ranks:
+        os.kill(pid, signal.SIGTERM)
+
+
+def to_last_rank(group):
+    os.kill(group.ranks[-1], signal.SIGTERM)
+
+
+def interrupt(group):
+    group.launcher.send_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("supervised, ask_to_end", [
+    pytest.param(False, to_launcher, id="SIGUSR1 to mpirun"),
+    pytest.param(False, to_all_ranks, id="SIGTERM to all ranks"),
+    pytest.param(False, to_last_rank, id="SIGTERM to the last rank"),
+    pytest.param(True, to_launcher, id="SIGTERM to run-group"),
+    pytest.param(True, interrupt, id="SIGINT to run-group"),
+])
+def test_streams_in_flight_finish_and_all_exit_0(supervised, ask_to_end):
+    with Group(supervised=supervised) as group:
+        stream = Stream(group.wait_until_listening(), max_tokens=300)
+        ask_to_end(group)
+        stream.join(60)
+        assert stream.error is None
+        assert stream.finish_reason == "length"
+        assert group.wait(10) == 0, group.log()
+        assert group.survivors() == []
+
+
+def test_new_requests_are_refused_while_ending():
+    with Group() as group:
+        stream = Stream(group.wait_until_listening(), max_tokens=600)
+        to_launcher(group)
+        assert wait_until(lambda: "ending" in group.log(), 5)
+        with pytest.raises((openai.InternalServerError, openai.APIConnectionError)):
+            group.connect().completions.create(model="demo", prompt="Once", max_tokens=1)
+        stream.join(60)
+        assert stream.finish_reason == "length"
+        assert group.wait(10) == 0
+
+
+def test_streams_longer_than_the_drain_are_cut_with_an_error():
+    with Group("server.drain_seconds=1") as group:
+        stream = Stream(group.wait_until_listening(), ENDLESS)
+        to_launcher(group)
+        stream.join(10)
+        assert isinstance(stream.error, openai.APIError)
+        group.wait(10)
+        assert group.survivors() == []
+
+
+@pytest.mark.parametrize("supervised", [False, True])
+def test_second_signal_ends_at_once(supervised):
+    with Group(supervised=supervised) as group:
+        stream = Stream(group.wait_until_listening(), ENDLESS)
+        to_launcher(group)
+        assert wait_until(lambda: "ending" in group.log(), 5)
+        assert is_alive(group.ranks[0])
+        to_launcher(group)
+        assert group.wait(5) == INTERRUPTED, group.log()
+        stream.join(5)
+        assert stream.finish_reason is None and stream.error
+        assert wait_until(lambda: not group.survivors(), 2)
+
+
+def test_killed_supervisor_takes_the_group_along():
+    with Group(supervised=True) as group:
+        group.wait_until_listening()
+        group.launcher.kill()
+        assert wait_until(lambda: not group.survivors(), 5)
+
+
+# ---- Death ----
+
+
+def assert_group_ends(group, seconds, because):
+    assert wait_until(lambda: not group.survivors(), seconds), f"{group.survivors()} still run:\n{group.log()}"
+    assert group.wait(0) != 0
+    assert because in group.log(), group.log()
+
+
+@pytest.mark.parametrize("victim, name", [(0, "rank 0"), (1, "rank 1"), (2, "rank 2")])
+def test_killed_rank_ends_the_group(victim, name):
+    with Group(num_ranks=3) as group:
+        stream = Stream(group.wait_until_listening(), ENDLESS)
+        os.kill(group.ranks[victim], signal.SIGKILL)
+        assert_group_ends(group, 5, because=name)
+        stream.join(5)
+        assert stream.error and stream.finish_reason is None
+        if victim != 0:  # the leader lives long enough to say why
+            assert name in str(stream.error)
+
+
+def test_killed_mpirun_ends_the_ranks():
+    with Group() as group:
+        stream = Stream(group.wait_until_listening(), ENDLESS)
+        os.kill(group.mpirun, signal.SIGKILL)
+        assert_group_ends(group, 5, because="launcher")
+        stream.join(5)
+        assert isinstance(stream.error, openai.APIError)
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_idle_group_notices_a_killed_rank(victim):
+    with Group() as group:
+        group.wait_until_listening()
+        os.kill(group.ranks[victim], signal.SIGKILL)
+        assert_group_ends(group, 5, because=f"rank {victim}")
+
+
+def test_idle_ranks_notice_a_killed_mpirun():
+    with Group() as group:
+        group.wait_until_listening()
+        os.kill(group.mpirun, signal.SIGKILL)
+        assert_group_ends(group, 5, because="launcher")
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("streaming", [True, False])
+def test_stuck_rank_ends_the_group(victim, streaming):
+    with Group(f"parallel.stuck_seconds={STUCK_SECONDS}") as group:
+        stream = Stream(group.wait_until_listening(), ENDLESS) if streaming else None
+        os.kill(group.ranks[victim], signal.SIGSTOP)
+        assert_group_ends(group, STUCK_SECONDS + 3, because=f"rank {victim}")
+        if stream:
+            stream.join(5)
+            assert stream.error and stream.finish_reason is None
+
+
+# ---- Idling ----
+
+
+def test_idle_ranks_use_under_one_percent_of_a_core():
+    with Group() as group:
+        group.wait_until_listening().connect().completions.create(model="demo", prompt="Once", max_tokens=20)
+        time.sleep(0.5)
+        before = [cpu_seconds(pid) for pid in group.ranks]
+        time.sleep(5)
+        used = [cpu_seconds(pid) - start for pid, start in zip(group.ranks, before)]
+        assert max(used) < 0.05, used
+
+
+# ---- A bad start ----
+
+
+def assert_refuses(group, exit_code, *words):
+    with group:
+        assert group.wait(15) == exit_code, group.log()
+        log = group.log()
+        errors = [line for line in log.splitlines() if "[error]" in line]
+        assert len(errors) == 1, log
+        for word in words:
+            assert word in log
+
+
+def write_config(directory, text):
+    path = directory / "broken.yaml"
+    path.write_text(text)
+    return path
+
+
+def copy_model(directory):
+    model = directory / "model"
+    shutil.copytree(PROJECT / "models/demo", model)
+    return model
+
+
+def test_broken_config_ends_all_ranks_with_one_error(tmp_path):
+    config = write_config(tmp_path, f"model:\n  path: {PROJECT}/models/demo\ncache:\n  sink_token: 4\n")
+    assert_refuses(Group(config=config), 2, "broken.yaml:4", "sink_token", "sink_tokens")
+
+
+def test_missing_model_ends_all_ranks_with_one_error(tmp_path):
+    assert_refuses(Group(f"model.path={tmp_path}/nothing"), 3, f"{tmp_path}/nothing")
+
+
+def test_truncated_weights_end_all_ranks_with_one_error(tmp_path):
+    model = copy_model(tmp_path)
+    os.truncate(model / "model.safetensors", 10_000_000)
+    assert_refuses(Group(f"model.path={model}"), 3, "model.safetensors")
+
+
+def test_broken_tokenizer_ends_all_ranks_with_one_error(tmp_path):
+    model = copy_model(tmp_path)
+    (model / "tokenizer.json").write_text("{")
+    assert_refuses(Group(f"model.path={model}"), 3, "tokenizer.json")
+
+
+def test_address_in_use_ends_all_ranks_with_one_error():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = "127.0.0.1:%d" % taken.getsockname()[1]
+        assert_refuses(Group(f"server.listen={address}"), 6, address)
+
+
+def test_more_ranks_than_heads_are_refused():
+    assert_refuses(Group(num_ranks=5), 2, "5 ranks", "4")
