@@ -12,10 +12,12 @@
 namespace sinkstream {
 
 struct Coordinator::State {
-  State(Engine& engine, const Tokenizer& tokenizer, const ChatTemplate& chat_template, const ServerSettings& settings)
-      : server(settings),
-        service{engine,  tokenizer,    chat_template,  server.executor(),
-                metrics, availability, unknown_fields, static_cast<std::int64_t>(std::time(nullptr))} {}
+  State(Engine& engine, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
+        const ServerSettings& settings)
+      : server(settings), service{engine,         tokenizer,
+                                  chat_template,  server.executor(),
+                                  metrics,        availability,
+                                  unknown_fields, static_cast<std::int64_t>(std::time(nullptr))} {}
 
   Metrics metrics;
   Availability availability;
@@ -36,12 +38,13 @@ Coordinator::Coordinator(Engine& engine, const Tokenizer& tokenizer, const ChatT
   add_health(router, state_->service);
   add_metrics(router, state_->service);
   add_page(router);
-  state_->server.on_answered([&metrics = state_->metrics](const AnsweredRequest& request) {
-    metrics.count_request(request);
-  });
+  state_->server.on_answered(
+      [&metrics = state_->metrics](const AnsweredRequest& request) { metrics.count_request(request); });
 }
 
-Coordinator::~Coordinator() { stop(); }
+Coordinator::~Coordinator() {
+  stop();
+}
 
 std::string Coordinator::start() {
   const std::string address = state_->server.start();
@@ -63,6 +66,8 @@ void Coordinator::fail(const std::string& message) {
   state_->server.fail(unavailable(message));
 }
 
-void Coordinator::stop() { state_->server.stop(); }
+void Coordinator::stop() {
+  state_->server.stop();
+}
 
 }  // namespace sinkstream

@@ -12,8 +12,8 @@
 
 namespace sinkstream {
 
-// Engine, tokenizer and template outlive it. After stop() the engine may still report to listeners; that is harmless.
-// All methods but the constructor: any thread, but no signal handler. start() and stop() once.
+// Engine, tokenizer and template outlive it. After stop() the engine may still report to listeners; that is
+// harmless. All methods but the constructor: any thread, but no signal handler. start() and stop() once.
 class Coordinator {
  public:
   // Throws StartupError (ExitCode::config): unusable address or key file, or a public address without keys.
@@ -29,8 +29,9 @@ class Coordinator {
   // Whether everything in flight was answered before the deadline.
   bool wait_until_drained(std::chrono::steady_clock::time_point deadline);
 
-  // The worker group is lost: /health says 503 from now on, and whoever waits gets an error at once. Returns when they
-  // have been told, or after a second. May be called instead of a drain, or when one has taken too long.
+  // The worker group is lost: /health says 503 from now on, and whoever waits gets an error at once. Returns
+  // when they have been told, or after a second. May be called instead of a drain, or when one has taken too
+  // long.
   void fail(const std::string& message);
 
   // Closes all connections, which cancels what still runs, and ends the threads.

@@ -10,7 +10,8 @@ add_library(sinkstream_http STATIC
   http/request_head.cpp
   http/response_format.cpp
   http/router.cpp
-  http/server.cpp)
+  http/server.cpp
+  http/server_settings.cpp)
 target_compile_definitions(sinkstream_http PRIVATE BOOST_ASIO_SEPARATE_COMPILATION BOOST_BEAST_SEPARATE_COMPILATION
                                                    BOOST_ASIO_NO_DEPRECATED)
 target_link_libraries(sinkstream_http

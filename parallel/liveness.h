@@ -21,9 +21,9 @@ struct LivenessSettings {
 
 class Liveness {
  public:
-  // Called once, on the watchdog thread, when the group is lost; `message` names the rank and what happened. One
-  // rank has written it to standard error already. The process ends with exit code 5 soon after this returns, or
-  // after one second at the latest.
+  // Called once, on the watchdog thread, when the group is lost; `message` names the rank and what happened.
+  // One rank has written it to standard error already. The process ends with exit code 5 soon after this
+  // returns, or after one second at the latest.
   using OnLost = std::function<void(const std::string& message)>;
 
   // Collective: connects every rank to the leader. Throws std::runtime_error on every rank when one cannot
@@ -36,8 +36,9 @@ class Liveness {
   Liveness(const Liveness&) = delete;
   Liveness& operator=(const Liveness&) = delete;
 
-  // The main thread says what it is doing. Working without a further call for `stuck_after` means stuck. Waiting
-  // for other ranks may last, unless all ranks do so for `stuck_after`. Idle, as a rank begins, may last for ever.
+  // The main thread says what it is doing. Working without a further call for `stuck_after` means stuck.
+  // Waiting for other ranks may last, unless all ranks do so for `stuck_after`. Idle, as a rank begins, may
+  // last for ever.
   void working(const char* what, std::uint64_t step);  // `what`: a string literal
   void waiting(const char* what, std::uint64_t step);
   void idle();

@@ -17,10 +17,12 @@ class AnswerFormat {
   virtual std::string id_prefix() const = 0;
   virtual std::string object(bool stream) const = 0;
 
-  virtual Json opening(int index, const Prompt& prompt) const = 0;  // null: nothing is sent before the first piece
+  virtual Json opening(int index,
+                       const Prompt& prompt) const = 0;  // null: nothing is sent before the first piece
   virtual Json piece(int index, const Piece& piece) const = 0;
   virtual Json end(int index, const char* finish_reason) const = 0;
-  virtual Json whole(int index, const Piece& piece, const Prompt& prompt, const char* finish_reason) const = 0;
+  virtual Json whole(int index, const Piece& piece, const Prompt& prompt,
+                     const char* finish_reason) const = 0;
 };
 
 // Valid UTF-8 whatever the strings hold.

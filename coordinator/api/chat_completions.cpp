@@ -15,7 +15,9 @@ class ChatFormat : public AnswerFormat {
       : tokenizer_(tokenizer), logprobs_(options.logprobs), return_token_ids_(options.return_token_ids) {}
 
   std::string id_prefix() const override { return "chatcmpl-"; }
-  std::string object(bool stream) const override { return stream ? "chat.completion.chunk" : "chat.completion"; }
+  std::string object(bool stream) const override {
+    return stream ? "chat.completion.chunk" : "chat.completion";
+  }
 
   Json opening(int index, const Prompt& prompt) const override {
     Json entry = chunk(index, {{"role", "assistant"}, {"content", ""}}, nullptr);
@@ -67,7 +69,8 @@ class ChatFormat : public AnswerFormat {
     for (const TokenReport& report : piece.tokens) {
       Json entry = token_json(report.token, report.logprob.value_or(0));
       entry["top_logprobs"] = Json::array();
-      for (const TokenLogprob& other : report.top) entry["top_logprobs"].push_back(token_json(other.token, other.logprob));
+      for (const TokenLogprob& other : report.top)
+        entry["top_logprobs"].push_back(token_json(other.token, other.logprob));
       content.push_back(std::move(entry));
     }
     return {{"content", std::move(content)}, {"refusal", nullptr}};

@@ -21,7 +21,8 @@ std::string read_text_parts(const json& parts, const std::string& name) {
   int index = 0;
   for (const json& part : parts) {
     const std::string part_name = fmt::format("{}[{}]", name, index++);
-    if (!part.is_object()) throw bad_request("'" + part_name + "' must be an object.", part_name, "invalid_type");
+    if (!part.is_object())
+      throw bad_request("'" + part_name + "' must be an object.", part_name, "invalid_type");
     RequestFields fields(part, part_name + ".");
     const std::string type = fields.string("type").value_or("");
     if (type != "text") {
@@ -36,7 +37,8 @@ std::string read_text_parts(const json& parts, const std::string& name) {
 
 std::string read_content(RequestFields& fields) {
   const json* content = fields.value("content");
-  if (!content) throw fields.error("content", "Each message needs a 'content'.", "missing_required_parameter");
+  if (!content)
+    throw fields.error("content", "Each message needs a 'content'.", "missing_required_parameter");
   if (content->is_string()) return content->get<std::string>();
   if (content->is_array() && !content->empty()) {
     return read_text_parts(*content, fields.path() + "content");
@@ -98,7 +100,8 @@ std::string mark_names(std::string_view text, const std::vector<std::string>& na
   return marked;
 }
 
-std::vector<TokenId> read_chat_prompt(RequestFields& fields, bool add_generation_prompt, const Service& service) {
+std::vector<TokenId> read_chat_prompt(RequestFields& fields, bool add_generation_prompt,
+                                      const Service& service) {
   const json* messages = fields.array("messages");
   if (!messages) throw fields.error("messages", "'messages' is missing.", "missing_required_parameter");
   if (messages->empty()) throw fields.error("messages", "'messages' must not be empty.");
@@ -115,7 +118,8 @@ std::vector<TokenId> read_chat_prompt(RequestFields& fields, bool add_generation
   }
   try {
     const std::string rendered = service.chat_template.render(read, add_generation_prompt);
-    return service.tokenizer.encode(rendered, {.add_special_tokens = false, .literal_mark = mark});
+    return encode_text(service.tokenizer, rendered, {.add_special_tokens = false, .literal_mark = mark},
+                       "messages");
   } catch (const TemplateError& error) {
     throw fields.error("messages", std::string("The chat template refuses these messages: ") + error.what());
   }

@@ -14,7 +14,8 @@ namespace sinkstream {
 // Reads the field `messages`, which must be there. Throws RequestError (400).
 //
 // Names of special tokens in a message stay plain text: they never become control tokens.
-std::vector<TokenId> read_chat_prompt(RequestFields& fields, bool add_generation_prompt, const Service& service);
+std::vector<TokenId> read_chat_prompt(RequestFields& fields, bool add_generation_prompt,
+                                      const Service& service);
 
 // Puts `mark` after the first character of every occurrence of a name.
 std::string mark_names(std::string_view text, const std::vector<std::string>& names, std::string_view mark);

@@ -8,7 +8,8 @@ namespace sinkstream {
 namespace {
 
 std::int64_t count_characters(std::string_view bytes) {
-  return std::count_if(bytes.begin(), bytes.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+  return std::count_if(bytes.begin(), bytes.end(),
+                       [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
 }
 
 template <typename T>
@@ -80,7 +81,8 @@ Piece Choice::finish() {
 void Choice::add_report(TokenEvent event, bool hidden) {
   const std::string bytes = hidden ? std::string() : tokenizer_.token_bytes(event.token);
   const auto size = static_cast<std::int64_t>(bytes.size());
-  waiting_.push_back({{event.token, event.logprob, std::move(event.top), taken_characters_}, taken_bytes_, size});
+  waiting_.push_back(
+      {{event.token, event.logprob, std::move(event.top), taken_characters_}, taken_bytes_, size});
   taken_bytes_ += size;
   taken_characters_ += count_characters(bytes);
 }

@@ -30,7 +30,9 @@ class CompletionFormat : public AnswerFormat {
 
   Json piece(int index, const Piece& piece) const override { return choice(index, piece, nullptr); }
 
-  Json end(int index, const char* finish_reason) const override { return choice(index, Piece{}, finish_reason); }
+  Json end(int index, const char* finish_reason) const override {
+    return choice(index, Piece{}, finish_reason);
+  }
 
   Json whole(int index, const Piece& piece, const Prompt& prompt, const char* finish_reason) const override {
     Json entry = choice(index, piece, finish_reason);
@@ -58,7 +60,8 @@ class CompletionFormat : public AnswerFormat {
     return text;
   }
 
-  // Alternatives as OpenAI shows them: an object from text to log-probability, the token itself always among them.
+  // Alternatives as OpenAI shows them: an object from text to log-probability, the token itself always among
+  // them.
   Json top_json(const TokenReport& report) const {
     if (!report.logprob) return nullptr;
     Json top = Json::object();
@@ -96,7 +99,8 @@ class CompletionFormat : public AnswerFormat {
 // ---- prompts
 
 // Special tokens that the tokenizer put in front of a text that does not begin with them.
-std::int64_t count_added_tokens(const std::vector<TokenId>& tokens, std::string_view text, const Tokenizer& tokenizer) {
+std::int64_t count_added_tokens(const std::vector<TokenId>& tokens, std::string_view text,
+                                const Tokenizer& tokenizer) {
   std::int64_t added = 0;
   for (const TokenId token : tokens) {
     if (!tokenizer.is_special(token) || text.starts_with(tokenizer.token_bytes(token))) break;
@@ -109,23 +113,14 @@ Prompt text_prompt(const std::string& text, bool add_special_tokens, const Token
                    const std::string& name) {
   if (text.empty()) throw bad_request("'" + name + "' must not be empty.", name);
   Prompt prompt;
-  prompt.tokens = tokenizer.encode(text, {.add_special_tokens = add_special_tokens});
+  prompt.tokens = encode_text(tokenizer, text, {.add_special_tokens = add_special_tokens}, name);
   prompt.hidden_tokens = count_added_tokens(prompt.tokens, text, tokenizer);
   return prompt;
 }
 
 Prompt token_prompt(const json& ids, std::int64_t vocab_size, const std::string& name) {
   if (ids.empty()) throw bad_request("'" + name + "' must not be empty.", name);
-  Prompt prompt;
-  prompt.tokens.reserve(ids.size());
-  for (const json& id : ids) {
-    // Names are only made for complaints: there may be millions of ids.
-    if (!id.is_number_integer() || id < 0 || id >= vocab_size) {
-      integer_value(id, 0, vocab_size - 1, fmt::format("{}[{}]", name, prompt.tokens.size()));
-    }
-    prompt.tokens.push_back(id.get<TokenId>());
-  }
-  return prompt;
+  return {token_id_values(ids, vocab_size, name)};
 }
 
 std::vector<Prompt> read_prompts(RequestFields& fields, std::int64_t n, const Service& service) {
@@ -134,18 +129,21 @@ std::vector<Prompt> read_prompts(RequestFields& fields, std::int64_t n, const Se
   if (!field) throw fields.error("prompt", "'prompt' is missing.", "missing_required_parameter");
   const std::int64_t vocab_size = service.engine.limits().vocab_size;
   if (field->is_string()) {
-    return {text_prompt(field->get_ref<const std::string&>(), add_special_tokens, service.tokenizer, "prompt")};
+    return {
+        text_prompt(field->get_ref<const std::string&>(), add_special_tokens, service.tokenizer, "prompt")};
   }
   if (!field->is_array()) {
-    throw fields.error("prompt", "'prompt' must be a string, an array of strings, token ids, or arrays of token ids.",
+    throw fields.error("prompt",
+                       "'prompt' must be a string, an array of strings, token ids, or arrays of token ids.",
                        "invalid_type");
   }
   if (field->empty()) throw fields.error("prompt", "'prompt' must not be empty.");
-  if (!field->front().is_string() && !field->front().is_array()) return {token_prompt(*field, vocab_size, "prompt")};
+  if (!field->front().is_string() && !field->front().is_array())
+    return {token_prompt(*field, vocab_size, "prompt")};
   const auto total = static_cast<std::int64_t>(field->size()) * n;
   if (total > kMaxGenerations) {
-    throw fields.error("prompt", fmt::format("{} prompts times n = {} are more than {} generations.", field->size(), n,
-                                             kMaxGenerations));
+    throw fields.error("prompt", fmt::format("{} prompts times n = {} are more than {} generations.",
+                                             field->size(), n, kMaxGenerations));
   }
   std::vector<Prompt> prompts;
   for (const json& entry : *field) {

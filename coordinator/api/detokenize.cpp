@@ -1,6 +1,4 @@
 // POST /detokenize
-#include <fmt/format.h>
-
 #include "coordinator/api/answer_format.h"
 #include "coordinator/api/endpoints.h"
 #include "coordinator/api/request_fields.h"
@@ -18,12 +16,7 @@ void detokenize(Service& service, const std::shared_ptr<Exchange>& exchange) {
   if (!ids) throw fields.error("tokens", "'tokens' is missing.", "missing_required_parameter");
   service.unknown_fields.note(exchange->request().id, fields.unknown());
 
-  std::vector<TokenId> tokens;
-  tokens.reserve(ids->size());
-  for (const nlohmann::json& id : *ids) {
-    const std::string name = fmt::format("tokens[{}]", tokens.size());
-    tokens.push_back(static_cast<TokenId>(integer_value(id, 0, limits.vocab_size - 1, name)));
-  }
+  const std::vector<TokenId> tokens = token_id_values(*ids, limits.vocab_size, "tokens");
   const Json answer = {{"prompt", service.tokenizer.decode(tokens, /*skip_special_tokens=*/false)}};
   exchange->respond({200, "application/json", to_text(answer)});
 }

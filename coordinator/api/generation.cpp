@@ -36,18 +36,20 @@ void check_budget(const GenerationPlan& plan) {
   for (const Prompt& prompt : plan.prompts) prompt_tokens += static_cast<std::int64_t>(prompt.tokens.size());
   prompt_tokens *= options.n;
   if (prompt_tokens > kMaxPromptTokens) {
-    throw bad_request(fmt::format("All prompts together, times n, have {} tokens; {} are allowed.", prompt_tokens,
-                                  kMaxPromptTokens),
+    throw bad_request(fmt::format("All prompts together, times n, have {} tokens; {} are allowed.",
+                                  prompt_tokens, kMaxPromptTokens),
                       "prompt");
   }
   if (options.stream || !options.logprobs) return;
-  const std::int64_t generated = static_cast<std::int64_t>(plan.prompts.size()) * options.n * options.max_tokens;
+  const std::int64_t generated =
+      static_cast<std::int64_t>(plan.prompts.size()) * options.n * options.max_tokens;
   const std::int64_t logprobs = (generated + (options.echo ? prompt_tokens : 0)) * (1 + options.top_logprobs);
   if (logprobs > kMaxWholeLogprobs) {
-    throw bad_request(fmt::format("The answer could hold {} log-probabilities; {} are allowed. Stream it, or lower "
-                                  "max_tokens, n or the number of alternatives.",
-                                  logprobs, kMaxWholeLogprobs),
-                      "logprobs");
+    throw bad_request(
+        fmt::format("The answer could hold {} log-probabilities; {} are allowed. Stream it, or lower "
+                    "max_tokens, n or the number of alternatives.",
+                    logprobs, kMaxWholeLogprobs),
+        "logprobs");
   }
 }
 
@@ -76,7 +78,9 @@ class Generation : public std::enable_shared_from_this<Generation> {
     Clock::time_point last_token = {};
   };
 
-  const Prompt& prompt_of(std::size_t index) const { return plan_.prompts[index / static_cast<std::size_t>(plan_.options.n)]; }
+  const Prompt& prompt_of(std::size_t index) const {
+    return plan_.prompts[index / static_cast<std::size_t>(plan_.options.n)];
+  }
   std::string choice_id(std::size_t index) const { return fmt::format("{}/{}", id_, index); }
   Submission submission(std::size_t index);
 
@@ -189,10 +193,13 @@ void Generation::enqueue(std::size_t index, std::variant<TokenEvent, FinishEvent
   events_.push_back({index, std::move(event)});
   num_queued_ = events_.size();
   if (!begun_ || events_.size() > 1) return;  // somebody is coming
-  if (const auto executor = executor_.lock()) executor->post([self = shared_from_this()] { self->take_events(); });
+  if (const auto executor = executor_.lock())
+    executor->post([self = shared_from_this()] { self->take_events(); });
 }
 
-bool Generation::paused() const { return exchange_->backlogged() || num_queued_ > kMaxQueuedEvents; }
+bool Generation::paused() const {
+  return exchange_->backlogged() || num_queued_ > kMaxQueuedEvents;
+}
 
 void Generation::begin() {
   // The exchange must not keep the generation alive, nor the other way round.
@@ -240,7 +247,8 @@ void Generation::take_token(std::size_t index, TokenEvent event) {
 
 void Generation::observe_token(Progress& progress) {
   const Clock::time_point now = Clock::now();
-  if (!std::exchange(first_token_seen_, true)) metrics_.observe_first_token(now - exchange_->request().received);
+  if (!std::exchange(first_token_seen_, true))
+    metrics_.observe_first_token(now - exchange_->request().received);
   if (progress.choice.completion_tokens() > 0) metrics_.observe_token_gap(now - progress.last_token);
   progress.last_token = now;
 }

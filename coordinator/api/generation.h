@@ -1,5 +1,5 @@
-// Runs one API request that generates: submits all its choices together, follows their events and answers, streamed
-// or whole.
+// Runs one API request that generates: submits all its choices together, follows their events and answers,
+// streamed or whole.
 #pragma once
 
 #include <memory>
@@ -18,7 +18,8 @@ struct GenerationPlan {
   std::shared_ptr<const AnswerFormat> format;
 };
 
-// Any thread; returns at once. Throws RequestError: too much asked for (400), the queue is full (429), ending (503).
+// Any thread; returns at once. Throws RequestError: too much asked for (400), the queue is full (429), ending
+// (503).
 void start_generation(Service& service, const std::shared_ptr<Exchange>& exchange, GenerationPlan plan);
 
 }  // namespace sinkstream

@@ -36,8 +36,10 @@ std::vector<std::string> read_stop(RequestFields& fields) {
   const json* stop = fields.value("stop");
   if (!stop) return {};
   if (stop->is_string()) return {stop_string(*stop, "stop")};
-  if (!stop->is_array()) throw fields.error("stop", "'stop' must be a string or an array of strings.", "invalid_type");
-  if (stop->size() > kMaxStops) throw fields.error("stop", fmt::format("'stop' may have {} entries.", kMaxStops));
+  if (!stop->is_array())
+    throw fields.error("stop", "'stop' must be a string or an array of strings.", "invalid_type");
+  if (stop->size() > kMaxStops)
+    throw fields.error("stop", fmt::format("'stop' may have {} entries.", kMaxStops));
   std::vector<std::string> stops;
   for (const json& entry : *stop) stops.push_back(stop_string(entry, fmt::format("stop[{}]", stops.size())));
   return stops;
@@ -47,20 +49,17 @@ std::vector<TokenId> read_stop_token_ids(RequestFields& fields, std::int64_t voc
   const json* ids = fields.array("stop_token_ids");
   if (!ids) return {};
   if (ids->size() > kMaxStopTokens) {
-    throw fields.error("stop_token_ids", fmt::format("'stop_token_ids' may have {} entries.", kMaxStopTokens));
+    throw fields.error("stop_token_ids",
+                       fmt::format("'stop_token_ids' may have {} entries.", kMaxStopTokens));
   }
-  std::vector<TokenId> tokens;
-  for (const json& id : *ids) {
-    tokens.push_back(static_cast<TokenId>(
-        integer_value(id, 0, vocab_size - 1, fmt::format("stop_token_ids[{}]", tokens.size()))));
-  }
-  return tokens;
+  return token_id_values(*ids, vocab_size, "stop_token_ids");
 }
 
 std::vector<std::pair<TokenId, float>> read_logit_bias(RequestFields& fields, std::int64_t vocab_size) {
   const json* object = fields.value("logit_bias");
   if (!object) return {};
-  if (!object->is_object()) throw fields.error("logit_bias", "'logit_bias' must be an object.", "invalid_type");
+  if (!object->is_object())
+    throw fields.error("logit_bias", "'logit_bias' must be an object.", "invalid_type");
   if (object->size() > kMaxBiases) {
     throw fields.error("logit_bias", fmt::format("'logit_bias' may have {} entries.", kMaxBiases));
   }
@@ -70,7 +69,8 @@ std::vector<std::pair<TokenId, float>> read_logit_bias(RequestFields& fields, st
     TokenId token = -1;
     const auto [end, failure] = std::from_chars(key.data(), key.data() + key.size(), token);
     if (failure != std::errc{} || end != key.data() + key.size() || token < 0 || token >= vocab_size) {
-      throw fields.error("logit_bias", fmt::format("A key of 'logit_bias' is no token id from 0 to {}.", vocab_size - 1));
+      throw fields.error("logit_bias",
+                         fmt::format("A key of 'logit_bias' is no token id from 0 to {}.", vocab_size - 1));
     }
     const double bias = number_value(item.value(), {-100, 100}, "logit_bias." + key);
     biases.emplace_back(token, static_cast<float>(bias));
@@ -92,7 +92,8 @@ SamplingParams read_sampling(RequestFields& fields, const EngineLimits& limits) 
   sampling.repetition_penalty = number("repetition_penalty", {0, 2, true}, sampling.repetition_penalty);
   sampling.presence_penalty = number("presence_penalty", {-2, 2}, sampling.presence_penalty);
   sampling.frequency_penalty = number("frequency_penalty", {-2, 2}, sampling.frequency_penalty);
-  const std::int64_t top_k = fields.integer("top_k", -1, std::numeric_limits<std::int32_t>::max()).value_or(0);
+  const std::int64_t top_k =
+      fields.integer("top_k", -1, std::numeric_limits<std::int32_t>::max()).value_or(0);
   sampling.top_k = static_cast<std::int32_t>(std::max<std::int64_t>(top_k, 0));  // -1 is off as well
   const auto seed = fields.integer("seed", kAnyLow, kAnyHigh);
   sampling.seed = seed ? static_cast<std::uint64_t>(*seed) : random_seed();
@@ -120,10 +121,29 @@ std::string read_truncation(RequestFields& fields, const EngineLimits& limits) {
 }
 
 void refuse_unsupported(RequestFields& fields) {
-  fields.refuse({"tools", "functions", "audio", "reasoning", "reasoning_effort", "verbosity", "web_search_options",
-                 "prediction", "grammar", "json_schema", "structured_outputs", "guided_json", "guided_regex",
-                 "guided_choice", "guided_grammar", "logits_processors", "bad_words", "allowed_token_ids",
-                 "prompt_logprobs", "chat_template", "chat_template_kwargs", "documents", "mm_processor_kwargs"});
+  fields.refuse({"tools",
+                 "functions",
+                 "audio",
+                 "reasoning",
+                 "reasoning_effort",
+                 "verbosity",
+                 "web_search_options",
+                 "prediction",
+                 "grammar",
+                 "json_schema",
+                 "structured_outputs",
+                 "guided_json",
+                 "guided_regex",
+                 "guided_choice",
+                 "guided_grammar",
+                 "logits_processors",
+                 "bad_words",
+                 "allowed_token_ids",
+                 "prompt_logprobs",
+                 "chat_template",
+                 "chat_template_kwargs",
+                 "documents",
+                 "mm_processor_kwargs"});
   fields.refuse_unless("modalities", json::array({"text"}));
   fields.refuse_unless("min_tokens", 0);
   fields.refuse_unless("length_penalty", 1.0);
@@ -160,7 +180,8 @@ std::optional<std::int64_t> read_max_tokens(RequestFields& fields, const char* n
   return fields.integer(name, low, limits.max_tokens);
 }
 
-void check_prompt_length(std::int64_t prompt_tokens, const std::string& truncation, const EngineLimits& limits) {
+void check_prompt_length(std::int64_t prompt_tokens, const std::string& truncation,
+                         const EngineLimits& limits) {
   const std::int64_t context = context_tokens(limits);
   if (prompt_tokens <= context || truncation == "auto") return;
   RequestError error = bad_request(

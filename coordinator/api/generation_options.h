@@ -27,11 +27,12 @@ struct GenerationOptions {
   bool echo = false;  // the answer begins with the prompt
   bool logprobs = false;
   std::int32_t top_logprobs = 0;
-  std::string truncation;  // "auto": a long prompt is taken in whole and partly forgotten; "disabled": refused
+  std::string
+      truncation;  // "auto": a long prompt is taken in whole and partly forgotten; "disabled": refused
 };
 
-// Reads all but max_tokens, echo, logprobs and top_logprobs, which the endpoints name differently, and refuses what
-// would change the result and is not supported. Throws RequestError.
+// Reads all but max_tokens, echo, logprobs and top_logprobs, which the endpoints name differently, and
+// refuses what would change the result and is not supported. Throws RequestError.
 GenerationOptions read_generation_options(RequestFields& fields, const EngineLimits& limits);
 
 // `name` of max_tokens; absent: the engine's default.
@@ -39,6 +40,7 @@ std::optional<std::int64_t> read_max_tokens(RequestFields& fields, const char* n
                                             const EngineLimits& limits);
 
 // Throws RequestError (400 context_length_exceeded).
-void check_prompt_length(std::int64_t prompt_tokens, const std::string& truncation, const EngineLimits& limits);
+void check_prompt_length(std::int64_t prompt_tokens, const std::string& truncation,
+                         const EngineLimits& limits);
 
 }  // namespace sinkstream

@@ -1,4 +1,5 @@
-// GET /health, /health/ready: whether requests are taken and answered. GET /health/live: whether this process runs.
+// GET /health, /health/ready: whether requests are taken and answered. GET /health/live: whether this process
+// runs.
 #include "coordinator/api/answer_format.h"
 #include "coordinator/api/endpoints.h"
 
@@ -18,7 +19,8 @@ Response health(const Service& service) {
     return status_response(kUnavailable, {{"status", "failed"}, {"message", *failure}});
   }
   const EngineStats stats = service.engine.stats();
-  if (!stats.healthy) return status_response(kUnavailable, {{"status", "failed"}, {"message", "no step is finished"}});
+  if (!stats.healthy)
+    return status_response(kUnavailable, {{"status", "failed"}, {"message", "no step is finished"}});
   if (service.availability.draining()) return status_response(kUnavailable, {{"status", "draining"}});
   return status_response(200, {{"status", "ok"}});
 }

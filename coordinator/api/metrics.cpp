@@ -14,11 +14,12 @@ namespace {
 using prometheus::MetricFamily;
 using prometheus::MetricType;
 
-const prometheus::Histogram::BucketBoundaries kSecondsToFirstToken = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
-                                                                      2.5,   5,    10,    30,   60,  300,  1800};
-const prometheus::Histogram::BucketBoundaries kSecondsBetweenTokens = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
-                                                                       0.1,   0.25,   0.5,   1,    2.5,   10};
-const prometheus::Histogram::BucketBoundaries kRequestSeconds = {0.005, 0.05, 0.25, 1, 2.5, 10, 30, 60, 300, 1800, 7200};
+const prometheus::Histogram::BucketBoundaries kSecondsToFirstToken = {
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800};
+const prometheus::Histogram::BucketBoundaries kSecondsBetweenTokens = {
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10};
+const prometheus::Histogram::BucketBoundaries kRequestSeconds = {0.005, 0.05, 0.25, 1,    2.5, 10,
+                                                                 30,    60,   300,  1800, 7200};
 
 double to_seconds(std::chrono::steady_clock::duration duration) {
   return std::chrono::duration<double>(duration).count();
@@ -58,7 +59,8 @@ std::vector<MetricFamily> engine_families(const Engine& engine) {
       gauge("sinkstream_requests_waiting", "Generations in the queue.", number(stats.waiting)),
       gauge("sinkstream_slots", "Places for sessions.", limits.num_slots),
       gauge("sinkstream_kv_resident_tokens", "Tokens in all caches now.", number(stats.resident_tokens)),
-      counter("sinkstream_kv_evicted_tokens_total", "Tokens that sessions have forgotten.", number(stats.evicted_tokens)),
+      counter("sinkstream_kv_evicted_tokens_total", "Tokens that sessions have forgotten.",
+              number(stats.evicted_tokens)),
       counter("sinkstream_prompt_tokens_total", "Prompt tokens taken in.", number(stats.prompt_tokens)),
       counter("sinkstream_generation_tokens_total", "Tokens generated.", number(stats.generated_tokens)),
       counter("sinkstream_steps_total", "Steps of the worker group.", number(stats.steps)),
@@ -102,7 +104,9 @@ void Metrics::count_request(const AnsweredRequest& request) {
   state_->duration.Observe(request.seconds);
 }
 
-void Metrics::count_finish(const char* reason) { state_->finished.Add({{"reason", reason}}).Increment(); }
+void Metrics::count_finish(const char* reason) {
+  state_->finished.Add({{"reason", reason}}).Increment();
+}
 
 void Metrics::observe_first_token(std::chrono::steady_clock::duration since_request) {
   state_->first_token.Observe(to_seconds(since_request));

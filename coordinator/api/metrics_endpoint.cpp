@@ -6,8 +6,8 @@ namespace sinkstream {
 
 void add_metrics(Router& router, Service& service) {
   router.add({"GET", "/metrics", [&service](const std::shared_ptr<Exchange>& exchange) {
-                exchange->respond(
-                    {200, "text/plain; version=0.0.4; charset=utf-8", service.metrics.render(service.engine)});
+                exchange->respond({200, "text/plain; version=0.0.4; charset=utf-8",
+                                   service.metrics.render(service.engine)});
               }});
 }
 

@@ -36,10 +36,10 @@ Response page_response() {
   const std::string nonce = fmt::format("{:08x}{:08x}{:08x}{:08x}", random(), random(), random(), random());
   Response response{200, "text/html; charset=utf-8", with_nonce({kIndexHtml, kIndexHtmlBytes}, nonce)};
   response.headers = {
-      {"Content-Security-Policy",
-       fmt::format("default-src 'none'; script-src 'nonce-{0}'; style-src 'nonce-{0}'; connect-src 'self'; img-src data:; "
-                   "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-                   nonce)},
+      {"Content-Security-Policy", fmt::format("default-src 'none'; script-src 'nonce-{0}'; style-src "
+                                              "'nonce-{0}'; connect-src 'self'; img-src data:; "
+                                              "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+                                              nonce)},
       {"Referrer-Policy", "no-referrer"},
       {"Cache-Control", "no-store"}};
   return response;
@@ -48,7 +48,8 @@ Response page_response() {
 }  // namespace
 
 void add_page(Router& router) {
-  router.add({"GET", "/", [](const std::shared_ptr<Exchange>& exchange) { exchange->respond(page_response()); },
+  router.add({"GET", "/",
+              [](const std::shared_ptr<Exchange>& exchange) { exchange->respond(page_response()); },
               /*open=*/true});
 }
 

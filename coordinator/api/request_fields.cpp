@@ -1,7 +1,8 @@
 #include "coordinator/api/request_fields.h"
 
-#include <cmath>
 #include <fmt/format.h>
+
+#include <cmath>
 
 namespace sinkstream {
 namespace {
@@ -24,8 +25,9 @@ std::int64_t integer_value(const json& value, std::int64_t low, std::int64_t hig
   const bool too_large = value.is_number_unsigned() &&
                          value.get<std::uint64_t>() > std::uint64_t{std::numeric_limits<std::int64_t>::max()};
   if (too_large || value.get<std::int64_t>() < low || value.get<std::int64_t>() > high) {
-    throw bad_request(fmt::format("'{}' must be at least {} and at most {}; it is {}.", name, low, high, value.dump()),
-                      name);
+    throw bad_request(
+        fmt::format("'{}' must be at least {} and at most {}; it is {}.", name, low, high, value.dump()),
+        name);
   }
   return value.get<std::int64_t>();
 }
@@ -41,7 +43,20 @@ double number_value(const json& value, const NumberRange& range, const std::stri
   return number;
 }
 
-RequestFields::RequestFields(const json& object, std::string path) : object_(object), path_(std::move(path)) {}
+std::vector<TokenId> token_id_values(const json& array, std::int64_t vocab_size, const std::string& name) {
+  std::vector<TokenId> tokens;
+  tokens.reserve(array.size());
+  for (const json& id : array) {
+    if (!id.is_number_integer() || id < 0 || id >= vocab_size) {
+      integer_value(id, 0, vocab_size - 1, fmt::format("{}[{}]", name, tokens.size()));  // says what is wrong
+    }
+    tokens.push_back(id.get<TokenId>());
+  }
+  return tokens;
+}
+
+RequestFields::RequestFields(const json& object, std::string path)
+    : object_(object), path_(std::move(path)) {}
 
 RequestError RequestFields::error(std::string_view name, const std::string& message, const char* code) const {
   return bad_request(message, path_ + std::string(name), code);
@@ -92,13 +107,16 @@ const json* RequestFields::array(const char* name) {
   return field;
 }
 
-void RequestFields::ignore(std::initializer_list<const char*> names) { known_.insert(names.begin(), names.end()); }
+void RequestFields::ignore(std::initializer_list<const char*> names) {
+  known_.insert(names.begin(), names.end());
+}
 
 void RequestFields::refuse_unless(const char* name, const json& off) {
   const json* field = value(name);
   if (field && *field != off) {
     const std::string instead = off.is_null() ? "" : "; leave it out or send " + off.dump();
-    throw error(name, fmt::format("'{}{}' is not supported{}.", path_, name, instead), "unsupported_parameter");
+    throw error(name, fmt::format("'{}{}' is not supported{}.", path_, name, instead),
+                "unsupported_parameter");
   }
 }
 

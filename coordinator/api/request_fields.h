@@ -1,5 +1,5 @@
-// The one place that turns JSON fields into values. A field that is null counts as absent. Nothing is converted: "5"
-// and 5.0 are no integers, 1 is no boolean. Every complaint names the field.
+// The one place that turns JSON fields into values. A field that is null counts as absent. Nothing is
+// converted: "5" and 5.0 are no integers, 1 is no boolean. Every complaint names the field.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "coordinator/http/request_error.h"
+#include "worker/token_id.h"
 
 namespace sinkstream {
 
@@ -25,7 +26,8 @@ struct NumberRange {
 
 class RequestFields {
  public:
-  // `path` is put before names in messages, e.g. "stream_options.". `object` must be a JSON object and stay alive.
+  // `path` is put before names in messages, e.g. "stream_options.". `object` must be a JSON object and stay
+  // alive.
   explicit RequestFields(const nlohmann::json& object, std::string path = {});
 
   // Throw RequestError when the field is there and is not of that kind and range.
@@ -47,7 +49,8 @@ class RequestFields {
   std::vector<std::string> unknown() const;
 
   const std::string& path() const { return path_; }
-  RequestError error(std::string_view name, const std::string& message, const char* code = "invalid_value") const;
+  RequestError error(std::string_view name, const std::string& message,
+                     const char* code = "invalid_value") const;
 
  private:
   const nlohmann::json& object_;
@@ -56,7 +59,11 @@ class RequestFields {
 };
 
 // Elements of arrays, with the same rules; `name` is e.g. "prompt[3]".
-std::int64_t integer_value(const nlohmann::json& value, std::int64_t low, std::int64_t high, const std::string& name);
+std::int64_t integer_value(const nlohmann::json& value, std::int64_t low, std::int64_t high,
+                           const std::string& name);
 double number_value(const nlohmann::json& value, const NumberRange& range, const std::string& name);
+// An array of token ids in [0, vocab_size); there may be millions.
+std::vector<TokenId> token_id_values(const nlohmann::json& array, std::int64_t vocab_size,
+                                     const std::string& name);
 
 }  // namespace sinkstream

@@ -31,7 +31,8 @@ void UnknownFieldLog::note(const std::string& request_id, const std::vector<std:
   for (const std::string& name : names) {
     const std::string shown = name.substr(0, kMaxNameBytes);
     if (noted_.size() >= kMaxNames || !noted_.insert(shown).second) continue;
-    const std::string quoted = nlohmann::json(shown).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+    const std::string quoted =
+        nlohmann::json(shown).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
     spdlog::info("{} sends the unknown field {}; it is ignored, here and from now on", request_id, quoted);
   }
 }
@@ -40,7 +41,18 @@ void check_model(const std::optional<std::string>& name, const EngineLimits& lim
   constexpr std::size_t kMaxQuotedBytes = 100;
   if (!name || *name == limits.model_name) return;
   throw RequestError{404, "not_found_error", "model_not_found",
-                     "There is no model '" + name->substr(0, kMaxQuotedBytes) + "' here; this server has '" + limits.model_name + "'.", "model"};
+                     "There is no model '" + name->substr(0, kMaxQuotedBytes) + "' here; this server has '" +
+                         limits.model_name + "'.",
+                     "model"};
+}
+
+std::vector<TokenId> encode_text(const Tokenizer& tokenizer, std::string_view text,
+                                 const EncodeOptions& options, const std::string& param) {
+  try {
+    return tokenizer.encode(text, options);
+  } catch (const std::runtime_error& error) {
+    throw bad_request(std::string("The tokenizer cannot take this text: ") + error.what(), param);
+  }
 }
 
 std::int64_t context_tokens(const EngineLimits& limits) {

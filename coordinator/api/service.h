@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "coordinator/http/executor.h"
@@ -59,6 +60,10 @@ struct Service {
 
 // Throws RequestError (404 model_not_found) unless the name is absent or the served model's.
 void check_model(const std::optional<std::string>& name, const EngineLimits& limits);
+
+// Throws RequestError (400) naming `param` when the tokenizer gives up on the text.
+std::vector<TokenId> encode_text(const Tokenizer& tokenizer, std::string_view text,
+                                 const EncodeOptions& options, const std::string& param);
 
 // The longest prompt that a session still remembers whole: S + W, or max_context in dense mode.
 std::int64_t context_tokens(const EngineLimits& limits);

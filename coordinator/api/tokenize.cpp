@@ -17,7 +17,7 @@ std::vector<TokenId> read_tokens(RequestFields& fields, const Service& service) 
     throw fields.error("prompt", "Send either 'prompt' or 'messages'.", "missing_required_parameter");
   }
   if (has_messages) return read_chat_prompt(fields, add_generation_prompt, service);
-  return service.tokenizer.encode(*prompt, {.add_special_tokens = add_special_tokens});
+  return encode_text(service.tokenizer, *prompt, {.add_special_tokens = add_special_tokens}, "prompt");
 }
 
 void tokenize(Service& service, const std::shared_ptr<Exchange>& exchange) {

@@ -15,7 +15,8 @@ std::vector<std::string> load_keys(const std::string& path) {
   constexpr std::string_view kSpace = " \t\r";
   std::ifstream file(path);
   if (!file) {
-    throw StartupError(ExitCode::config, "server.api_key_file: cannot read " + path + "; name a file with one key a line");
+    throw StartupError(ExitCode::config,
+                       "server.api_key_file: cannot read " + path + "; name a file with one key a line");
   }
   std::vector<std::string> keys;
   for (std::string line; std::getline(file, line);) {
@@ -24,7 +25,8 @@ std::vector<std::string> load_keys(const std::string& path) {
     keys.push_back(line.substr(begin, line.find_last_not_of(kSpace) - begin + 1));
   }
   if (keys.empty()) {
-    throw StartupError(ExitCode::config, "server.api_key_file: " + path + " holds no key; put one key on a line");
+    throw StartupError(ExitCode::config,
+                       "server.api_key_file: " + path + " holds no key; put one key on a line");
   }
   return keys;
 }
@@ -55,10 +57,11 @@ AccessGate::AccessGate(const ServerSettings& settings, const std::string& listen
     : listen_host_(listen_host), loopback_(loopback) {
   if (!settings.api_key_file.empty()) keys_ = load_keys(settings.api_key_file);
   if (keys_.empty() && !loopback && !settings.insecure) {
-    throw StartupError(ExitCode::config,
-                       "server.listen: " + settings.listen +
-                           " can be reached from other machines and no key is asked for; set server.api_key_file, "
-                           "or server.insecure: true if that is meant");
+    throw StartupError(
+        ExitCode::config,
+        "server.listen: " + settings.listen +
+            " can be reached from other machines and no key is asked for; set server.api_key_file, "
+            "or server.insecure: true if that is meant");
   }
 }
 
@@ -76,8 +79,9 @@ void AccessGate::check_key(const Request& request) const {
   for (const std::string& key : keys_) known |= equal_in_constant_time(given, key);
   if (known) return;
   RequestError error{401, "authentication_error", "invalid_api_key",
-                     given.empty() ? "An API key is needed: send 'Authorization: Bearer KEY' or 'x-api-key: KEY'."
-                                   : "The API key is not known."};
+                     given.empty()
+                         ? "An API key is needed: send 'Authorization: Bearer KEY' or 'x-api-key: KEY'."
+                         : "The API key is not known."};
   error.headers.push_back({"WWW-Authenticate", "Bearer"});
   throw error;
 }
@@ -93,8 +97,9 @@ void AccessGate::check_origin(const Request& request) const {
   if (origin.empty()) return;
   const std::size_t scheme = origin.find("://");
   if (scheme == std::string_view::npos || !is_own_host(origin.substr(scheme + 3))) {
-    throw RequestError{403, "permission_error", "foreign_origin",
-                       "Pages of other origins may not use this server without an API key (server.api_key_file)."};
+    throw RequestError{
+        403, "permission_error", "foreign_origin",
+        "Pages of other origins may not use this server without an API key (server.api_key_file)."};
   }
 }
 

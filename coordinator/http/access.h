@@ -11,14 +11,14 @@ namespace sinkstream {
 
 class AccessGate {
  public:
-  // Loads the keys. Throws StartupError (ExitCode::config): a key file that cannot be read or holds no key, or an
-  // address beyond loopback without keys and without `insecure`.
+  // Loads the keys. Throws StartupError (ExitCode::config): a key file that cannot be read or holds no key,
+  // or an address beyond loopback without keys and without `insecure`.
   AccessGate(const ServerSettings& settings, const std::string& listen_host, bool loopback);
 
   // Throws RequestError: 401 without a good key (unless the route is open), 403 for a foreign Host or Origin.
   //
-  // Host and Origin count where no key is asked for and only loopback listens: there a web page that the user merely
-  // visits could otherwise reach this server, by a name of its own that resolves to 127.0.0.1.
+  // Host and Origin count where no key is asked for and only loopback listens: there a web page that the user
+  // merely visits could otherwise reach this server, by a name of its own that resolves to 127.0.0.1.
   void check(const Request& request, bool open_route) const;
 
  private:

@@ -21,11 +21,13 @@ namespace asio = boost::asio;
 constexpr auto kAsTuple = asio::as_tuple(asio::use_awaitable);
 
 constexpr std::size_t kReadBytes = 16384;
-// How long a closing connection takes in and drops what the client still sends, so that it gets to read the answer.
+// How long a closing connection takes in and drops what the client still sends, so that it gets to read the
+// answer.
 constexpr std::chrono::seconds kLingerTime{1};
 
 std::chrono::steady_clock::duration seconds(double value) {
-  return std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(value));
+  return std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+      std::chrono::duration<double>(value));
 }
 
 // Nothing an endpoint throws ends the process.
@@ -154,7 +156,9 @@ asio::awaitable<bool> Connection::serve_request() {
   const bool written = co_await write_answer(*exchange_);
   report(*exchange_, outcome.route);
   context_.count_in_flight(-1);
-  co_return written && exchange_->keeps_alive();
+  const bool goes_on = written && exchange_->keeps_alive();
+  exchange_.reset();
+  co_return goes_on;
 }
 
 asio::awaitable<bool> Connection::receive_head(IncomingRequest& incoming) {
@@ -301,8 +305,8 @@ void Connection::report(const PendingExchange& exchange, const Route* route) con
   const Request& request = exchange.request();
   const double duration = std::chrono::duration<double>(Clock::now() - request.received).count();
   const bool probe = route && route->open && exchange.status() < 500;
-  spdlog::log(probe ? spdlog::level::debug : spdlog::level::info, "{} {} {} -> {} in {:.3f} s, {} bytes", request.id,
-              request.method, request.target.substr(0, request.target.find('?')),
+  spdlog::log(probe ? spdlog::level::debug : spdlog::level::info, "{} {} {} -> {} in {:.3f} s, {} bytes",
+              request.id, request.method, request.target.substr(0, request.target.find('?')),
               exchange.status(), duration, exchange.bytes_written());
   context_.on_answered({route ? route->path : "other", exchange.status(), duration});
 }

@@ -1,7 +1,8 @@
 // One client's connection: requests one after the other, each with absolute deadlines.
 //
-// Two coroutines on the I/O thread share it. One reads bytes as they come, so that a client that leaves is noticed
-// while its answer is still being made; the other takes requests out of them, has them answered and writes.
+// Two coroutines on the I/O thread share it. One reads bytes as they come, so that a client that leaves is
+// noticed while its answer is still being made; the other takes requests out of them, has them answered and
+// writes.
 #pragma once
 
 #include <atomic>

@@ -10,9 +10,9 @@
 
 namespace sinkstream {
 
-// Either one respond(), or start_stream() ... finish_stream(); fail() at any time. What comes after the end, or after
-// the client has gone, is ignored. An exchange that is let go unanswered becomes a 500. All methods: any thread; calls
-// from one thread take effect in order.
+// Either one respond(), or start_stream() ... finish_stream(); fail() at any time. What comes after the end,
+// or after the client has gone, is ignored. An exchange that is let go unanswered becomes a 500. All methods:
+// any thread; calls from one thread take effect in order.
 class Exchange {
  public:
   virtual ~Exchange() = default;
@@ -26,12 +26,12 @@ class Exchange {
   virtual void send(std::string_view events) = 0;
   virtual void finish_stream() = 0;
 
-  // Before a stream has started, an error response. In it, an error event, then the connection breaks off without the
-  // end of its chunked body, so that no client takes the answer for whole.
+  // Before a stream has started, an error response. In it, an error event, then the connection breaks off
+  // without the end of its chunked body, so that no client takes the answer for whole.
   virtual void fail(const RequestError& error) = 0;
 
-  // Called once on the I/O thread when the client has gone or the server has given the exchange up before its answer
-  // was complete; at once if that is so already.
+  // Called once on the I/O thread when the client has gone or the server has given the exchange up before its
+  // answer was complete; at once if that is so already.
   virtual void on_abandoned(std::function<void()> callback) = 0;
 
   // More unsent bytes than ServerSettings::max_stream_buffer_bytes.

@@ -43,7 +43,9 @@ RequestError too_long(std::int64_t max_bytes) {
   return protocol_error(413, "The body is longer than " + std::to_string(max_bytes) + " bytes.");
 }
 
-std::string to_string(boost::beast::string_view text) { return {text.data(), text.size()}; }
+std::string to_string(boost::beast::string_view text) {
+  return {text.data(), text.size()};
+}
 
 }  // namespace
 
@@ -92,9 +94,13 @@ void IncomingRequest::take_head(std::string_view head) {
   request_.id = request_id(request_.header("x-request-id"));
 }
 
-bool IncomingRequest::has_body() const { return head_taken_ && !parser_.is_done(); }
+bool IncomingRequest::has_body() const {
+  return head_taken_ && !parser_.is_done();
+}
 
-bool IncomingRequest::expects_continue() const { return !request_.header("expect").empty() && !http_1_0(); }
+bool IncomingRequest::expects_continue() const {
+  return !request_.header("expect").empty() && !http_1_0();
+}
 
 void IncomingRequest::check_body_length() {
   const auto length = parser_.content_length();
@@ -112,8 +118,8 @@ std::size_t IncomingRequest::take_body(std::string_view input) {
     if (error == http::error::body_limit) throw too_long(max_body_bytes_);
     if (error && error != http::error::need_more) throw protocol_error(400, "The chunked body is malformed.");
     if (used == 0 && slice.size() == kMaxChunkLineBytes) {
-      throw protocol_error(400, "A chunk header or trailer is longer than " +
-                                    std::to_string(kMaxChunkLineBytes) + " bytes.");
+      throw protocol_error(
+          400, "A chunk header or trailer is longer than " + std::to_string(kMaxChunkLineBytes) + " bytes.");
     }
     if (used == 0) break;
   }

@@ -1,4 +1,5 @@
-// A request while it is being received: the checked head goes to Beast's parser, which also undoes the chunked encoding.
+// A request while it is being received: the checked head goes to Beast's parser, which also undoes the
+// chunked encoding.
 #pragma once
 
 #include <atomic>
@@ -32,7 +33,8 @@ class BodyReservation {
 
 class IncomingRequest {
  public:
-  IncomingRequest(const ServerSettings& settings, std::shared_ptr<std::atomic<std::int64_t>> body_bytes_of_all);
+  IncomingRequest(const ServerSettings& settings,
+                  std::shared_ptr<std::atomic<std::int64_t>> body_bytes_of_all);
 
   // Finds out how long the head is: 0 while it is not complete. Throws RequestError.
   std::size_t scan_head(std::string_view input);
@@ -51,8 +53,8 @@ class IncomingRequest {
 
   // Before any byte of the body is read. Throws RequestError: 413.
   void check_body_length();
-  // Takes what it can from the front of `input` and returns how much. Throws RequestError: 400, 413, or 503 when too
-  // much is being received at once.
+  // Takes what it can from the front of `input` and returns how much. Throws RequestError: 400, 413, or 503
+  // when too much is being received at once.
   std::size_t take_body(std::string_view input);
   // Moves the finished body into the request; the reservation goes along until the body is parsed.
   std::shared_ptr<BodyReservation> finish_body();

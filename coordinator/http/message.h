@@ -22,8 +22,8 @@ struct Request {
   std::string body;
   std::chrono::steady_clock::time_point received;
 
-  // The field's value, empty when absent; names compare without case. Fields that matter here come at most once
-  // (check_request_head).
+  // The field's value, empty when absent; names compare without case. Fields that matter here come at most
+  // once (check_request_head).
   std::string_view header(std::string_view name) const;
 };
 

@@ -1,6 +1,7 @@
 #include "coordinator/http/pending_exchange.h"
 
 #include <boost/asio/dispatch.hpp>
+#include <boost/asio/post.hpp>
 #include <utility>
 
 namespace sinkstream {
@@ -15,7 +16,14 @@ PendingExchange::PendingExchange(std::weak_ptr<boost::asio::io_context> io, Requ
       wake_(std::move(wake)) {}
 
 std::shared_ptr<Exchange> PendingExchange::handle() {
-  return {this, [self = shared_from_this()](Exchange*) { self->fail(internal_error()); }};
+  return {this, [self = shared_from_this()](Exchange*) { self->let_go(); }};
+}
+
+// Behind everything that endpoints have already asked for, from whatever thread.
+void PendingExchange::let_go() {
+  if (const auto io = io_.lock()) {
+    boost::asio::post(*io, [self = shared_from_this()] { self->fail(internal_error()); });
+  }
 }
 
 // The server may have ended meanwhile; then nobody is left to tell.
@@ -84,7 +92,9 @@ void PendingExchange::wrote(std::size_t bytes) {
   bytes_written_ += bytes;
 }
 
-void PendingExchange::ping() { send(": ping\n\n"); }
+void PendingExchange::ping() {
+  send(": ping\n\n");
+}
 
 void PendingExchange::abandon() {
   if (ended()) return;

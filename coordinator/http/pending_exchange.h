@@ -1,4 +1,5 @@
-// An exchange between its endpoint, which answers from any thread, and its connection, which writes the answer.
+// An exchange between its endpoint, which answers from any thread, and its connection, which writes the
+// answer.
 #pragma once
 
 #include <atomic>
@@ -31,14 +32,16 @@ class PendingExchange : public Exchange, public std::enable_shared_from_this<Pen
   void finish_stream() override;
   void fail(const RequestError& error) override;
   void on_abandoned(std::function<void()> callback) override;
-  bool backlogged() const override { return unsent_bytes_.load(std::memory_order_relaxed) > max_unsent_bytes_; }
+  bool backlogged() const override {
+    return unsent_bytes_.load(std::memory_order_relaxed) > max_unsent_bytes_;
+  }
 
   // The connection's side, on the I/O thread.
   bool has_output() const { return !output_.empty(); }
   std::string take_output() { return std::exchange(output_, {}); }
   void wrote(std::size_t bytes);
-  void ping();     // a comment, if a stream is open
-  void abandon();  // the client has gone
+  void ping();                              // a comment, if a stream is open
+  void abandon();                           // the client has gone
   void give_up(const RequestError& error);  // the server ends: tells the client and the endpoint
   bool streaming() const { return state_ == State::streaming; }
   bool ended() const { return state_ == State::complete || state_ == State::broken; }
@@ -50,6 +53,7 @@ class PendingExchange : public Exchange, public std::enable_shared_from_this<Pen
  private:
   enum class State { waiting, streaming, complete, broken };
 
+  void let_go();
   void run_on_io(std::function<void(PendingExchange&)> action);
   void add_output(std::string bytes);
   void end(State state);

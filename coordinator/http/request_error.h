@@ -22,14 +22,15 @@ struct RequestError : std::runtime_error {
 
   int status;
   std::string type;
-  std::string code;   // empty: null
-  std::string param;  // empty: null
+  std::string code;                                                // empty: null
+  std::string param;                                               // empty: null
   std::vector<std::pair<std::string, std::int64_t>> numbers = {};  // further members, e.g. n_prompt_tokens
   std::vector<Header> headers = {};                                // e.g. Retry-After, Allow
 };
 
 // 400. `param` names the offending field, e.g. "messages[2].role".
-RequestError bad_request(const std::string& message, std::string param = {}, std::string code = "invalid_value");
+RequestError bad_request(const std::string& message, std::string param = {},
+                         std::string code = "invalid_value");
 // 400 for what the protocol forbids before any endpoint is reached, or with another status of the 4xx.
 RequestError protocol_error(int status, const std::string& message, std::string code = {});
 // 503 with Retry-After: ending, or the worker group is lost.

@@ -14,15 +14,25 @@ namespace {
 constexpr std::size_t kMaxMethodBytes = 32;
 constexpr std::size_t kMaxContentLengthDigits = 18;  // always fits 63 bits
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_hex(char c) { return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
-bool is_alpha(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool is_hex(char c) {
+  return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+bool is_alpha(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
 // RFC 9110, 5.6.2
 bool is_token_char(char c) {
   return is_digit(c) || is_alpha(c) || std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
 }
-bool is_control(char c) { return (static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f; }
-bool is_visible(char c) { return c > 0x20 && c < 0x7f; }
+bool is_control(char c) {
+  return (static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f;
+}
+bool is_visible(char c) {
+  return c > 0x20 && c < 0x7f;
+}
 
 bool is_token(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), is_token_char);
@@ -70,7 +80,8 @@ std::optional<HeadRefusal> check_request_line(std::string_view line, const HeadL
   if (target.front() != '/' || target.find('#') != std::string_view::npos) {
     return refuse(400, "The target must be a path, such as /v1/models.");
   }
-  if (!decode_path(target)) return refuse(400, "The path is not percent-encoded UTF-8 without control characters.");
+  if (!decode_path(target))
+    return refuse(400, "The path is not percent-encoded UTF-8 without control characters.");
   return std::nullopt;
 }
 
@@ -80,7 +91,8 @@ struct Field {
 };
 
 std::optional<HeadRefusal> parse_field(std::string_view line, Field& field) {
-  if (line.front() == ' ' || line.front() == '\t') return refuse(400, "Folded header lines are not accepted.");
+  if (line.front() == ' ' || line.front() == '\t')
+    return refuse(400, "Folded header lines are not accepted.");
   const std::size_t colon = line.find(':');
   if (colon == std::string_view::npos) return refuse(400, "A header line has no colon.");
   field = {line.substr(0, colon), trim(line.substr(colon + 1))};
@@ -140,10 +152,12 @@ HeadScanner::Result HeadScanner::scan(std::string_view buffer) {
   return complete_or_too_large(buffer, 0);
 }
 
-HeadScanner::Result HeadScanner::complete_or_too_large(std::string_view buffer, std::size_t head_bytes) const {
+HeadScanner::Result HeadScanner::complete_or_too_large(std::string_view buffer,
+                                                       std::size_t head_bytes) const {
   const std::size_t first_line = std::min(buffer.find('\r'), buffer.size());
   if (first_line > limits_.max_target_bytes + kMaxMethodBytes + 16) {
-    return {0, refuse(414, "The target is longer than " + std::to_string(limits_.max_target_bytes) + " bytes.")};
+    return {0,
+            refuse(414, "The target is longer than " + std::to_string(limits_.max_target_bytes) + " bytes.")};
   }
   if (head_bytes > limits_.max_bytes || (head_bytes == 0 && buffer.size() >= limits_.max_bytes)) {
     return {0, refuse(431, "The head is longer than " + std::to_string(limits_.max_bytes) + " bytes.")};
@@ -204,7 +218,8 @@ std::optional<HostAndPort> parse_host(std::string_view text) {
     end = text.find(']');
     if (end == std::string_view::npos || end == 1) return std::nullopt;
     const std::string_view address = text.substr(1, end - 1);
-    if (!std::all_of(address.begin(), address.end(), [](char c) { return is_hex(c) || c == ':' || c == '.'; })) {
+    if (!std::all_of(address.begin(), address.end(),
+                     [](char c) { return is_hex(c) || c == ':' || c == '.'; })) {
       return std::nullopt;
     }
     ++end;

@@ -1,5 +1,5 @@
-// What a request's head (request line and header fields) must look like, checked on its raw bytes: stricter than
-// general parsers, because two readers of one message must never disagree about where it ends.
+// What a request's head (request line and header fields) must look like, checked on its raw bytes: stricter
+// than general parsers, because two readers of one message must never disagree about where it ends.
 #pragma once
 
 #include <cstddef>
@@ -42,7 +42,8 @@ class HeadScanner {
 // `head` as HeadScanner found it. nullopt: well formed.
 std::optional<HeadRefusal> check_request_head(std::string_view head, const HeadLimits& limits = {});
 
-// The path of a request target, percent-decoded; nullopt for a bad escape, a control character or invalid UTF-8.
+// The path of a request target, percent-decoded; nullopt for a bad escape, a control character or invalid
+// UTF-8.
 std::optional<std::string> decode_path(std::string_view target);
 
 // "name", "1.2.3.4" or "[::1]", each with an optional ":port".

@@ -1,8 +1,9 @@
 #include "coordinator/http/response_format.h"
 
+#include <fmt/format.h>
+
 #include <boost/beast/http/status.hpp>
 #include <ctime>
-#include <fmt/format.h>
 
 namespace sinkstream {
 namespace {
@@ -47,8 +48,8 @@ std::string format_response(const Response& response, const std::string& request
 }
 
 std::string format_stream_head(const std::string& request_id, const ResponseFraming& framing) {
-  std::string head =
-      format_head(200, "text/event-stream", request_id, framing.keep_alive && !framing.http_1_0, framing.http_1_0);
+  std::string head = format_head(200, "text/event-stream", request_id,
+                                 framing.keep_alive && !framing.http_1_0, framing.http_1_0);
   head += "Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n";
   if (!framing.http_1_0) head += "Transfer-Encoding: chunked\r\n";
   return head + "\r\n";
@@ -59,6 +60,8 @@ std::string format_stream_bytes(std::string_view bytes, const ResponseFraming& f
   return fmt::format("{:x}\r\n{}\r\n", bytes.size(), bytes);
 }
 
-std::string format_stream_end(const ResponseFraming& framing) { return framing.http_1_0 ? "" : "0\r\n\r\n"; }
+std::string format_stream_end(const ResponseFraming& framing) {
+  return framing.http_1_0 ? "" : "0\r\n\r\n";
+}
 
 }  // namespace sinkstream

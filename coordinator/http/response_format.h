@@ -10,9 +10,9 @@ namespace sinkstream {
 
 // What of the request decides how its response is framed.
 struct ResponseFraming {
-  bool http_1_0 = false;    // no chunked encoding
-  bool keep_alive = true;   // as the client asked, and the server can
-  bool head_only = false;   // HEAD: no body
+  bool http_1_0 = false;   // no chunked encoding
+  bool keep_alive = true;  // as the client asked, and the server can
+  bool head_only = false;  // HEAD: no body
 };
 
 std::string format_response(const Response& response, const std::string& request_id,

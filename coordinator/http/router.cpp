@@ -11,7 +11,9 @@ bool matches(std::string_view pattern, std::string_view path) {
 
 }  // namespace
 
-void Router::add(Route route) { routes_.push_back(std::move(route)); }
+void Router::add(Route route) {
+  routes_.push_back(std::move(route));
+}
 
 Router::Match Router::find(std::string_view method, std::string_view path) const {
   Match match;

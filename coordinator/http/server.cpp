@@ -2,7 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
-#include <algorithm>
+#include <atomic>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -48,8 +48,9 @@ struct ListenAddress {
 ListenAddress parse_listen(const std::string& listen) {
   const auto parsed = parse_host(listen);
   if (!parsed || parsed->port.empty() || std::stoi(std::string(parsed->port)) > 65535) {
-    throw StartupError(ExitCode::config, "server.listen: '" + listen +
-                                             "' is not an address; write host:port, e.g. 127.0.0.1:8000 or [::1]:8000");
+    throw StartupError(ExitCode::config,
+                       "server.listen: '" + listen +
+                           "' is not an address; write host:port, e.g. 127.0.0.1:8000 or [::1]:8000");
   }
   std::string_view host = parsed->host;
   if (host.starts_with('[')) host = host.substr(1, host.size() - 2);
@@ -112,10 +113,11 @@ struct Server::State {
   const AccessGate gate;
   ConnectionContext context;
   tcp::acceptor acceptor{*io};
-  asio::steady_timer room{*io};  // cancelled when a connection ends
+  asio::steady_timer room{*io};                                 // cancelled when a connection ends
   std::unordered_set<std::shared_ptr<Connection>> connections;  // I/O thread only
   Clock::time_point next_accept_warning = {};
   std::thread io_thread;
+  std::atomic<bool> running{false};
 
   std::mutex mutex;
   std::condition_variable changed;
@@ -124,7 +126,7 @@ struct Server::State {
 };
 
 Server::State::State(const ServerSettings& server_settings)
-    : settings(server_settings),
+    : settings(checked(server_settings)),
       endpoint(resolve(*io, settings)),
       gate(settings, parse_listen(settings.listen).host, endpoint.address().is_loopback()),
       context{.io = io, .settings = settings, .router = router, .gate = gate, .executor = *executor} {
@@ -230,30 +232,41 @@ bool Server::State::wait_until_closed(Clock::time_point deadline) {
 
 Server::Server(const ServerSettings& settings) : state_(std::make_unique<State>(settings)) {}
 
-Server::~Server() { stop(); }
+Server::~Server() {
+  stop();
+}
 
-Router& Server::router() { return state_->router; }
+Router& Server::router() {
+  return state_->router;
+}
 
 void Server::on_answered(std::function<void(const AnsweredRequest&)> observer) {
   state_->context.on_answered = std::move(observer);
 }
 
-std::shared_ptr<Executor> Server::executor() const { return state_->executor; }
+std::shared_ptr<Executor> Server::executor() const {
+  return state_->executor;
+}
 
 std::string Server::start() {
   const std::string address = state_->listen();
   asio::co_spawn(
       *state_->io, [state = state_.get()] { return state->accept_connections(); }, asio::detached);
+  state_->running = true;
   state_->io_thread = std::thread([state = state_.get()] { state->run_io(); });
   return address;
 }
 
-void Server::begin_drain() { state_->context.draining = true; }
+void Server::begin_drain() {
+  state_->context.draining = true;
+}
 
-bool Server::wait_until_idle(Clock::time_point deadline) { return state_->wait_until_idle(deadline); }
+bool Server::wait_until_idle(Clock::time_point deadline) {
+  return state_->wait_until_idle(deadline);
+}
 
 void Server::fail(const RequestError& error) {
-  if (!state_->io_thread.joinable()) return;
+  if (!state_->running) return;
   asio::post(*state_->io, [state = state_.get(), error] {
     const auto connections = state->connections;
     for (const auto& connection : connections) connection->give_up(error);
@@ -262,7 +275,7 @@ void Server::fail(const RequestError& error) {
 }
 
 void Server::stop() {
-  if (!state_->io_thread.joinable()) return;
+  if (!state_->running.exchange(false)) return;
   state_->pool->stop();
   state_->pool->join();
   asio::post(*state_->io, [state = state_.get()] {

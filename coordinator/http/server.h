@@ -1,4 +1,5 @@
-// Listens, speaks HTTP/1.1 and keeps the limits of ServerSettings; what is answered is the endpoints' business.
+// Listens, speaks HTTP/1.1 and keeps the limits of ServerSettings; what is answered is the endpoints'
+// business.
 #pragma once
 
 #include <chrono>
@@ -36,7 +37,8 @@ class Server {
   // Listens from now on; returns the address, "127.0.0.1:8000". Throws StartupError (ExitCode::bind).
   std::string start();
 
-  // From now on each response closes its connection. Requests are still taken; endpoints refuse what they must.
+  // From now on each response closes its connection. Requests are still taken; endpoints refuse what they
+  // must.
   void begin_drain();
   // Whether all requests in flight were answered before the deadline.
   bool wait_until_idle(std::chrono::steady_clock::time_point deadline);

@@ -190,6 +190,11 @@ void lead(Communicator& group, Liveness& liveness, Ending& ending, const Config&
   coordinator->stop();
 }
 
+int report(const Communicator& group, const StartupError& error) {
+  if (group.is_leader()) spdlog::error("{}", error.what());
+  return static_cast<int>(error.code());
+}
+
 int serve(Communicator& mpi_group, const WorkerOptions& options) {
   const Config config =
       make_together(mpi_group, [&] { return load_config(options.config, options.overrides); });
@@ -216,11 +221,12 @@ int serve(Communicator& mpi_group, const WorkerOptions& options) {
       together(group, [] {});  // the leader's server has started
       follow(group, *rank.runner, rank.limits);
     }
-  } catch (const StartupError&) {
-    throw;
+  } catch (const StartupError& error) {
+    return report(group, error);  // every rank has it and ends in good order
   } catch (const std::exception& error) {
     lose_group(liveness, group, error);
   }
+  if (group.is_leader()) spdlog::info("ended in good order");
   return static_cast<int>(ExitCode::ok);
 }
 
@@ -232,12 +238,9 @@ int run_worker(const WorkerOptions& options) {
   Communicator& group = mpi.communicator();
   set_up_log(group);
   try {
-    const int code = serve(group, options);
-    if (group.is_leader()) spdlog::info("ended in good order");
-    return code;
+    return serve(group, options);
   } catch (const StartupError& error) {
-    if (group.is_leader()) spdlog::error("{}", error.what());
-    return static_cast<int>(error.code());
+    return report(group, error);
   }
 }
 

@@ -14,8 +14,8 @@
 namespace sinkstream::jinja {
 
 struct Limits {
-  std::int64_t steps = 20'000'000;           // expressions, statements and loop rounds; some seconds
-  std::int64_t bytes = 512ll * 1024 * 1024;  // of all strings and lists that are made on the way
+  std::int64_t steps = 5'000'000;            // expressions, statements and loop rounds; about a second
+  std::int64_t bytes = 256ll * 1024 * 1024;  // of all strings and lists that are made on the way
   int depth = 600;                           // of expressions and calls inside each other
   int value_depth = 200;                     // of lists and mappings inside each other
 };

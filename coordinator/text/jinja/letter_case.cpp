@@ -94,6 +94,7 @@ bool is_all_cased(std::string_view text, UProperty refused) {
 std::string to_upper(std::string_view text) {
   return map_case(text, u_strToUpper);
 }
+
 std::string to_lower(std::string_view text) {
   return map_case(text, u_strToLower);
 }
@@ -135,6 +136,7 @@ std::string swap_case(std::string_view text) {
 bool is_all_alphabetic(std::string_view text) {
   return all(text, is_alphabetic);
 }
+
 bool is_all_digits(std::string_view text) {
   return all(text, is_digit_character);
 }
@@ -148,6 +150,7 @@ bool is_all_alphanumeric(std::string_view text) {
 bool is_all_upper(std::string_view text) {
   return is_all_cased(text, UCHAR_LOWERCASE);
 }
+
 bool is_all_lower(std::string_view text) {
   return is_all_cased(text, UCHAR_UPPERCASE);
 }

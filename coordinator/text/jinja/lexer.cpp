@@ -17,6 +17,7 @@ constexpr std::string_view kShortSymbols = "+-/*%~[](){}><=.:|,;";
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
+
 bool is_blank(char c) {
   return c == ' ' || (c >= '\t' && c <= '\r');
 }

@@ -158,6 +158,7 @@ Value add(Interpreter& interpreter, const Value& a, const Value& b) {
 bool is_repeatable(const Value& value) {
   return value.is_string() || value.is_sequence();
 }
+
 bool is_whole(const Value& value) {
   return value.is_integer() || value.is_boolean();
 }

@@ -18,45 +18,59 @@ Value kind_test(Interpreter& interpreter, const Value& subject, const Arguments&
 bool is_defined(const Value& value) {
   return !value.is_undefined();
 }
+
 bool is_undefined(const Value& value) {
   return value.is_undefined();
 }
+
 bool is_none(const Value& value) {
   return value.is_none();
 }
+
 bool is_string(const Value& value) {
   return value.is_string();
 }
+
 bool is_mapping(const Value& value) {
   return value.is_mapping();
 }
+
 bool is_number(const Value& value) {
   return value.is_number();
 }
+
 bool is_integer(const Value& value) {
   return value.is_integer();
 }
+
 bool is_real(const Value& value) {
   return value.is_real();
 }
+
 bool is_boolean(const Value& value) {
   return value.is_boolean();
 }
+
 bool is_true(const Value& value) {
   return value.is_boolean() && value.boolean();
 }
+
 bool is_false(const Value& value) {
   return value.is_boolean() && !value.boolean();
 }
+
 bool is_callable(const Value& value) {
   return value.is_object() && value.object()->callable();
 }
+
 bool is_sequence(const Value& value) {
   return value.is_sequence() || value.is_mapping() || value.is_string();
 }
+
 bool is_iterable(const Value& value) {
   return is_sequence(value) || value.is_undefined();
 }
+
 bool is_escaped(const Value&) {
   return false;
 }

@@ -43,6 +43,7 @@ Value make_sequence(std::vector<Value> items, bool tuple) {
 Value Value::list(std::vector<Value> items) {
   return make_sequence(std::move(items), false);
 }
+
 Value Value::tuple(std::vector<Value> items) {
   return make_sequence(std::move(items), true);
 }

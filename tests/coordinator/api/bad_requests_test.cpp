@@ -18,7 +18,9 @@ struct BadRequest {
 std::string chat_with(const std::string& fields) {
   return R"({"messages": [{"role": "user", "content": "hi"}], )" + fields + "}";
 }
-std::string text_with(const std::string& fields) { return R"({"prompt": "hi", )" + fields + "}"; }
+std::string text_with(const std::string& fields) {
+  return R"({"prompt": "hi", )" + fields + "}";
+}
 
 std::string repeat(const std::string& text, std::size_t times) {
   std::string result;
@@ -33,33 +35,36 @@ std::vector<BadRequest> bad_json() {
   for (const std::string& body :
        {std::string(""), std::string(" "), std::string("{"), std::string("{]"), std::string("{\"a\" 1}"),
         std::string("{\"a\":1,}"), std::string("{,}"), std::string("{'a':1}"), std::string("{a:1}"),
-        std::string("{\"a\":1}x"), std::string("{\"a\":1}{}"), std::string("{\"a\":01}"), std::string("{\"a\":+1}"),
-        std::string("{\"a\":1.}"), std::string("{\"a\":.5}"), std::string("{\"a\":0x1}"), std::string("{\"a\":NaN}"),
-        std::string("{\"a\":Infinity}"), std::string("{\"a\":-}"), std::string("{\"a\":tru}"),
-        std::string("{\"a\":\"\t\"}"), std::string("{\"a\":\"\\x\"}"), std::string("{\"a\":\"\\u12\"}"),
-        std::string("{\"a\":\"unended}"), std::string("/* */{}"), std::string("{\"a\":1} // x"),
-        std::string("{\"a\":\"b\"", 8), std::string("\0{}", 3), std::string("{}\0", 3), std::string("*"),
-        std::string("{\"a\":[1,2"), std::string("{\"a\":1e400}"), std::string("{\"a\":-1e999}"),
+        std::string("{\"a\":1}x"), std::string("{\"a\":1}{}"), std::string("{\"a\":01}"),
+        std::string("{\"a\":+1}"), std::string("{\"a\":1.}"), std::string("{\"a\":.5}"),
+        std::string("{\"a\":0x1}"), std::string("{\"a\":NaN}"), std::string("{\"a\":Infinity}"),
+        std::string("{\"a\":-}"), std::string("{\"a\":tru}"), std::string("{\"a\":\"\t\"}"),
+        std::string("{\"a\":\"\\x\"}"), std::string("{\"a\":\"\\u12\"}"), std::string("{\"a\":\"unended}"),
+        std::string("/* */{}"), std::string("{\"a\":1} // x"), std::string("{\"a\":\"b\"", 8),
+        std::string("\0{}", 3), std::string("{}\0", 3), std::string("*"), std::string("{\"a\":[1,2"),
+        std::string("{\"a\":1e400}"), std::string("{\"a\":-1e999}"),
         // 18
-        std::string("{\"a\":\"\xff\"}"), std::string("{\"a\":\"\xc0\xae\"}"), std::string("{\"a\":\"\xed\xa0\x80\"}"),
-        std::string("{\"a\":\"\\ud800\"}"), std::string("{\"a\":\"\\udc00\"}"), std::string("{\"\xe2\x82\":1}"),
-        std::string("\xef\xbb{}"),
+        std::string("{\"a\":\"\xff\"}"), std::string("{\"a\":\"\xc0\xae\"}"),
+        std::string("{\"a\":\"\xed\xa0\x80\"}"), std::string("{\"a\":\"\\ud800\"}"),
+        std::string("{\"a\":\"\\udc00\"}"), std::string("{\"\xe2\x82\":1}"), std::string("\xef\xbb{}"),
         // 17: nesting
-        repeat("[", 100000), repeat("{\"\":", 250000 / 4), "{\"a\":" + repeat("[", 64) + repeat("]", 64) + "}",
+        repeat("[", 100000), repeat("{\"\":", 250000 / 4),
+        "{\"a\":" + repeat("[", 64) + repeat("]", 64) + "}",
         // 19
         std::string("{\"model\":\"fake\",\"model\":\"fake\"}")}) {
     const bool duplicate = body.find("\"model\",") == std::string::npos && body.starts_with("{\"model\"");
     cases.push_back({kChat, body, duplicate ? "model" : "", "invalid_json"});
   }
   // 20
-  for (const char* body : {"[]", "null", "1", "\"\"", "true"}) cases.push_back({kChat, body, "", "invalid_type"});
+  for (const char* body : {"[]", "null", "1", "\"\"", "true"})
+    cases.push_back({kChat, body, "", "invalid_type"});
   return cases;
 }
 
 std::vector<BadRequest> bad_parameters() {
   std::vector<BadRequest> cases;
-  const auto both = [&](const std::string& field, const std::string& value, const std::string& code = "invalid_value",
-                        const std::string& param = "") {
+  const auto both = [&](const std::string& field, const std::string& value,
+                        const std::string& code = "invalid_value", const std::string& param = "") {
     const std::string fields = "\"" + field + "\": " + value;
     const std::string named = param.empty() ? field : param;
     cases.push_back({kChat, chat_with(fields), named, code});
@@ -88,7 +93,8 @@ std::vector<BadRequest> bad_parameters() {
   cases.push_back({kText, text_with("\"best_of\": 2"), "best_of", "unsupported_parameter"});
   // 24
   for (const char* value : {"21", "1000000000", "-1"}) {
-    cases.push_back({kChat, chat_with("\"logprobs\": true, \"top_logprobs\": " + std::string(value)), "top_logprobs"});
+    cases.push_back(
+        {kChat, chat_with("\"logprobs\": true, \"top_logprobs\": " + std::string(value)), "top_logprobs"});
   }
   cases.push_back({kChat, chat_with("\"top_logprobs\": 1"), "top_logprobs"});
   cases.push_back({kChat, chat_with("\"logprobs\": 1"), "logprobs", "invalid_type"});
@@ -176,21 +182,24 @@ std::vector<BadRequest> bad_prompts() {
       {kChat, R"({"messages": [1]})", "messages[0]", "invalid_type"},
       {kChat, R"({"messages": [{}]})", "messages[0].role", "missing_required_parameter"},
       {kChat, R"({"messages": [{"role": "user"}]})", "messages[0].content", "missing_required_parameter"},
-      {kChat, R"({"messages": [{"role": "user", "content": null}]})", "messages[0].content", "missing_required_parameter"},
+      {kChat, R"({"messages": [{"role": "user", "content": null}]})", "messages[0].content",
+       "missing_required_parameter"},
       {kChat, R"({"messages": [{"role": "user", "content": 5}]})", "messages[0].content", "invalid_type"},
       {kChat, R"({"messages": [{"role": "user", "content": []}]})", "messages[0].content", "invalid_type"},
       {kChat, R"({"messages": [{"role": "wizard", "content": "a"}]})", "messages[0].role"},
       {kChat, R"({"messages": [{"role": "tool", "content": "a"}]})", "messages[0].role"},
       {kChat, R"({"messages": [{"role": 5, "content": "a"}]})", "messages[0].role", "invalid_type"},
-      {kChat, R"({"messages": [{"role": "user", "content": "a", "name": 5}]})", "messages[0].name", "invalid_type"},
-      {kChat, R"({"messages": [{"role": "assistant", "content": "a", "tool_calls": []}]})", "messages[0].tool_calls",
-       "unsupported_parameter"},
+      {kChat, R"({"messages": [{"role": "user", "content": "a", "name": 5}]})", "messages[0].name",
+       "invalid_type"},
+      {kChat, R"({"messages": [{"role": "assistant", "content": "a", "tool_calls": []}]})",
+       "messages[0].tool_calls", "unsupported_parameter"},
       {kChat,
        R"({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]}]})",
        "messages[0].content[0].type", "unsupported_content"},
-      {kChat, R"({"messages": [{"role": "user", "content": [{"type": "text"}]}]})", "messages[0].content[0].text",
-       "missing_required_parameter"},
-      {kChat, R"({"messages": [{"role": "user", "content": ["a"]}]})", "messages[0].content[0]", "invalid_type"},
+      {kChat, R"({"messages": [{"role": "user", "content": [{"type": "text"}]}]})",
+       "messages[0].content[0].text", "missing_required_parameter"},
+      {kChat, R"({"messages": [{"role": "user", "content": ["a"]}]})", "messages[0].content[0]",
+       "invalid_type"},
       // 30
       {"/detokenize", "{}", "tokens", "missing_required_parameter"},
       {"/detokenize", R"({"tokens": "a"})", "tokens", "invalid_type"},
@@ -201,7 +210,8 @@ std::vector<BadRequest> bad_prompts() {
       {"/tokenize", "{}", "prompt", "missing_required_parameter"},
       {"/tokenize", R"({"prompt": 5})", "prompt", "invalid_type"},
       {"/tokenize", R"({"prompt": "a", "messages": []})", "prompt", "missing_required_parameter"},
-      {"/tokenize", R"({"messages": [{"role": "user"}]})", "messages[0].content", "missing_required_parameter"},
+      {"/tokenize", R"({"messages": [{"role": "user"}]})", "messages[0].content",
+       "missing_required_parameter"},
       {"/tokenize", R"({"prompt": "a", "add_special_tokens": 1})", "add_special_tokens", "invalid_type"},
   };
   return cases;
@@ -219,7 +229,8 @@ class BadRequests : public CoordinatorTest {
       ASSERT_EQ(response.status, bad.status) << shown << "\n" << response.body;
       const Json error = Json::parse(response.body).at("error");
       EXPECT_EQ(error["code"], bad.code) << shown << "\n" << response.body;
-      EXPECT_EQ(error["param"], bad.param.empty() ? Json(nullptr) : Json(bad.param)) << shown << "\n" << response.body;
+      EXPECT_EQ(error["param"], bad.param.empty() ? Json(nullptr) : Json(bad.param)) << shown << "\n"
+                                                                                     << response.body;
       EXPECT_EQ(error["type"], bad.status == 404 ? "not_found_error" : "invalid_request_error");
       EXPECT_FALSE(error["message"].get<std::string>().empty());
       EXPECT_LT(error["message"].get<std::string>().size(), 500u) << shown;
@@ -230,17 +241,23 @@ class BadRequests : public CoordinatorTest {
   }
 };
 
-TEST_F(BadRequests, Json) { expect_all_refused(bad_json()); }
-TEST_F(BadRequests, Parameters) { expect_all_refused(bad_parameters()); }
-TEST_F(BadRequests, Prompts) { expect_all_refused(bad_prompts()); }
+TEST_F(BadRequests, Json) {
+  expect_all_refused(bad_json());
+}
+TEST_F(BadRequests, Parameters) {
+  expect_all_refused(bad_parameters());
+}
+TEST_F(BadRequests, Prompts) {
+  expect_all_refused(bad_prompts());
+}
 
 TEST_F(BadRequests, OddButValidJsonIsNoSyntaxError) {
   start();
   for (const char* body :
-       {R"({"prompt":"x","a":[],"b":{},"c":[[],[[]]]})", R"({"prompt":"\u0000"})", R"({"prompt":"\ud834\udd1e"})",
-        R"({"prompt":"\u2028\u2029\uffff"})", R"({"prompt":"x","seed":-0})", R"({"prompt":"x","z":1E-2})",
-        "\t\r\n {\"prompt\" : \"x\"} \n", R"({"prompt":"x","":1e-400})", R"({"prompt":"x","seed":-9223372036854775808})",
-        R"({"prompt":"x","seed":9223372036854775807})"}) {
+       {R"({"prompt":"x","a":[],"b":{},"c":[[],[[]]]})", R"({"prompt":"\u0000"})",
+        R"({"prompt":"\ud834\udd1e"})", R"({"prompt":"\u2028\u2029\uffff"})", R"({"prompt":"x","seed":-0})",
+        R"({"prompt":"x","z":1E-2})", "\t\r\n {\"prompt\" : \"x\"} \n", R"({"prompt":"x","":1e-400})",
+        R"({"prompt":"x","seed":-9223372036854775808})", R"({"prompt":"x","seed":9223372036854775807})"}) {
     EXPECT_EQ(ask(post(kText, body)).status, 200) << body;
   }
 }

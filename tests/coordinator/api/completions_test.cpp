@@ -14,7 +14,8 @@ TEST_F(Completions, AnswersEachPromptNTimes) {
   EXPECT_EQ(body["object"], "text_completion");
   ASSERT_EQ(body["choices"].size(), 4u);
   for (int i = 0; i < 4; ++i) {
-    const Json expected = {{"index", i}, {"text", "Hello, dear world!"}, {"logprobs", nullptr}, {"finish_reason", "stop"}};
+    const Json expected = {
+        {"index", i}, {"text", "Hello, dear world!"}, {"logprobs", nullptr}, {"finish_reason", "stop"}};
     EXPECT_EQ(body["choices"][static_cast<std::size_t>(i)], expected);
   }
   const auto requests = engine->requests();
@@ -42,7 +43,8 @@ TEST_F(Completions, SpecialTokensInPromptsAreRecognized) {
 
 TEST_F(Completions, EchoesThePrompt) {
   start();
-  for (const Json& prompt : {Json("Once <|user|> upon"), Json(tokenizer().encode("Once <|user|> upon", {false}))}) {
+  for (const Json& prompt :
+       {Json("Once <|user|> upon"), Json(tokenizer().encode("Once <|user|> upon", {false}))}) {
     const Json request = {{"prompt", prompt}, {"echo", true}};
     EXPECT_EQ(answer(kPath, request)["choices"][0]["text"], "Once <|user|> uponHello, dear world!");
     std::string text;
@@ -72,7 +74,7 @@ TEST_F(Completions, EchoWithLogprobsCoversEveryToken) {
   EXPECT_TRUE(logprobs["top_logprobs"][0].is_null());
   EXPECT_EQ(logprobs["tokens"][0], "<|begin|>");
   EXPECT_EQ(logprobs["text_offset"][0], 0);
-  EXPECT_EQ(logprobs["text_offset"][1], 0);  // the begin token is not in the text
+  EXPECT_EQ(logprobs["text_offset"][1], 0);                // the begin token is not in the text
   EXPECT_EQ(logprobs["text_offset"][prompt_tokens], 500);  // in characters
   for (std::size_t i = 1; i < tokens; ++i) {
     EXPECT_TRUE(logprobs["token_logprobs"][i].is_number());
@@ -80,7 +82,8 @@ TEST_F(Completions, EchoWithLogprobsCoversEveryToken) {
   }
   EXPECT_TRUE(choice["text"].get<std::string>().starts_with(prompt));
 
-  Json streamed = {{"tokens", Json::array()}, {"token_logprobs", Json::array()}, {"text_offset", Json::array()}};
+  Json streamed = {
+      {"tokens", Json::array()}, {"token_logprobs", Json::array()}, {"text_offset", Json::array()}};
   std::string text;
   for (const Json& chunk : stream(kPath, request)) {
     text += chunk["choices"][0]["text"];
@@ -91,7 +94,8 @@ TEST_F(Completions, EchoWithLogprobsCoversEveryToken) {
     }
   }
   EXPECT_EQ(text, choice["text"]);
-  for (const char* key : {"tokens", "token_logprobs", "text_offset"}) EXPECT_EQ(streamed[key], logprobs[key]) << key;
+  for (const char* key : {"tokens", "token_logprobs", "text_offset"})
+    EXPECT_EQ(streamed[key], logprobs[key]) << key;
 }
 
 TEST_F(Completions, LogprobsOfCutCharactersAreShownAsBytes) {
@@ -121,7 +125,8 @@ TEST_F(Completions, StreamsWithoutRoleChunks) {
 
 TEST_F(Completions, ReturnsTokenIds) {
   start();
-  const Json request = {{"prompt", {5, 6}}, {"return_token_ids", true}, {"max_tokens", 100}, {"ignore_eos", true}};
+  const Json request = {
+      {"prompt", {5, 6}}, {"return_token_ids", true}, {"max_tokens", 100}, {"ignore_eos", true}};
   const Json choice = answer(kPath, request)["choices"][0];
   EXPECT_EQ(choice["token_ids"].size(), 100u);
   EXPECT_EQ(choice["prompt_token_ids"], Json({5, 6}));

@@ -54,7 +54,9 @@ class CoordinatorTest : public ::testing::Test {
   }
 
   RawResponse ask(std::string_view request) const { return ask_once(address, request); }
-  RawResponse post_json(const std::string& path, const Json& body) const { return ask(post(path, body.dump())); }
+  RawResponse post_json(const std::string& path, const Json& body) const {
+    return ask(post(path, body.dump()));
+  }
   Json answer(const std::string& path, const Json& body) const {
     const RawResponse response = post_json(path, body);
     EXPECT_EQ(response.status, 200) << response.body;

@@ -8,9 +8,12 @@ namespace {
 constexpr std::size_t kPromptChunk = 16;
 
 // Some number that depends on the token alone.
-float fake_logprob(TokenId token) { return -0.25f * static_cast<float>(1 + token % 7); }
+float fake_logprob(TokenId token) {
+  return -0.25f * static_cast<float>(1 + token % 7);
+}
 
-TokenEvent make_event(const GenerationRequest& request, std::size_t position, TokenId token, bool from_prompt) {
+TokenEvent make_event(const GenerationRequest& request, std::size_t position, TokenId token,
+                      bool from_prompt) {
   TokenEvent event{static_cast<std::int64_t>(position), token, from_prompt, std::nullopt, {}};
   if (!request.logprobs || (from_prompt && position == 0)) return event;
   event.logprob = fake_logprob(token);
@@ -106,7 +109,9 @@ EngineStats FakeEngine::stats() const {
 void FakeEngine::run() {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
-    std::erase_if(active_, [this](Active& active) { return active.cancelled && (finish(active, FinishReason::cancelled, 0), true); });
+    std::erase_if(active_, [this](Active& active) {
+      return active.cancelled && (finish(active, FinishReason::cancelled, 0), true);
+    });
     if (active_.empty() || held_) {
       changed_.wait(lock);
       continue;
@@ -140,7 +145,8 @@ bool FakeEngine::step(Active& active) {
     return true;
   }
   if (static_cast<std::int64_t>(active.generated) == request.max_tokens) {
-    finish(active, FinishReason::length, std::max<std::int64_t>(seen - 1, static_cast<std::int64_t>(prompt_size)));
+    finish(active, FinishReason::length,
+           std::max<std::int64_t>(seen - 1, static_cast<std::int64_t>(prompt_size)));
     return true;
   }
   const TokenId token = reply_[active.generated % reply_.size()];

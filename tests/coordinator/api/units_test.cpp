@@ -21,7 +21,8 @@ std::string param_of(const std::function<void()>& read) {
 }
 
 TEST(RequestFieldsTest, ReadsTypedValues) {
-  const json object = {{"b", true}, {"i", -3}, {"n", 0.5}, {"s", "text"}, {"o", {{"x", 1}}}, {"a", {1}}, {"z", nullptr}};
+  const json object = {{"b", true},       {"i", -3},  {"n", 0.5},    {"s", "text"},
+                       {"o", {{"x", 1}}}, {"a", {1}}, {"z", nullptr}};
   RequestFields fields(object);
   EXPECT_EQ(fields.boolean("b"), true);
   EXPECT_EQ(fields.integer("i", -3, 3), -3);
@@ -36,14 +37,16 @@ TEST(RequestFieldsTest, ReadsTypedValues) {
 }
 
 TEST(RequestFieldsTest, ConvertsNothingAndNamesTheField) {
-  const json object = {{"i", 5}, {"n", 1.5}, {"s", "5"}, {"b", true}, {"o", {{"x", "y"}}}, {"big", 18446744073709551615u}};
+  const json object = {{"i", 5},    {"n", 1.5},          {"s", "5"},
+                       {"b", true}, {"o", {{"x", "y"}}}, {"big", 18446744073709551615u}};
   RequestFields fields(object);
   EXPECT_EQ(param_of([&] { fields.integer("n", 0, 9); }), "n invalid_type");
   EXPECT_EQ(param_of([&] { fields.integer("s", 0, 9); }), "s invalid_type");
   EXPECT_EQ(param_of([&] { fields.integer("b", 0, 9); }), "b invalid_type");
   EXPECT_EQ(param_of([&] { fields.integer("i", 6, 9); }), "i invalid_value");
   EXPECT_EQ(param_of([&] { fields.integer("i", 0, 4); }), "i invalid_value");
-  EXPECT_EQ(param_of([&] { fields.integer("big", 0, std::numeric_limits<std::int64_t>::max()); }), "big invalid_value");
+  EXPECT_EQ(param_of([&] { fields.integer("big", 0, std::numeric_limits<std::int64_t>::max()); }),
+            "big invalid_value");
   EXPECT_EQ(param_of([&] { fields.number("b", {}); }), "b invalid_type");
   EXPECT_EQ(param_of([&] { fields.number("i", {5, 9, true}); }), "i invalid_value");
   EXPECT_EQ(param_of([&] { fields.number("i", {5, 9}); }), "accepted");
@@ -90,7 +93,9 @@ TEST(MarkNames, CutsEveryOccurrence) {
 
 class ChoiceTest : public ::testing::Test {
  protected:
-  ChoiceTest() : tokenizer(Tokenizer::load(PROJECT_DIR "/models/demo/tokenizer.json")) { options.logprobs = true; }
+  ChoiceTest() : tokenizer(Tokenizer::load(PROJECT_DIR "/models/demo/tokenizer.json")) {
+    options.logprobs = true;
+  }
 
   std::vector<Piece> run(const std::string& text, const Prompt& prompt = {}) {
     Choice choice(tokenizer, options, prompt);
@@ -111,7 +116,7 @@ TEST_F(ChoiceTest, ReportsWaitForTheirText) {
   options.stop = {"never said"};
   Piece all;
   for (Piece& piece : run("I have never seen \xf0\x9f\xa6\x99s")) {
-    if (!piece.tokens.empty()) EXPECT_FALSE(piece.text.empty());
+    EXPECT_TRUE(piece.tokens.empty() || !piece.text.empty());
     all.append(std::move(piece));
   }
   EXPECT_EQ(all.text, "I have never seen \xf0\x9f\xa6\x99s");

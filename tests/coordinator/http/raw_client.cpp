@@ -51,7 +51,9 @@ RawClient::RawClient(const std::string& address) {
   }
 }
 
-RawClient::~RawClient() { close(); }
+RawClient::~RawClient() {
+  close();
+}
 
 void RawClient::close() {
   if (socket_ >= 0) ::close(socket_);
@@ -81,7 +83,8 @@ bool RawClient::fill() {
 }
 
 bool RawClient::receive_until(std::string_view text) {
-  while (buffer_.find(text) == std::string::npos) {
+  for (std::size_t searched = 0; buffer_.find(text, searched) == std::string::npos;) {
+    searched = buffer_.size() < text.size() ? 0 : buffer_.size() - text.size();
     if (!fill()) return false;
   }
   return true;
@@ -148,7 +151,8 @@ std::string get(std::string_view path) {
 
 std::string post(std::string_view path, std::string_view body, std::string_view more_headers) {
   return "POST " + std::string(path) + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" +
-         std::string(more_headers) + "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + std::string(body);
+         std::string(more_headers) + "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" +
+         std::string(body);
 }
 
 RawResponse ask_once(const std::string& address, std::string_view request) {

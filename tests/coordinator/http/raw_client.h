@@ -10,10 +10,10 @@
 namespace sinkstream::testing {
 
 struct RawResponse {
-  int status = 0;  // 0: the connection ended without one
+  int status = 0;                              // 0: the connection ended without one
   std::map<std::string, std::string> headers;  // names in lower case
   std::string body;                            // without its chunked encoding
-  bool complete = false;                       // the body has its end: all of Content-Length, or the last chunk
+  bool complete = false;  // the body has its end: all of Content-Length, or the last chunk
   std::string raw_head;
 };
 

@@ -16,10 +16,16 @@ struct HeadCase {
   int status;  // 0: accepted
 };
 
-std::ostream& operator<<(std::ostream& out, const HeadCase& test) { return out << test.name; }
+std::ostream& operator<<(std::ostream& out, const HeadCase& test) {
+  return out << test.name;
+}
 
-std::string with_fields(const std::string& fields) { return "POST /x HTTP/1.1\r\n" + fields + "\r\n"; }
-std::string with_target(const std::string& target) { return "GET " + target + " HTTP/1.1\r\nHost: a\r\n\r\n"; }
+std::string with_fields(const std::string& fields) {
+  return "POST /x HTTP/1.1\r\n" + fields + "\r\n";
+}
+std::string with_target(const std::string& target) {
+  return "GET " + target + " HTTP/1.1\r\nHost: a\r\n\r\n";
+}
 
 std::string many_fields(int count) {
   std::string fields = "Host: a\r\n";
@@ -48,7 +54,8 @@ const HeadCase kCases[] = {
     {"encoded_slash", with_target("/v1/models/a%2Fb?x=%zz"), 0},
     {"most_fields", many_fields(128), 0},
     // 1
-    {"length_and_chunked", with_fields("Host: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n"), 400},
+    {"length_and_chunked", with_fields("Host: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n"),
+     400},
     {"obfuscated_chunked", with_fields("Host: a\r\nTransfer-Encoding: xchunked\r\n"), 400},
     {"two_codings", with_fields("Host: a\r\nTransfer-Encoding: gzip, chunked\r\n"), 400},
     {"two_transfer_encodings",

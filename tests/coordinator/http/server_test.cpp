@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -31,9 +32,15 @@ class ServerTest : public ::testing::Test {
   void start() {
     server.emplace(settings);
     Router& router = server->router();
-    router.add({"GET", "/hello", [](const auto& exchange) { exchange->respond({200, "text/plain", "hello"}); }, true});
+    router.add({"GET", "/hello",
+                [](const auto& exchange) {
+                  exchange->respond({200, "text/plain", "hello"});
+                },
+                true});
     router.add({"POST", "/echo",
-                [](const auto& exchange) { exchange->respond({200, "application/json", exchange->take_body()}); },
+                [](const auto& exchange) {
+                  exchange->respond({200, "application/json", exchange->take_body()});
+                },
                 false, true});
     router.add({"GET", "/throw", [](const auto&) { throw std::runtime_error("a secret"); }});
     router.add({"GET", "/forget", [](const auto&) {}});
@@ -96,14 +103,16 @@ TEST_F(ServerTest, RequestsMayComeByteByByte) {
 TEST_F(ServerTest, TakesChunkedBodies) {
   start();
   const std::string head =
-      "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+      "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: "
+      "chunked\r\n\r\n";
   EXPECT_EQ(ask(head + "3;a=b\r\nabc\r\n2\r\nde\r\n0\r\nTrailer: x\r\n\r\n").body, "abcde");
   EXPECT_EQ(ask(head + "FFFFFFFFFFFFFFFF1\r\nabc").status, 400);
   EXPECT_EQ(ask(head + "-1\r\nabc").status, 400);
   EXPECT_EQ(ask(head + "3;" + std::string(65536, 'x') + "\r\nabc\r\n0\r\n\r\n").status, 400);
   EXPECT_EQ(ask(head + "3\r\nabcd\r\n0\r\n\r\n").status, 400);
   EXPECT_EQ(ask(head + "3e9\r\n" + std::string(2000, 'x')).status, 413);
-  EXPECT_EQ(ask(head + "1f4\r\n" + std::string(500, 'x') + "\r\n1f5\r\n" + std::string(501, 'x')).status, 413);
+  EXPECT_EQ(ask(head + "1f4\r\n" + std::string(500, 'x') + "\r\n1f5\r\n" + std::string(501, 'x')).status,
+            413);
 }
 
 TEST_F(ServerTest, AnswersHeadAndOptions) {
@@ -135,7 +144,8 @@ TEST_F(ServerTest, SpeaksHttp10) {
 TEST_F(ServerTest, EveryResponseHasARequestId) {
   start();
   EXPECT_TRUE(ask(get("/hello")).headers.at("x-request-id").starts_with("req_"));
-  EXPECT_EQ(ask("GET /hello HTTP/1.1\r\nHost: localhost\r\nx-request-id: mine-1\r\n\r\n").headers.at("x-request-id"),
+  EXPECT_EQ(ask("GET /hello HTTP/1.1\r\nHost: localhost\r\nx-request-id: mine-1\r\n\r\n")
+                .headers.at("x-request-id"),
             "mine-1");
   for (const std::string& bad : {std::string(129, 'x'), std::string("a b"), std::string("caf\xe9")}) {
     const RawResponse response =
@@ -164,17 +174,20 @@ TEST_F(ServerTest, RefusesBodiesItCannotTake) {
   const std::string head = "POST /echo HTTP/1.1\r\nHost: localhost\r\n";
   EXPECT_EQ(ask(head + "Content-Length: 2\r\n\r\n{}").status, 415);
   EXPECT_EQ(ask(head + "Content-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}").status, 415);
-  EXPECT_EQ(ask(head + "Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}").status,
-            415);
-  EXPECT_EQ(ask(head + "Content-Type: Application/JSON ; charset=utf-8\r\nContent-Length: 2\r\n\r\n{}").body, "{}");
+  EXPECT_EQ(
+      ask(head + "Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}")
+          .status,
+      415);
+  EXPECT_EQ(ask(head + "Content-Type: Application/JSON ; charset=utf-8\r\nContent-Length: 2\r\n\r\n{}").body,
+            "{}");
 }
 
 TEST_F(ServerTest, RefusesLongBodiesBeforeReadingThem) {
   start();
   for (const char* expect : {"", "Expect: 100-continue\r\n"}) {
     RawClient client(address);
-    client.send("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" + std::string(expect) +
-                "Content-Length: 1001\r\n\r\n");
+    client.send("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" +
+                std::string(expect) + "Content-Length: 1001\r\n\r\n");
     ASSERT_TRUE(client.receive_until("\r\n"));
     EXPECT_TRUE(client.unread().starts_with("HTTP/1.1 413 ")) << client.unread();
     EXPECT_EQ(client.receive().headers["connection"], "close");
@@ -196,7 +209,8 @@ TEST_F(ServerTest, ContinuesWhenAskedTo) {
 TEST_F(ServerTest, BinaryGarbageAndEmptyConnectionsHurtNobody) {
   start();
   using namespace std::string_literals;
-  for (const std::string& bytes : {"\x16\x03\x01\x02\x00\x01"s, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"s, "\0\0\0\0"s}) {
+  for (const std::string& bytes :
+       {"\x16\x03\x01\x02\x00\x01"s, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"s, "\0\0\0\0"s}) {
     RawClient client(address);
     client.send(bytes);
     EXPECT_EQ(client.receive().status, 400);
@@ -443,10 +457,29 @@ TEST_F(ServerTest, ATakenAddressIsNamed) {
 }
 
 TEST_F(ServerTest, BadAddressesAreRefused) {
-  for (const char* listen : {"", "127.0.0.1", "127.0.0.1:", "127.0.0.1:70000", "localhost:x", "[::1:80", "a b:80"}) {
+  for (const char* listen :
+       {"", "127.0.0.1", "127.0.0.1:", "127.0.0.1:70000", "localhost:x", "[::1:80", "a b:80"}) {
     settings.listen = listen;
     EXPECT_THROW(Server{settings}, StartupError) << listen;
   }
+}
+
+TEST_F(ServerTest, SettingsOutOfRangeAreNamed) {
+  const auto message = [&](auto change) -> std::string {
+    ServerSettings bad = settings;
+    change(bad);
+    try {
+      Server server_of_bad(bad);
+    } catch (const StartupError& error) {
+      return error.what();
+    }
+    return "accepted";
+  };
+  EXPECT_TRUE(message([](auto& s) { s.max_body_bytes = 0; }).starts_with("server.max_body_bytes: "));
+  EXPECT_TRUE(message([](auto& s) { s.max_connections = -1; }).starts_with("server.max_connections: "));
+  EXPECT_TRUE(message([](auto& s) { s.header_seconds = 0; }).starts_with("server.header_seconds: "));
+  EXPECT_TRUE(message([](auto& s) { s.drain_seconds = std::nan(""); }).starts_with("server.drain_seconds: "));
+  EXPECT_EQ(message([](auto& s) { s.drain_seconds = 0; }), "accepted");
 }
 
 // ---- access
@@ -469,7 +502,8 @@ TEST_F(AccessTest, KeysAreAskedForOnEveryRouteThatIsNotOpen) {
   for (const char* path : {"/stream", "/throw", "/nowhere"}) {
     EXPECT_EQ(ask_with("Host: a\r\n", path).status, 401) << path;
     EXPECT_EQ(ask_with("Host: a\r\nAuthorization: Bearer first-ke\r\n", path).status, 401) << path;
-    EXPECT_EQ(ask_with("Host: a\r\nAuthorization: Bearer " + std::string(10000, 'x') + "\r\n", path).status, 401);
+    EXPECT_EQ(ask_with("Host: a\r\nAuthorization: Bearer " + std::string(10000, 'x') + "\r\n", path).status,
+              401);
     EXPECT_EQ(ask_with("Host: a\r\nAuthorization: Basic first-key\r\n", path).status, 401) << path;
     EXPECT_EQ(ask_with("Host: a\r\nx-api-key: first-keyfirst-key\r\n", path).status, 401) << path;
   }
@@ -479,7 +513,8 @@ TEST_F(AccessTest, KeysAreAskedForOnEveryRouteThatIsNotOpen) {
   EXPECT_EQ(refused.headers.at("www-authenticate"), "Bearer");
   EXPECT_EQ(ask(post("/echo", "{}", "Authorization: bearer first-key\r\n")).status, 200);
   EXPECT_EQ(ask(post("/echo", "{}", "x-api-key: second-key\r\n")).status, 200);
-  EXPECT_EQ(ask(post("/echo", "{}", "Origin: https://elsewhere.example\r\nx-api-key: second-key\r\n")).status, 200);
+  EXPECT_EQ(ask(post("/echo", "{}", "Origin: https://elsewhere.example\r\nx-api-key: second-key\r\n")).status,
+            200);
   EXPECT_EQ(ask(get("/hello")).status, 200);
 }
 

@@ -68,8 +68,8 @@ TEST(JinjaTest, DeepNestingIsAnError) {
   const int many = 60000;
   const std::string too_deep = "nested too deeply";
   EXPECT_THAT(outcome("{{ " + repeated("(", many) + "1" + repeated(")", many) + " }}"), HasSubstr(too_deep));
-  EXPECT_THAT(outcome("{{ " + repeated("[", many)), HasSubstr(too_deep));
-  EXPECT_THAT(outcome("{{ " + repeated("{1:", many)), HasSubstr(too_deep));
+  EXPECT_THAT(outcome("{{ " + repeated("[", many) + repeated("]", many) + " }}"), HasSubstr(too_deep));
+  EXPECT_THAT(outcome("{{ " + repeated("{1:", many) + repeated("}", many) + " }}"), HasSubstr(too_deep));
   EXPECT_THAT(outcome("{{ " + repeated("-", many) + "1 }}"), HasSubstr(too_deep));
   EXPECT_THAT(outcome("{{ " + repeated("not ", many) + "1 }}"), HasSubstr(too_deep));
   EXPECT_THAT(outcome("{{ 1" + repeated(" + 1", many) + " }}"), HasSubstr(too_deep));
@@ -77,9 +77,9 @@ TEST(JinjaTest, DeepNestingIsAnError) {
   EXPECT_THAT(outcome("{{ a" + repeated(".b", many) + " }}"), HasSubstr(too_deep));
   EXPECT_THAT(outcome("{{ a" + repeated("()", many) + " }}"), HasSubstr(too_deep));
   EXPECT_THAT(outcome("{{ 1" + repeated(" if 1 else 1", many) + " }}"), HasSubstr(too_deep));
-  EXPECT_THAT(outcome("{{ 1" + repeated(" is odd", many) + " }}"), HasSubstr(too_deep));
   EXPECT_THAT(outcome(repeated("{% if 1 %}", many)), HasSubstr(too_deep));
-  EXPECT_THAT(outcome("{% set " + repeated("(", many)), HasSubstr(too_deep));
+  EXPECT_THAT(outcome("{% set " + repeated("(", many) + "a" + repeated(")", many) + " = 1 %}"),
+              HasSubstr(too_deep));
   EXPECT_EQ(outcome("{{ " + repeated("(", 30) + "1" + repeated(")", 30) + " }}"), "1");
 }
 
