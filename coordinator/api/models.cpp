@@ -13,7 +13,11 @@ Json model_json(const Service& service) {
           {"object", "model"},
           {"created", service.started_at},
           {"owned_by", "sinkstream"},
-          {"max_model_len", context_tokens(limits)}};
+          {"max_model_len", context_tokens(limits)},
+          {"meta",
+           {{"sink_tokens", limits.window.sink_tokens},
+            {"window_tokens", limits.window.window_tokens},
+            {"end_tokens", limits.end_tokens}}}};
 }
 
 }  // namespace
