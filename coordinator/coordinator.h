@@ -34,7 +34,7 @@ class Coordinator {
   // long.
   void fail(const std::string& message);
 
-  // Closes all connections, which cancels what still runs, and ends the threads.
+  // Tells whoever still waits, cancels what still runs, closes all connections and ends the threads.
   void stop();
 
  private:

@@ -101,6 +101,7 @@ struct Server::State {
   void add_connection(tcp::socket socket);
   void run_io();
   void count_in_flight(int change);
+  void give_up_all(const RequestError& error);
   bool wait_until_idle(Clock::time_point deadline);
   bool wait_until_closed(Clock::time_point deadline);
 
@@ -220,6 +221,15 @@ void Server::State::count_in_flight(int change) {
   changed.notify_all();
 }
 
+// Returns when everybody in flight has been told, or after kGoodbyeTime.
+void Server::State::give_up_all(const RequestError& error) {
+  asio::post(*io, [this, error] {
+    const auto open = connections;
+    for (const auto& connection : open) connection->give_up(error);
+  });
+  wait_until_idle(Clock::now() + kGoodbyeTime);
+}
+
 bool Server::State::wait_until_idle(Clock::time_point deadline) {
   std::unique_lock lock(mutex);
   return changed.wait_until(lock, deadline, [this] { return in_flight == 0; });
@@ -266,18 +276,14 @@ bool Server::wait_until_idle(Clock::time_point deadline) {
 }
 
 void Server::fail(const RequestError& error) {
-  if (!state_->running) return;
-  asio::post(*state_->io, [state = state_.get(), error] {
-    const auto connections = state->connections;
-    for (const auto& connection : connections) connection->give_up(error);
-  });
-  state_->wait_until_idle(Clock::now() + kGoodbyeTime);
+  if (state_->running) state_->give_up_all(error);
 }
 
 void Server::stop() {
   if (!state_->running.exchange(false)) return;
   state_->pool->stop();
   state_->pool->join();
+  state_->give_up_all(unavailable("The server is ending."));
   asio::post(*state_->io, [state = state_.get()] {
     boost::system::error_code ignored;
     state->acceptor.close(ignored);

@@ -46,7 +46,7 @@ class Server {
   // Answers every request in flight with the error at once. Returns when that is sent, or after a second.
   void fail(const RequestError& error);
 
-  // Closes everything and ends the threads.
+  // Tells whoever still waits (as fail does), closes everything and ends the threads.
   void stop();
 
  private:

@@ -426,7 +426,9 @@ TEST_F(ServerTest, StopAbandonsWhatIsInFlight) {
   ASSERT_TRUE(client.receive_until("data: first\n\n"));
   server->stop();
   EXPECT_EQ(abandoned, 1);
-  EXPECT_FALSE(client.receive().complete);
+  const RawResponse response = client.receive();
+  EXPECT_FALSE(response.complete);
+  EXPECT_NE(response.body.find("The server is ending."), std::string::npos);
   held.reset();
   server.reset();
 }
