@@ -16,15 +16,6 @@ constexpr std::int64_t kMaxAutoSlots = 64;
 // programs.
 constexpr double kUsableShare = 0.8;
 
-std::int64_t bytes_of_row(const ModelConfig& model, const ShardPlan& shard) {
-  const std::int64_t local_q = shard.heads.size() * model.head_dim;
-  const std::int64_t local_kv = shard.kv_heads.size() * model.head_dim;
-  const auto half = static_cast<std::int64_t>(model.inverse_frequencies.size());
-  const std::int64_t floats = 3 * model.hidden_size + (local_q + 2 * local_kv) + 3 * local_q + local_kv +
-                              3 * shard.mlp.size() + 4 * half;  // Activations, field by field
-  return floats * static_cast<std::int64_t>(sizeof(float));
-}
-
 // The first number in a file, or -1: "max" and a missing file mean no limit.
 std::int64_t first_number(const char* file) {
   std::ifstream in(file);
@@ -101,8 +92,8 @@ RankPlan plan_rank(const Config& config, const ModelConfig& model, const Session
   }
   plan.weight_bytes = weight_bytes(model, plan.shard, parse_dtype(config.model.weights));
   plan.session_bytes = cache_bytes_per_slot(model, plan.shard, sessions.cache);
-  plan.activation_bytes_per_slot = bytes_of_row(model, plan.shard);
-  plan.activation_bytes = max_step_rows(config, 1) * plan.activation_bytes_per_slot;
+  plan.activation_bytes = activation_bytes(model, plan.shard, max_step_rows(config, 1));
+  plan.activation_bytes_per_slot = activation_bytes(model, plan.shard, 1);
   return plan;
 }
 

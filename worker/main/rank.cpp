@@ -54,9 +54,11 @@ Rank load_rank(Communicator& group, const Config& config, const ModelConfig& mod
   const auto begin = std::chrono::steady_clock::now();
   rank.limits =
       plan_limits(model_config, sessions, cache_sizes, max_step_rows(config, cache_sizes.num_slots));
+  const auto checkpoint = make_together(group, [&] { return Checkpoint(config.model.path); });
+  require_same(group, checkpoint.fingerprint(), "checkpoint files in " + config.model.path.string());
   together(group, [&] {
-    Weights weights = load_weights(Checkpoint(config.model.path), model_config, plan.shard,
-                                   parse_dtype(config.model.weights), progress);
+    Weights weights =
+        load_weights(checkpoint, model_config, plan.shard, parse_dtype(config.model.weights), progress);
     rank.model = std::make_unique<Model>(model_config, plan.shard, std::move(weights), cache_sizes,
                                          rank.limits.max_rows, group, kernels::Context{*rank.threads});
   });

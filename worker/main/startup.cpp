@@ -29,4 +29,13 @@ void together(Communicator& group, const std::function<void()>& action) {
   throw StartupError(static_cast<ExitCode>(first->front()), where + first->substr(1));
 }
 
+void require_same(Communicator& group, std::uint64_t value, const std::string& what) {
+  const std::vector<std::uint64_t> values = all_gather_value(group, value);
+  const auto other =
+      std::find_if(values.begin(), values.end(), [&](std::uint64_t v) { return v != values.front(); });
+  if (other == values.end()) return;
+  throw StartupError(ExitCode::model, "rank " + std::to_string(other - values.begin()) + " sees other " +
+                                          what + " than rank 0; give every host the same");
+}
+
 }  // namespace sinkstream

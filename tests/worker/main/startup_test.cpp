@@ -10,8 +10,8 @@
 namespace sinkstream {
 namespace {
 
-// What each of three ranks throws when `action(rank)` runs together.
-std::vector<std::string> run_together(const std::function<void(int)>& action) {
+// What each of three ranks throws when all run `step(communicator, rank)`.
+std::vector<std::string> run_ranks(const std::function<void(Communicator&, int)>& step) {
   auto group = make_in_process_group(3);
   std::vector<std::string> outcomes(3);
   std::vector<std::thread> threads;
@@ -19,7 +19,7 @@ std::vector<std::string> run_together(const std::function<void(int)>& action) {
     threads.emplace_back([&, rank] {
       const auto index = static_cast<std::size_t>(rank);
       try {
-        together(*group[index], [&] { action(rank); });
+        step(*group[index], rank);
       } catch (const StartupError& error) {
         outcomes[index] = std::to_string(static_cast<int>(error.code())) + " " + error.what();
       }
@@ -27,6 +27,19 @@ std::vector<std::string> run_together(const std::function<void(int)>& action) {
   }
   for (auto& thread : threads) thread.join();
   return outcomes;
+}
+
+std::vector<std::string> run_together(const std::function<void(int)>& action) {
+  return run_ranks([&](Communicator& group, int rank) { together(group, [&] { action(rank); }); });
+}
+
+TEST(RequireSame, NamesTheFirstRankThatDiffers) {
+  const auto outcomes =
+      run_ranks([](Communicator& group, int rank) { require_same(group, rank == 2 ? 8u : 7u, "files"); });
+  EXPECT_EQ(outcomes,
+            std::vector<std::string>(3, "3 rank 2 sees other files than rank 0; give every host the same"));
+  EXPECT_EQ(run_ranks([](Communicator& group, int) { require_same(group, 7, "files"); }),
+            std::vector<std::string>(3));
 }
 
 TEST(Together, SucceedsWhenAllDo) {
