@@ -33,6 +33,20 @@ void embed(Context& context, std::span<const std::int32_t> tokens, const WeightV
 //   x, out [rows, width], weight [width]
 void rms_norm(Context& context, ConstMatrix x, std::span<const float> weight, float epsilon, Matrix out);
 
+// Layer norm (Ba et al. 2016): out = (x - mean(x)) / sqrt(variance(x) + epsilon) * weight (+ bias).
+//   x, out [rows, width], weight [width], bias [width] or empty
+void layer_norm(Context& context, ConstMatrix x, std::span<const float> weight, std::span<const float> bias,
+                float epsilon, Matrix out);
+
+// A layer norm over features that are spread over ranks, in two halves: each rank measures its own columns
+// [first_column, first_column + columns) of every row, then all normalize by what they have combined.
+//   moments [rows, 2]: mean, and sum of squared differences from it
+void row_moments(Context& context, ConstMatrix x, std::int64_t first_column, std::int64_t columns,
+                 Matrix moments);
+//   statistics [rows, 2]: mean, 1 / sqrt(variance + epsilon); weight [columns], bias [columns] or empty
+void normalize_columns(Context& context, ConstMatrix statistics, std::span<const float> weight,
+                       std::span<const float> bias, std::int64_t first_column, Matrix x);
+
 // out = x * weight^T (+ bias).   x [rows, in_features], bias [out_features] or empty, out [rows,
 // out_features]
 void matmul(Context& context, ConstMatrix x, const WeightView& weight, std::span<const float> bias,
@@ -60,16 +74,30 @@ void write_cache(Context& context, std::span<const AttentionRow> rows, ConstMatr
 // Softmax attention over sinks and window with one softmax over both (Xiao et al. 2023, section 3.2). Scores
 // of the sinks use `sink_queries`, rotated at the position within the cache; those of the window
 // `window_queries`, rotated at the true position. Sums run in ascending position, in fixed lanes.
-//   window_queries, sink_queries, out [rows, local_heads * head_dim]
+// With ALiBi (Press et al. 2022) head h's score is scale * q.k - alibi_slopes[h] * distance, where distance
+// counts the tokens that are kept between key and query.
+//   window_queries, sink_queries, out [rows, local_heads * head_dim], alibi_slopes [local_heads] or empty
 void attention(Context& context, std::span<const AttentionRow> rows, ConstMatrix window_queries,
                ConstMatrix sink_queries, const CacheLayerView& cache, const HeadShard& shard, float scale,
-               Matrix out);
+               std::span<const float> alibi_slopes, Matrix out);
 
 // out = silu(gate) * up, where a row of gate_up is [gate, up] (Shazeer 2020).
 //   gate_up [rows, 2 * width], out [rows, width]
 void silu_multiply(Context& context, ConstMatrix gate_up, Matrix out);
 
+// out = gelu(x) = x * Phi(x), by the error function (Hendrycks & Gimpel 2016).   x, out [rows, width]
+void gelu(Context& context, ConstMatrix x, Matrix out);
+
+// The same by its tanh approximation: out = x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))).
+void gelu_tanh(Context& context, ConstMatrix x, Matrix out);
+
 // x += y.   [rows, width]
 void add(Context& context, ConstMatrix y, Matrix x);
+
+// x *= factor.   [rows, width]
+void scale(Context& context, float factor, Matrix x);
+
+// x = min(max(x, -limit), limit).   [rows, width], limit > 0
+void clip(Context& context, float limit, Matrix x);
 
 }  // namespace sinkstream::kernels

@@ -48,7 +48,9 @@ ShardPlan make_shard_plan(const ShardSizes& sizes, int world_size, int rank) {
   plan.rank = rank;
   plan.world_size = world_size;
   plan.heads = split_evenly(sizes.num_heads, world_size, rank);
-  plan.kv_heads = kv_heads_of(plan.heads, sizes.num_heads / sizes.num_kv_heads);
+  const std::int64_t group_size = sizes.num_heads / sizes.num_kv_heads;
+  plan.kv_heads = kv_heads_of(plan.heads, group_size);
+  plan.own_kv_heads = {(plan.heads.begin + group_size - 1) / group_size, plan.kv_heads.end};
   plan.mlp = split_evenly(sizes.intermediate_size, world_size, rank);
   plan.vocab = split_evenly(sizes.vocab_size, world_size, rank);
   return plan;

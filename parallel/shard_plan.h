@@ -29,6 +29,7 @@ struct ShardPlan {
   int world_size = 1;
   Range heads;
   Range kv_heads;
+  Range own_kv_heads;  // of kv_heads those that no lower rank holds: each KV head is one rank's own
   Range mlp;
   Range vocab;
 };

@@ -20,6 +20,20 @@
 HWY_BEFORE_NAMESPACE();
 namespace sinkstream::kernels::HWY_NAMESPACE {
 
+// scores[i] = scale * scores[i] - slope * distance. All that is kept stands in order, sinks first, and the
+// query is the last: token i is n - 1 - i tokens away.
+void add_distance_penalty(float* scores, std::int64_t n, float scale, float slope) {
+  const Floats d;
+  const FloatVector scales = hn::Set(d, scale);
+  const FloatVector slopes = hn::Set(d, slope);
+  FloatVector distance = hn::Sub(hn::Set(d, static_cast<float>(n - 1)), hn::Iota(d, 0.0f));
+  const FloatVector step = hn::Set(d, static_cast<float>(kLanes));
+  for (std::int64_t i = 0; i < n; i += kLanes) {  // the row is padded to whole vectors
+    store(hn::NegMulAdd(slopes, distance, hn::Mul(scales, load(scores + i))), scores + i);
+    distance = hn::Sub(distance, step);
+  }
+}
+
 // Replaces scores [n] by exp(scale * (score - highest score)) and returns their sum. The row is padded to
 // whole vectors; the padding becomes zero.
 float exponentials(float* scores, std::int64_t n, float scale) {
@@ -157,7 +171,13 @@ void attend_to(const AttentionTask& task, const CacheLayerView& cache, std::vect
   const int head_dim = cache.head_dim;
   score(task, cached_tokens<T>(task, cache, cache.sink_keys, cache.ring_keys), head_dim, weights);
   for (std::int64_t h = 0; h < task.heads; ++h) {
-    sums[h] = exponentials(weights + h * stride, task.tokens(), task.scale);
+    float* const scores = weights + h * stride;
+    if (task.alibi_slopes == nullptr) {
+      sums[h] = exponentials(scores, task.tokens(), task.scale);
+    } else {
+      add_distance_penalty(scores, task.tokens(), task.scale, task.alibi_slopes[h]);
+      sums[h] = exponentials(scores, task.tokens(), 1.0f);
+    }
   }
   weigh(task, weights, cached_tokens<T>(task, cache, cache.sink_values, cache.ring_values), head_dim);
   for (std::int64_t h = 0; h < task.heads; ++h) {
@@ -218,7 +238,7 @@ HeadRange heads_of_kv_head(const HeadShard& shard, std::int64_t local_kv_head) {
 
 void attention(Context& context, std::span<const AttentionRow> rows, ConstMatrix window_queries,
                ConstMatrix sink_queries, const CacheLayerView& cache, const HeadShard& shard, float scale,
-               Matrix out) {
+               std::span<const float> alibi_slopes, Matrix out) {
   const Checks check("attention");
   const std::int64_t width = static_cast<std::int64_t>(shard.local_heads) * cache.head_dim;
   check_cache(check, cache);
@@ -230,6 +250,9 @@ void attention(Context& context, std::span<const AttentionRow> rows, ConstMatrix
   check.equal("out.rows", out.rows, "rows", std::ssize(rows));
   check.equal("out.cols", out.cols, "local_heads * head_dim", width);
   check.positive("scale", scale);
+  if (!alibi_slopes.empty()) {
+    check.equal("alibi_slopes size", std::ssize(alibi_slopes), "local_heads", shard.local_heads);
+  }
   for (const AttentionRow& row : rows) check_row(check, row, cache);
 
   const std::int64_t kv_heads = cache.local_kv_heads;
@@ -240,13 +263,15 @@ void attention(Context& context, std::span<const AttentionRow> rows, ConstMatrix
       const std::int64_t kv_head = part % kv_heads;
       const HeadRange heads = heads_of_kv_head(shard, kv_head);
       const std::int64_t column = heads.begin * cache.head_dim;
-      const AttentionTask task{.row = rows[r],
-                               .plane = rows[r].slot * kv_heads + kv_head,
-                               .heads = heads.end - heads.begin,
-                               .window_queries = window_queries.row(r).data() + column,
-                               .sink_queries = sink_queries.row(r).data() + column,
-                               .out = out.row(r).data() + column,
-                               .scale = scale};
+      const AttentionTask task{
+          .row = rows[r],
+          .plane = rows[r].slot * kv_heads + kv_head,
+          .heads = heads.end - heads.begin,
+          .window_queries = window_queries.row(r).data() + column,
+          .sink_queries = sink_queries.row(r).data() + column,
+          .out = out.row(r).data() + column,
+          .scale = scale,
+          .alibi_slopes = alibi_slopes.empty() ? nullptr : alibi_slopes.data() + heads.begin};
       HWY_DYNAMIC_DISPATCH(attend)(task, cache, scratch);
     }
   });

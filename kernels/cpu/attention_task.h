@@ -17,6 +17,7 @@ struct AttentionTask {
   const float* sink_queries = nullptr;    // [heads, head_dim]
   float* out = nullptr;                   // [heads, head_dim]
   float scale = 1.0f;
+  const float* alibi_slopes = nullptr;  // [heads] or none
 
   std::int64_t window_tokens() const { return row.position - row.window_begin + 1; }
   std::int64_t tokens() const { return row.sinks_end + window_tokens(); }

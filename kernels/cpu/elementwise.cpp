@@ -34,6 +34,65 @@ void silu_multiply_span(const float* gate, const float* up, float* out, std::int
   store_partial(values, out + i, rest);
 }
 
+// Sum of coefficients[i] * x^i, the highest first.
+template <std::size_t kCount>
+HWY_INLINE FloatVector polynomial(FloatVector x, const float (&coefficients)[kCount]) {
+  FloatVector sum = hn::Set(Floats(), coefficients[0]);
+  for (std::size_t i = 1; i < kCount; ++i) sum = hn::MulAdd(sum, x, hn::Set(Floats(), coefficients[i]));
+  return sum;
+}
+
+// A rational minimax approximation of the error function in float32, as Eigen and XLA use it; off by some
+// units in the last place of 1.
+HWY_INLINE FloatVector erf(FloatVector x) {
+  constexpr float kNumerator[] = {-2.72614225801306e-10f, 2.77068142495902e-08f,  -2.10102402082508e-06f,
+                                  -5.69250639462346e-05f, -7.34990630326855e-04f, -2.95459980854025e-03f,
+                                  -1.60960333262415e-02f};
+  constexpr float kDenominator[] = {-1.45660718464996e-05f, -2.13374055278905e-04f, -1.68282697438203e-03f,
+                                    -7.37332916720468e-03f, -1.42647390514189e-02f};
+  constexpr float kOne = 4.0f;  // from here on erf is 1 in float32
+  const FloatVector limited = hn::Max(hn::Min(x, hn::Set(Floats(), kOne)), hn::Set(Floats(), -kOne));
+  const FloatVector square = hn::Mul(limited, limited);
+  return hn::Div(hn::Mul(limited, polynomial(square, kNumerator)), polynomial(square, kDenominator));
+}
+
+struct Gelu {
+  HWY_INLINE FloatVector operator()(FloatVector x) const {
+    const FloatVector half = hn::Set(Floats(), 0.5f);
+    const FloatVector root_half = hn::Set(Floats(), 0.70710678118654752f);
+    const FloatVector twice_phi = hn::Add(hn::Set(Floats(), 1.0f), erf(hn::Mul(x, root_half)));
+    return hn::Mul(hn::Mul(half, x), twice_phi);
+  }
+};
+
+// 1 + tanh(y) = 2 / (1 + exp(-2y)), so the whole is x / (1 + exp(-2y)): silu with another exponent.
+struct GeluTanh {
+  HWY_INLINE FloatVector operator()(FloatVector x) const {
+    const Floats d;
+    constexpr float kRootOf2OverPi = 0.79788456080286536f;
+    const FloatVector cube = hn::Mul(hn::Mul(x, x), x);
+    const FloatVector inner = hn::MulAdd(hn::Set(d, 0.044715f), cube, x);
+    const FloatVector exponent = hn::Mul(hn::Set(d, -2.0f * kRootOf2OverPi), inner);
+    const FloatVector limited = hn::Min(exponent, hn::Set(d, 80.0f));  // exp stays finite
+    return hn::Div(x, hn::Add(hn::Set(d, 1.0f), hn::Exp(d, limited)));
+  }
+};
+
+template <class Function>
+void map_span(Function function, const float* x, float* out, std::int64_t count) {
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) store(function(load(x + i)), out + i);
+  if (i < count) store_partial(function(load_partial(x + i, count - i)), out + i, count - i);
+}
+
+void gelu_span(const float* x, float* out, std::int64_t count) {
+  map_span(Gelu(), x, out, count);
+}
+
+void gelu_tanh_span(const float* x, float* out, std::int64_t count) {
+  map_span(GeluTanh(), x, out, count);
+}
+
 }  // namespace sinkstream::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -41,6 +100,30 @@ HWY_AFTER_NAMESPACE();
 namespace sinkstream::kernels {
 
 HWY_EXPORT(silu_multiply_span);
+HWY_EXPORT(gelu_span);
+HWY_EXPORT(gelu_tanh_span);
+
+namespace {
+
+constexpr std::int64_t kStepsPerActivation = 16;  // what one costs in multiply-adds, roughly
+
+// map_span(x, out, count) computes some elements.
+void map_elements(Context& context, const Checks& check, ConstMatrix x, Matrix out, auto map_span) {
+  check.equal("x.rows", x.rows, "out.rows", out.rows);
+  check.equal("x.cols", x.cols, "out.cols", out.cols);
+  const std::int64_t grain = items_per_part(kStepsPerActivation);
+  context.threads.parallel_for(x.rows * x.cols, grain, [&](std::int64_t begin, std::int64_t end) {
+    map_span(x.data + begin, out.data + begin, end - begin);
+  });
+}
+
+void change_elements(Context& context, Matrix x, auto change) {
+  context.threads.parallel_for(x.rows * x.cols, kStepsPerPart, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) x.data[i] = change(x.data[i]);
+  });
+}
+
+}  // namespace
 
 void silu_multiply(Context& context, ConstMatrix gate_up, Matrix out) {
   const Checks check("silu_multiply");
@@ -69,6 +152,27 @@ void add(Context& context, ConstMatrix y, Matrix x) {
   context.threads.parallel_for(x.rows * x.cols, kStepsPerPart, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) x.data[i] += y.data[i];
   });
+}
+
+void gelu(Context& context, ConstMatrix x, Matrix out) {
+  map_elements(context, Checks("gelu"), x, out, [](const float* from, float* to, std::int64_t count) {
+    HWY_DYNAMIC_DISPATCH(gelu_span)(from, to, count);
+  });
+}
+
+void gelu_tanh(Context& context, ConstMatrix x, Matrix out) {
+  map_elements(context, Checks("gelu_tanh"), x, out, [](const float* from, float* to, std::int64_t count) {
+    HWY_DYNAMIC_DISPATCH(gelu_tanh_span)(from, to, count);
+  });
+}
+
+void scale(Context& context, float factor, Matrix x) {
+  change_elements(context, x, [factor](float value) { return value * factor; });
+}
+
+void clip(Context& context, float limit, Matrix x) {
+  Checks("clip").positive("limit", limit);
+  change_elements(context, x, [limit](float value) { return std::clamp(value, -limit, limit); });
 }
 
 }  // namespace sinkstream::kernels

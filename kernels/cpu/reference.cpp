@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <vector>
 
 namespace sinkstream::kernels::reference {
@@ -36,7 +37,7 @@ std::int64_t ring_index(const CacheLayerView& cache, int slot, int kv_head, std:
 
 // Attention of one query head; window_query, sink_query and out have head_dim elements.
 void attend(const AttentionRow& row, int kv_head, const float* window_query, const float* sink_query,
-            const CacheLayerView& cache, float scale, float* out) {
+            const CacheLayerView& cache, float scale, float alibi_slope, float* out) {
   std::vector<double> scores;
   std::vector<std::vector<double>> values;
   const auto take = [&](const float* query, const auto& key, const auto& value) {
@@ -62,6 +63,10 @@ void attend(const AttentionRow& row, int kv_head, const float* window_query, con
         [&](int i) { return element(cache.ring_values, cache.ring_dtype, at(i)); });
   }
 
+  // Within the cache, where everything kept stands in order, the query is the last.
+  for (std::size_t t = 0; t < scores.size(); ++t) {
+    scores[t] -= alibi_slope * static_cast<double>(scores.size() - 1 - t);
+  }
   const double highest = *std::ranges::max_element(scores);
   double sum = 0;
   for (double& score : scores) sum += score = std::exp(score - highest);
@@ -92,6 +97,46 @@ void rms_norm(ConstMatrix x, std::span<const float> weight, float epsilon, Matri
     const double root = std::sqrt(squares / static_cast<double>(x.cols) + epsilon);
     for (std::int64_t i = 0; i < x.cols; ++i)
       out.row(r)[i] = static_cast<float>(x.row(r)[i] / root * weight[i]);
+  }
+}
+
+void layer_norm(ConstMatrix x, std::span<const float> weight, std::span<const float> bias, float epsilon,
+                Matrix out) {
+  for (std::int64_t r = 0; r < x.rows; ++r) {
+    double sum = 0, squares = 0;
+    for (const double value : x.row(r)) sum += value;
+    const double mean = sum / static_cast<double>(x.cols);
+    for (const double value : x.row(r)) squares += (value - mean) * (value - mean);
+    const double deviation = std::sqrt(squares / static_cast<double>(x.cols) + epsilon);
+    for (std::int64_t i = 0; i < x.cols; ++i) {
+      const double shift = bias.empty() ? 0.0 : bias[i];
+      out.row(r)[i] = static_cast<float>((x.row(r)[i] - mean) / deviation * weight[i] + shift);
+    }
+  }
+}
+
+void row_moments(ConstMatrix x, std::int64_t first_column, std::int64_t columns, Matrix moments) {
+  for (std::int64_t r = 0; r < x.rows; ++r) {
+    double sum = 0, squares = 0;
+    for (std::int64_t i = 0; i < columns; ++i) sum += x.row(r)[first_column + i];
+    const double mean = sum / static_cast<double>(columns);
+    for (std::int64_t i = 0; i < columns; ++i) {
+      const double difference = x.row(r)[first_column + i] - mean;
+      squares += difference * difference;
+    }
+    moments.row(r)[0] = static_cast<float>(mean);
+    moments.row(r)[1] = static_cast<float>(squares);
+  }
+}
+
+void normalize_columns(ConstMatrix statistics, std::span<const float> weight, std::span<const float> bias,
+                       std::int64_t first_column, Matrix x) {
+  for (std::int64_t r = 0; r < x.rows; ++r) {
+    const double mean = statistics.row(r)[0], factor = statistics.row(r)[1];
+    for (std::int64_t i = 0; i < std::ssize(weight); ++i) {
+      float& value = x.row(r)[first_column + i];
+      value = static_cast<float>((value - mean) * factor * weight[i] + (bias.empty() ? 0.0 : bias[i]));
+    }
   }
 }
 
@@ -126,14 +171,16 @@ void rotate(ConstMatrix x, std::int64_t first_column, int heads, int head_dim, C
       const float* from = &x.row(r)[first_column + head * head_dim];
       float* to = &out.row(r)[head * head_dim];
       for (std::int64_t i = 0; i < head_dim; ++i) {
+        if (i >= 2 * half) {
+          to[i] = from[i];
+          continue;
+        }
         const double cosine = cosines.row(r)[i % half];
         const double sine = sines.row(r)[i % half];
         if (i < half) {
           to[i] = static_cast<float>(from[i] * cosine - from[i + half] * sine);
-        } else if (i < 2 * half) {
-          to[i] = static_cast<float>(from[i] * cosine + from[i - half] * sine);
         } else {
-          to[i] = from[i];
+          to[i] = static_cast<float>(from[i] * cosine + from[i - half] * sine);
         }
       }
     }
@@ -162,12 +209,13 @@ void write_cache(std::span<const AttentionRow> rows, ConstMatrix keys, ConstMatr
 }
 
 void attention(std::span<const AttentionRow> rows, ConstMatrix window_queries, ConstMatrix sink_queries,
-               const CacheLayerView& cache, const HeadShard& shard, float scale, Matrix out) {
+               const CacheLayerView& cache, const HeadShard& shard, float scale,
+               std::span<const float> alibi_slopes, Matrix out) {
   for (std::size_t r = 0; r < rows.size(); ++r) {
     for (int head = 0; head < shard.local_heads; ++head) {
       const std::int64_t column = static_cast<std::int64_t>(head) * cache.head_dim;
       attend(rows[r], shard.local_kv_head(head), &window_queries.row(r)[column], &sink_queries.row(r)[column],
-             cache, scale, &out.row(r)[column]);
+             cache, scale, alibi_slopes.empty() ? 0.0f : alibi_slopes[head], &out.row(r)[column]);
     }
   }
 }
@@ -181,8 +229,31 @@ void silu_multiply(ConstMatrix gate_up, Matrix out) {
   }
 }
 
+void gelu(ConstMatrix x, Matrix out) {
+  for (std::int64_t i = 0; i < x.rows * x.cols; ++i) {
+    const double value = x.data[i];
+    out.data[i] = static_cast<float>(value / 2 * std::erfc(-value / std::numbers::sqrt2));
+  }
+}
+
+void gelu_tanh(ConstMatrix x, Matrix out) {
+  for (std::int64_t i = 0; i < x.rows * x.cols; ++i) {
+    const double value = x.data[i];
+    const double inner = std::sqrt(2 / std::numbers::pi) * (value + 0.044715 * value * value * value);
+    out.data[i] = static_cast<float>(value / 2 * (1 + std::tanh(inner)));
+  }
+}
+
 void add(ConstMatrix y, Matrix x) {
   for (std::int64_t i = 0; i < x.rows * x.cols; ++i) x.data[i] += y.data[i];
+}
+
+void scale(float factor, Matrix x) {
+  for (std::int64_t i = 0; i < x.rows * x.cols; ++i) x.data[i] *= factor;
+}
+
+void clip(float limit, Matrix x) {
+  for (std::int64_t i = 0; i < x.rows * x.cols; ++i) x.data[i] = std::clamp(x.data[i], -limit, limit);
 }
 
 }  // namespace sinkstream::kernels::reference

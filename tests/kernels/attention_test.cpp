@@ -18,12 +18,22 @@ struct Scene {
   std::int64_t slack = 5;
   HeadShard shard = {
       .first_head = 0, .local_heads = 4, .group_size = 2, .first_kv_head = 0, .local_kv_heads = 2};
+  bool alibi = false;
+
+  // From one that hardly matters to one that hides all but the nearest.
+  std::vector<float> alibi_slopes() const {
+    std::vector<float> slopes;
+    for (int head = 0; alibi && head < shard.local_heads; ++head)
+      slopes.push_back(std::ldexp(1.0f, head - 7));
+    return slopes;
+  }
 };
 
 std::ostream& operator<<(std::ostream& out, const Scene& scene) {
   return out << name_of(scene.ring_dtype) << ", head_dim " << scene.head_dim << ", S " << scene.sinks
              << ", W " << scene.window << ", heads " << scene.shard.first_head << " + "
-             << scene.shard.local_heads << " in groups of " << scene.shard.group_size;
+             << scene.shard.local_heads << " in groups of " << scene.shard.group_size
+             << (scene.alibi ? ", ALiBi" : "");
 }
 
 constexpr int kSlots = 3;
@@ -76,10 +86,11 @@ void expect_like_reference(const Scene& scene, std::int64_t position) {
   const Tensor window_queries = random.matrix(std::ssize(rows), width);
   const Tensor sink_queries = random.matrix(std::ssize(rows), width);
   const float scale = 1.0f / std::sqrt(static_cast<float>(scene.head_dim));
+  const std::vector<float> slopes = scene.alibi_slopes();
   Tensor actual(std::ssize(rows), width);
   Tensor expected(std::ssize(rows), width);
-  attention(context, rows, window_queries, sink_queries, cache, scene.shard, scale, actual);
-  reference::attention(rows, window_queries, sink_queries, cache, scene.shard, scale, expected);
+  attention(context, rows, window_queries, sink_queries, cache, scene.shard, scale, slopes, actual);
+  reference::attention(rows, window_queries, sink_queries, cache, scene.shard, scale, slopes, expected);
   expect_close(actual, expected, [&](std::int64_t r, std::int64_t i) {
     const std::int64_t head = i / scene.head_dim * scene.head_dim;
     return attention_bound(scene.head_dim, rows[r],
@@ -134,10 +145,28 @@ TEST_P(Attention, IsLikeTheReferenceForHeadsThatCutGroups) {
   }
 }
 
-TEST_P(Attention, ARowsBitsDependOnThatRowAlone) {
+TEST_P(Attention, IsLikeTheReferenceWithAlibi) {
   for (const DType dtype : {DType::f32, DType::bf16}) {
-    SCOPED_TRACE(name_of(dtype));
+    for (const std::int64_t sinks : {0, 4, 65}) {
+      for (const std::int64_t position : {0, 1, 36, 37, 200, 4'000'000}) {
+        Scene scene;
+        scene.ring_dtype = dtype;
+        scene.sinks = sinks;
+        scene.alibi = true;
+        scene.shard = {
+            .first_head = 3, .local_heads = 9, .group_size = 4, .first_kv_head = 0, .local_kv_heads = 3};
+        expect_like_reference(scene, position);
+      }
+    }
+  }
+}
+
+TEST_P(Attention, ARowsBitsDependOnThatRowAlone) {
+  for (const bool alibi : {false, true}) {
+    SCOPED_TRACE(alibi);
+    const DType dtype = alibi ? DType::f32 : DType::bf16;
     Scene scene;
+    scene.alibi = alibi;
     scene.ring_dtype = dtype;
     scene.head_dim = 17;
     scene.slack = 40;
@@ -162,17 +191,19 @@ TEST_P(Attention, ARowsBitsDependOnThatRowAlone) {
     const std::int64_t width = static_cast<std::int64_t>(scene.shard.local_heads) * scene.head_dim;
     const Tensor window_queries = random.matrix(count, width);
     const Tensor sink_queries = random.matrix(count, width);
+    const std::vector<float> slopes = scene.alibi_slopes();
     Tensor alone(count, width);
     for (std::int64_t r = 0; r < count; ++r) {
       attention(context, std::span(rows).subspan(r, 1), {ConstMatrix(window_queries).row(r).data(), 1, width},
                 {ConstMatrix(sink_queries).row(r).data(), 1, width}, storage.view(), scene.shard, 0.25f,
-                {alone.row(r).data(), 1, width});
+                slopes, {alone.row(r).data(), 1, width});
     }
     for (const int threads : {1, 2, 3}) {
       ThreadPool pool(threads);
       Context several{pool};
       Tensor together(count, width);
-      attention(several, rows, window_queries, sink_queries, storage.view(), scene.shard, 0.25f, together);
+      attention(several, rows, window_queries, sink_queries, storage.view(), scene.shard, 0.25f, slopes,
+                together);
       expect_same_bits(together.data, alone.data);
     }
   }
@@ -201,7 +232,7 @@ TEST_P(Attention, AHeadsBitsDependOnNeitherItsGroupMatesNorTheRingsStart) {
     const ConstMatrix local{queries.data.data() + shard.first_head * kHeadDim, 1, width};
     Tensor out(1, width);
     attention(context, std::vector<AttentionRow>{row_at(0, kPosition, 4, kWindow)}, local, local,
-              storage.view(), shard, 0.2f, out);
+              storage.view(), shard, 0.2f, {}, out);
     return out.data;
   };
   const std::vector<float> whole = attend(kWindow, both);
@@ -223,7 +254,7 @@ TEST_P(Attention, ATokenAloneAttendsToItself) {
   write_cache(context, rows, random.matrix(1, 5), value, 0, storage.view());
   Tensor out(1, 5);
   const Tensor query = random.matrix(1, 5);
-  attention(context, rows, query, query, storage.view(), {0, 1, 1, 0, 1}, 1.0f, out);
+  attention(context, rows, query, query, storage.view(), {0, 1, 1, 0, 1}, 1.0f, {}, out);
   expect_same_bits(out.data, value.data);
 }
 
@@ -240,7 +271,7 @@ TEST_P(Attention, HugeScoresDoNotOverflow) {
   Tensor query(1, 1);
   query.data = {1e15f};
   Tensor out(1, 1);
-  attention(context, std::span(rows).last(1), query, query, storage.view(), {0, 1, 1, 0, 1}, 1.0f, out);
+  attention(context, std::span(rows).last(1), query, query, storage.view(), {0, 1, 1, 0, 1}, 1.0f, {}, out);
   EXPECT_EQ(out.data[0], 3.0f);
 }
 

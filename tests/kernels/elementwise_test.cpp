@@ -1,4 +1,5 @@
 #include <cmath>
+#include <utility>
 
 #include "kernels/cpu/reference.h"
 #include "support.h"
@@ -73,6 +74,88 @@ TEST_P(SiluMultiply, AnElementsBitsDependOnItAlone) {
 }
 
 INSTANTIATE_ON_EVERY_INSTRUCTION_SET(SiluMultiply);
+
+class Gelu : public OnEveryInstructionSet {};
+
+using Activation = void (*)(Context&, ConstMatrix, Matrix);
+using ReferenceActivation = void (*)(ConstMatrix, Matrix);
+constexpr std::pair<Activation, ReferenceActivation> kGelus[] = {{gelu, reference::gelu},
+                                                                 {gelu_tanh, reference::gelu_tanh}};
+
+// Where the factor of x nears zero it is the difference of two numbers near one.
+double gelu_bound(float x) {
+  return 6 * kEpsilon * std::abs(x);
+}
+
+TEST_P(Gelu, IsLikeTheReference) {
+  ThreadPool threads(2);
+  Context context{threads};
+  for (const auto& [fast, plain] : kGelus) {
+    for (const std::int64_t width : {1, 3, 7, 8, 17, 33, 65, 5003}) {
+      SCOPED_TRACE(width);
+      Random random(static_cast<std::uint32_t>(width));
+      Tensor x = random.matrix(5, width);
+      for (float& value : x.data) value *= 8;
+      Tensor actual(5, width);
+      Tensor expected(5, width);
+      fast(context, x, actual);
+      plain(x, expected);
+      expect_close(actual, expected, [&](std::int64_t r, std::int64_t i) { return gelu_bound(x.row(r)[i]); });
+    }
+  }
+}
+
+TEST_P(Gelu, HoldsForExtremes) {
+  Tensor x(1, 13);
+  x.data = {0.0f, -0.0f, 1e-30f, -1e-30f, 4.0f, -4.0f, 5.7f, -5.7f, 12.0f, -12.0f, 300.0f, -300.0f, 1e10f};
+  ThreadPool threads(1);
+  Context context{threads};
+  for (const auto& [fast, plain] : kGelus) {
+    Tensor actual(1, 13);
+    Tensor expected(1, 13);
+    fast(context, x, actual);
+    plain(x, expected);
+    expect_close(actual, expected, [&](std::int64_t, std::int64_t i) { return gelu_bound(x.data[i]); });
+  }
+}
+
+TEST_P(Gelu, AnElementsBitsDependOnItAlone) {
+  Random random(4);
+  const Tensor x = random.matrix(3, 5003);
+  ThreadPool one_thread(1);
+  Context context{one_thread};
+  for (const auto& [fast, plain] : kGelus) {
+    Tensor alone(3, 5003);
+    for (std::size_t i = 0; i < x.data.size(); ++i) fast(context, {&x.data[i], 1, 1}, {&alone.data[i], 1, 1});
+    for (const int threads : {1, 2, 3}) {
+      ThreadPool pool(threads);
+      Context several{pool};
+      Tensor together(3, 5003);
+      fast(several, x, together);
+      expect_same_bits(together.data, alone.data);
+    }
+  }
+}
+
+INSTANTIATE_ON_EVERY_INSTRUCTION_SET(Gelu);
+
+TEST(ScaleAndClip, AreExactForAnyNumberOfThreads) {
+  Random random(6);
+  const Tensor x = random.matrix(33, 3001);
+  Tensor scaled = x, clipped = x;
+  reference::scale(-1.7f, scaled);
+  reference::clip(0.4f, clipped);
+  for (const int threads : {1, 2, 3}) {
+    ThreadPool pool(threads);
+    Context context{pool};
+    Tensor actual = x;
+    scale(context, -1.7f, actual);
+    expect_same_bits(actual.data, scaled.data);
+    actual = x;
+    clip(context, 0.4f, actual);
+    expect_same_bits(actual.data, clipped.data);
+  }
+}
 
 TEST(Add, IsExactForAnyNumberOfThreads) {
   Random random(5);

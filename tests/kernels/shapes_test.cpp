@@ -47,6 +47,44 @@ TEST_F(Shapes, RmsNorm) {
   EXPECT_EQ(refused(3, Tensor(2, 2)), "rms_norm: out.cols (2) must equal x.cols (3)");
 }
 
+TEST_F(Shapes, LayerNorm) {
+  const auto refused = [&](std::size_t weight_size, std::size_t bias_size, Matrix out) {
+    return refusal([&] {
+      layer_norm(context, Tensor(2, 3), std::vector<float>(weight_size), std::vector<float>(bias_size), 1e-5f,
+                 out);
+    });
+  };
+  EXPECT_EQ(refused(3, 0, Tensor(2, 3)), "(not refused)");
+  EXPECT_EQ(refused(4, 0, Tensor(2, 3)), "layer_norm: weight size (4) must equal x.cols (3)");
+  EXPECT_EQ(refused(3, 2, Tensor(2, 3)), "layer_norm: bias size (2) must equal x.cols (3)");
+  EXPECT_EQ(refused(3, 3, Tensor(1, 3)), "layer_norm: out.rows (1) must equal x.rows (2)");
+  EXPECT_EQ(refused(3, 3, Tensor(2, 2)), "layer_norm: out.cols (2) must equal x.cols (3)");
+}
+
+TEST_F(Shapes, SpreadNorm) {
+  const auto refused = [&](std::int64_t first, std::int64_t columns, Matrix moments) {
+    return refusal([&] { row_moments(context, Tensor(2, 5), first, columns, moments); });
+  };
+  EXPECT_EQ(refused(2, 3, Tensor(2, 2)), "(not refused)");
+  EXPECT_THAT(refused(3, 3, Tensor(2, 2)), HasSubstr("first_column (3)"));
+  EXPECT_THAT(refused(0, 0, Tensor(2, 2)), HasSubstr("columns (0)"));
+  EXPECT_THAT(refused(0, 3, Tensor(1, 2)), HasSubstr("moments.rows (1)"));
+  EXPECT_THAT(refused(0, 3, Tensor(2, 3)), HasSubstr("moments.cols (3)"));
+  const auto columns_refused = [&](std::size_t weight, std::size_t bias, std::int64_t first,
+                                   Tensor statistics) {
+    return refusal([&] {
+      normalize_columns(context, statistics, std::vector<float>(weight), std::vector<float>(bias), first,
+                        Tensor(2, 5));
+    });
+  };
+  EXPECT_EQ(columns_refused(3, 3, 2, Tensor(2, 2)), "(not refused)");
+  EXPECT_THAT(columns_refused(0, 0, 0, Tensor(2, 2)), HasSubstr("weight size (0)"));
+  EXPECT_THAT(columns_refused(3, 0, 3, Tensor(2, 2)), HasSubstr("first_column (3)"));
+  EXPECT_THAT(columns_refused(3, 2, 0, Tensor(2, 2)), HasSubstr("bias size (2)"));
+  EXPECT_THAT(columns_refused(3, 0, 0, Tensor(1, 2)), HasSubstr("statistics.rows (1)"));
+  EXPECT_THAT(columns_refused(3, 0, 0, Tensor(2, 1)), HasSubstr("statistics.cols (1)"));
+}
+
 TEST_F(Shapes, Matmul) {
   const std::vector<float> data(12);
   const auto refused = [&](const WeightView& weight, std::size_t bias_size, Matrix out) {
@@ -138,11 +176,13 @@ TEST_F(Shapes, Attention) {
     Tensor sink_queries = Tensor(1, 12);
     Tensor out = Tensor(1, 12);
     float scale = 1.0f;
+    std::vector<float> slopes = {};
   };
   const auto refused = [&](Arguments a) {
     const std::vector<AttentionRow> rows = {a.row};
     return refusal([&] {
-      attention(context, rows, a.window_queries, a.sink_queries, storage.view(), a.shard, a.scale, a.out);
+      attention(context, rows, a.window_queries, a.sink_queries, storage.view(), a.shard, a.scale, a.slopes,
+                a.out);
     });
   };
   EXPECT_EQ(refused({}), "(not refused)");
@@ -163,6 +203,8 @@ TEST_F(Shapes, Attention) {
   EXPECT_THAT(refused({.sink_queries = Tensor(1, 8)}), HasSubstr("sink_queries.cols (8)"));
   EXPECT_THAT(refused({.out = Tensor(2, 12)}), HasSubstr("out.rows (2)"));
   EXPECT_THAT(refused({.out = Tensor(1, 8)}), HasSubstr("out.cols (8)"));
+  EXPECT_EQ(refused({.slopes = {1, 2, 3}}), "(not refused)");
+  EXPECT_THAT(refused({.slopes = {1, 2}}), HasSubstr("alibi_slopes size (2) must equal local_heads (3)"));
   EXPECT_THAT(refused({.scale = 0.0f}), HasSubstr("scale (0.000000) must be positive"));
   EXPECT_THAT(refused({.scale = std::numeric_limits<float>::quiet_NaN()}), HasSubstr("must be positive"));
 }
@@ -173,6 +215,20 @@ TEST_F(Shapes, SiluMultiply) {
   };
   EXPECT_THAT(refused(Tensor(1, 3)), HasSubstr("gate_up.rows (2)"));
   EXPECT_THAT(refused(Tensor(2, 4)), HasSubstr("gate_up.cols (6) must equal 2 * out.cols (8)"));
+}
+
+TEST_F(Shapes, Gelu) {
+  for (const auto function : {gelu, gelu_tanh}) {
+    const auto refused = [&](Matrix out) { return refusal([&] { function(context, Tensor(2, 3), out); }); };
+    EXPECT_EQ(refused(Tensor(2, 3)), "(not refused)");
+    EXPECT_THAT(refused(Tensor(1, 3)), HasSubstr("x.rows (2)"));
+    EXPECT_THAT(refused(Tensor(2, 4)), HasSubstr("x.cols (3)"));
+  }
+}
+
+TEST_F(Shapes, Clip) {
+  EXPECT_THAT(refusal([&] { clip(context, 0.0f, Tensor(2, 3)); }),
+              HasSubstr("limit (0.000000) must be positive"));
 }
 
 TEST_F(Shapes, Add) {

@@ -20,8 +20,10 @@ Activations::Activations(const ModelConfig& config, const ShardPlan& shard, std:
   for (Matrix* matrix : {&true_cosines, &true_sines, &cache_cosines, &cache_sines}) matrix->cols = half;
   qkv.cols = local.qkv;
   key.cols = local.kv;
-  gate_up.cols = 2 * local.mlp;
+  mlp_partial.cols = config.parallel_residual ? config.hidden_size : 0;
+  mlp_up.cols = local.up;
   mlp.cols = local.mlp;
+  for (Matrix* matrix : {&query_moments, &key_moments}) matrix->cols = config.qk_norm ? 2 : 0;
 
   memory_.resize(static_cast<std::size_t>(max_rows * columns()));
   float* next = memory_.data();
@@ -38,9 +40,10 @@ std::int64_t Activations::columns() {
   return columns;
 }
 
-std::array<Matrix*, 14> Activations::all() {
-  return {&hidden,  &normed,  &qkv, &window_query, &sink_query, &key,           &attention,
-          &partial, &gate_up, &mlp, &true_cosines, &true_sines, &cache_cosines, &cache_sines};
+std::array<Matrix*, 17> Activations::all() {
+  return {&hidden,      &normed,       &qkv,         &window_query,  &sink_query, &key,
+          &attention,   &partial,      &mlp_partial, &mlp_up,        &mlp,        &query_moments,
+          &key_moments, &true_cosines, &true_sines,  &cache_cosines, &cache_sines};
 }
 
 }  // namespace sinkstream

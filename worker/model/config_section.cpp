@@ -1,5 +1,6 @@
 #include "worker/model/config_section.h"
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <utility>
@@ -46,6 +47,16 @@ bool ConfigSection::has(const char* key) const {
   return found != object_.end() && !found->is_null();
 }
 
+bool ConfigSection::is_null(const char* key) const {
+  const auto found = object_.find(key);
+  return found != object_.end() && found->is_null();
+}
+
+const char* ConfigSection::first_of(std::initializer_list<const char*> keys) const {
+  const auto found = std::ranges::find_if(keys, [this](const char* key) { return has(key); });
+  return found == keys.end() ? *keys.begin() : *found;
+}
+
 const json& ConfigSection::value(const char* key) const {
   if (!has(key)) refuse(key, "missing");
   return object_.at(key);
@@ -55,6 +66,10 @@ ConfigSection ConfigSection::section(const char* key) const {
   const json& object = value(key);
   if (!object.is_object()) refuse(key, "must be an object");
   return {object, where_ + key + "."};
+}
+
+ConfigSection ConfigSection::section_or_empty(const char* key) const {
+  return has(key) ? section(key) : ConfigSection(json::object(), where_ + key + ".");
 }
 
 std::int64_t ConfigSection::size(const char* key, std::int64_t largest) const {
@@ -82,6 +97,10 @@ double ConfigSection::number(const char* key) const {
 
 double ConfigSection::number_or(const char* key, double fallback) const {
   return has(key) ? number(key) : fallback;
+}
+
+bool ConfigSection::is_number(const char* key) const {
+  return has(key) && value(key).is_number();
 }
 
 bool ConfigSection::flag_or(const char* key, bool fallback) const {
@@ -117,8 +136,23 @@ void ConfigSection::refuse(const std::string& key, const std::string& reason) co
   throw StartupError(ExitCode::model, where_ + key + ": " + reason);
 }
 
-void ConfigSection::refuse_if_present(const char* key, const std::string& reason) const {
-  if (has(key)) refuse(key, reason);
+void ConfigSection::refuse_if_set(const char* key, const std::string& reason) const {
+  if (!has(key)) return;
+  const json& set = value(key);
+  const bool asks_nothing =
+      set == false || set == 0 || set == -1 || (set.is_structured() && set.empty()) || set == "";
+  if (!asks_nothing) refuse(key, reason);
+}
+
+void ConfigSection::accept_only(const char* key, std::initializer_list<const char*> texts) const {
+  if (!has(key)) return;
+  const std::string given = text(key);
+  std::string accepted;
+  for (const char* const each : texts) {
+    if (given == each) return;
+    accepted += (accepted.empty() ? "" : ", ") + std::string(each);
+  }
+  refuse(key, in_quotes(given) + " is not supported; accepted: " + accepted);
 }
 
 }  // namespace sinkstream

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -18,20 +19,28 @@ class ConfigSection {
   explicit ConfigSection(const std::filesystem::path& file);
 
   bool has(const char* key) const;
+  bool is_null(const char* key) const;  // it is there and says null
+  // The first of several names for one thing that is there; the first of all if none is.
+  const char* first_of(std::initializer_list<const char*> keys) const;
   ConfigSection section(const char* key) const;
+  ConfigSection section_or_empty(const char* key) const;
 
   std::int64_t size(const char* key, std::int64_t largest) const;  // an integer in [1, largest]
   std::int64_t size_or(const char* key, std::int64_t largest, std::int64_t fallback) const;
   double number(const char* key) const;  // finite and > 0
   double number_or(const char* key, double fallback) const;
+  bool is_number(const char* key) const;
   bool flag_or(const char* key, bool fallback) const;
   std::string text(const char* key) const;
   std::string text_or(const char* key, const std::string& fallback) const;
   std::vector<TokenId> tokens(const char* key, std::int64_t vocab_size) const;  // one, a list or none
 
   [[noreturn]] void refuse(const std::string& key, const std::string& reason) const;
-  // Refuses when the key is there: its feature changes what the model computes and is not built.
-  void refuse_if_present(const char* key, const std::string& reason) const;
+  // Refuses a key that asks for something: is not null, false, 0, -1 or empty. Its feature changes what the
+  // model computes and is not built.
+  void refuse_if_set(const char* key, const std::string& reason) const;
+  // Refuses any other text than these.
+  void accept_only(const char* key, std::initializer_list<const char*> texts) const;
 
  private:
   ConfigSection(nlohmann::json object, std::string where);

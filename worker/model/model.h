@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "kernels/ops.h"
@@ -9,6 +10,7 @@
 #include "parallel/shard_plan.h"
 #include "worker/model/kv_cache.h"
 #include "worker/model/model_config.h"
+#include "worker/model/qk_norm.h"
 #include "worker/model/step_rows.h"
 #include "worker/model/weights.h"
 
@@ -18,6 +20,8 @@ class Model {
  public:
   Model(const ModelConfig& config, const ShardPlan& shard, Weights weights, const KvCacheSizes& cache_sizes,
         std::int64_t max_rows, Communicator& communicator, kernels::Context context);
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
 
   const ModelConfig& config() const { return config_; }
   const ShardPlan& shard() const { return shard_; }
@@ -34,10 +38,18 @@ class Model {
 
  private:
   void decoder_layer(std::int64_t index);
+  void norm(kernels::ConstMatrix x, const NormWeights& weights, kernels::Matrix out);
+  // This rank's part of what a layer's attention and MLP make of `normed`.
+  void attention_block(std::int64_t index, kernels::Matrix out);
+  void mlp_block(std::int64_t index, kernels::Matrix out);
+  // hidden += the sum of `partial` over ranks
+  void add_sum_over_ranks();
 
   ModelConfig config_;
   ShardPlan shard_;
   kernels::HeadShard heads_;
+  std::span<const float> alibi_slopes_;           // [local_heads] or empty
+  std::optional<SpreadFeatures> queries_, keys_;  // with qk_norm
   Weights weights_;
   KvCache cache_;
   StepRows step_;

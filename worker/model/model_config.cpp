@@ -17,6 +17,12 @@ struct Architecture {
 
 constexpr Architecture kArchitectures[] = {
     {"llama", read_llama},
+    {"mistral", read_mistral},
+    {"mpt", read_mpt},
+    {"falcon", read_falcon},
+    {"RefinedWeb", read_falcon},       // as the first Falcon 40B files call it
+    {"RefinedWebModel", read_falcon},  // ... and the first 7B and RW files
+    {"gpt_neox", read_gpt_neox},
 };
 
 ModelConfig read_architecture(const ConfigSection& file) {

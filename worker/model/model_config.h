@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "parallel/shard_plan.h"
+#include "worker/model/qkv_rows.h"
 #include "worker/token_id.h"
 
 namespace sinkstream {
@@ -17,16 +18,25 @@ namespace sinkstream {
 struct TensorNames {
   std::string embedding;
   std::string attention_norm;
-  std::string query, key, value;
+  std::string query, key, value;     // of fused projections all the same
+  std::string query_norm, key_norm;  // with qk_norm
   std::string attention_out;
-  std::string mlp_norm;
-  std::string mlp_gate, mlp_up, mlp_down;
+  std::string mlp_norm;  // empty: the MLP reads what the attention read
+  std::string mlp_gate;  // empty unless gated
+  std::string mlp_up, mlp_down;
   std::string final_norm;
   std::string lm_head;
 };
 
+enum class NormKind { rms, layer };
+enum class MlpKind {
+  gated_silu,  // down(silu(gate(x)) * up(x))
+  gelu,        // down(gelu(up(x)))
+  gelu_tanh,   // the same with the tanh approximation
+};
+
 struct ModelConfig {
-  std::string architecture;  // "llama"
+  std::string architecture;  // "llama", "mistral", "mpt", "falcon", "gpt_neox"
 
   std::int64_t num_layers = 0;
   std::int64_t hidden_size = 0;
@@ -36,19 +46,37 @@ struct ModelConfig {
   std::int64_t intermediate_size = 0;
   std::int64_t vocab_size = 0;
   std::int64_t trained_context = 0;  // max_position_embeddings
+  std::int64_t sliding_window = 0;   // tokens that the model attends to at most; 0: all
 
+  NormKind norm = NormKind::rms;
+  bool norm_bias = false;  // of layer norms
   float norm_epsilon = 0;
+
+  // false: x += attention(norm(x)); x += mlp(norm(x)).  true: x += attention(norm(x)) + mlp(norm(x))
+  bool parallel_residual = false;
+  MlpKind mlp = MlpKind::gated_silu;
   bool attention_bias = false;  // on q, k, v and out
   bool mlp_bias = false;
-  bool tied_embeddings = false;            // the LM head is the embedding
+  bool tied_embeddings = false;  // the LM head is the embedding
+
+  QkvLayout qkv_layout = QkvLayout::separate;
+  float qkv_clip = 0;         // queries, keys and values are clipped to +-qkv_clip; 0: not
+  bool qk_norm = false;       // a layer norm over all queries, and one over all keys, of a token
+  float attention_scale = 0;  // of query . key
+  float logit_scale = 1;
+  // Either of the two is empty.
   std::vector<float> inverse_frequencies;  // [rotary_dim / 2], rounded to float32, scaling applied
+  std::vector<float> alibi_slopes;         // [num_heads], what a score loses for each token of distance
 
   std::vector<TokenId> begin_tokens;  // bos_token_id, none or one
   std::vector<TokenId> end_tokens;    // eos_token_id, any number
   TensorNames names;
 
   ShardSizes shard_sizes() const { return {num_heads, num_kv_heads, intermediate_size, vocab_size}; }
+  HeadSizes head_sizes() const { return {num_heads, num_kv_heads, head_dim}; }
   std::int64_t group_size() const { return num_heads / num_kv_heads; }
+  bool gated_mlp() const { return mlp == MlpKind::gated_silu; }
+  bool shared_norm() const { return names.mlp_norm.empty(); }  // the MLP reads what the attention read
 };
 
 // Reads <directory>/config.json (and generation_config.json's end tokens, where there is one). Whatever

@@ -45,28 +45,40 @@ void scale_llama3(std::vector<float>& frequencies, const ConfigSection& rope) {
   }
 }
 
+// How many features of a head turn; at least two, and an even number.
+std::int64_t read_rotary_dim(const ConfigSection& config, const ConfigSection& rope, std::int64_t head_dim,
+                             double default_part) {
+  const char* const key = config.first_of({"partial_rotary_factor", "rotary_pct"});
+  const bool in_rope = rope.has("partial_rotary_factor");
+  const double part = in_rope ? rope.number("partial_rotary_factor") : config.number_or(key, default_part);
+  const auto rotary_dim = static_cast<std::int64_t>(static_cast<double>(head_dim) * part);
+  if (part > 1.0 || rotary_dim < 2 || rotary_dim % 2 != 0) {
+    (in_rope ? rope : config)
+        .refuse(in_rope ? "partial_rotary_factor" : key, "makes " + std::to_string(rotary_dim) +
+                                                             " of a head's " + std::to_string(head_dim) +
+                                                             " features rotary; an even number is needed");
+  }
+  return rotary_dim;
+}
+
 }  // namespace
 
-std::vector<float> read_inverse_frequencies(const ConfigSection& config, std::int64_t rotary_dim) {
-  const bool old_form = config.has("rope_scaling");
-  const bool new_form = config.has("rope_parameters");
-  const double theta = config.number_or("rope_theta", kDefaultTheta);
-  if (!old_form && !new_form) return unscaled_frequencies(static_cast<float>(theta), rotary_dim);
-
-  const ConfigSection rope = config.section(old_form ? "rope_scaling" : "rope_parameters");
-  if (rope.number_or("partial_rotary_factor", 1.0) != 1.0) {
-    rope.refuse("partial_rotary_factor", "partial rotary is not supported for this architecture");
-  }
+std::vector<float> read_inverse_frequencies(const ConfigSection& config, std::int64_t head_dim,
+                                            double default_part) {
+  const char* const scaling = config.first_of({"rope_scaling", "rope_parameters"});
+  const ConfigSection rope = config.section_or_empty(scaling);
+  const double theta = rope.number_or(
+      "rope_theta", config.number_or(config.first_of({"rope_theta", "rotary_emb_base"}), kDefaultTheta));
   auto frequencies =
-      unscaled_frequencies(static_cast<float>(rope.number_or("rope_theta", theta)), rotary_dim);
-  const std::string type = rope.text_or("rope_type", rope.text_or("type", "default"));
+      unscaled_frequencies(static_cast<float>(theta), read_rotary_dim(config, rope, head_dim, default_part));
+  const char* const type_key = rope.first_of({"rope_type", "type"});
+  const std::string type = rope.text_or(type_key, "default");
   if (type == "linear") {
     scale_linear(frequencies, rope);
   } else if (type == "llama3") {
     scale_llama3(frequencies, rope);
   } else if (type != "default") {
-    rope.refuse(rope.has("rope_type") ? "rope_type" : "type",
-                in_quotes(type) + " is not supported; default, linear and llama3 are");
+    rope.refuse(type_key, in_quotes(type) + " is not supported; default, linear and llama3 are");
   }
   return frequencies;
 }

@@ -1,5 +1,8 @@
 #include "worker/model/stored_layer.h"
 
+#include <set>
+#include <string_view>
+
 namespace sinkstream {
 namespace {
 
@@ -9,15 +12,56 @@ std::string of_layer(const std::string& name, std::int64_t layer) {
   return result.replace(result.find("{}"), 2, std::to_string(layer));
 }
 
-void check_linear(const Checkpoint& checkpoint, const StoredLinear& linear) {
-  checkpoint.expect(linear.name + ".weight", {linear.out_features, linear.in_features});
-  const std::string bias = linear.name + ".bias";
-  if (linear.bias) {
-    checkpoint.expect(bias, {linear.out_features});
-  } else if (checkpoint.contains(bias)) {
-    checkpoint.refuse(bias, "config.json has no bias there");
+// What checkpoints of some years hold beside the weights: constants that follow from config.json.
+bool is_inert(std::string_view name) {
+  for (const std::string_view ending :
+       {".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias"}) {
+    if (name.ends_with(ending)) return true;
   }
+  return false;
 }
+
+// Checks tensors one by one and remembers them.
+class Checker {
+ public:
+  explicit Checker(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
+
+  void expect(const std::string& name, const std::vector<std::int64_t>& shape) {
+    checkpoint_.expect(name, shape);
+    known_.insert(name);
+  }
+
+  void expect(const StoredNorm& norm) {
+    expect(norm.name + ".weight", {norm.features});
+    expect_bias(norm.name + ".bias", norm.features, norm.bias);
+  }
+
+  void expect(const StoredLinear& linear) {
+    expect(linear.name + ".weight", {linear.out_features, linear.in_features});
+    expect_bias(linear.name + ".bias", linear.out_features, linear.bias);
+  }
+
+  void accept(const std::string& name) { known_.insert(name); }
+
+  void refuse_others() const {
+    for (const auto& [name, tensor] : checkpoint_.tensors()) {
+      if (known_.contains(name) || is_inert(name)) continue;
+      checkpoint_.refuse(name, "is no part of the model that config.json describes");
+    }
+  }
+
+ private:
+  void expect_bias(const std::string& name, std::int64_t features, bool wanted) {
+    if (wanted) {
+      expect(name, {features});
+    } else if (checkpoint_.contains(name)) {
+      checkpoint_.refuse(name, "config.json has no bias there");
+    }
+  }
+
+  const Checkpoint& checkpoint_;
+  std::set<std::string> known_;
+};
 
 void refuse_further_layers(const Checkpoint& checkpoint, const ModelConfig& config) {
   const std::string& pattern = config.names.attention_norm;
@@ -34,35 +78,63 @@ StoredLayer::StoredLayer(const ModelConfig& config, std::int64_t index) {
   const TensorNames& names = config.names;
   const std::int64_t hidden = config.hidden_size;
   const std::int64_t inner = config.intermediate_size;
-  const std::int64_t q_size = config.num_heads * config.head_dim;
-  const std::int64_t kv_size = config.num_kv_heads * config.head_dim;
-  attention_norm = of_layer(names.attention_norm, index);
-  query = {of_layer(names.query, index), q_size, hidden, config.attention_bias};
-  key = {of_layer(names.key, index), kv_size, hidden, config.attention_bias};
-  value = {of_layer(names.value, index), kv_size, hidden, config.attention_bias};
+  const HeadSizes heads = config.head_sizes();
+  const std::int64_t q_size = heads.num_heads * heads.head_dim;
+  const std::int64_t kv_size = heads.num_kv_heads * heads.head_dim;
+  const std::int64_t query_rows = stored_query_rows(config.qkv_layout, heads);
+  const std::int64_t key_rows = stored_key_rows(config.qkv_layout, heads);
+
+  attention_norm = {of_layer(names.attention_norm, index), hidden, config.norm_bias};
+  query = {of_layer(names.query, index), query_rows, hidden, config.attention_bias};
+  key = {of_layer(names.key, index), key_rows, hidden, config.attention_bias};
+  value = {of_layer(names.value, index), key_rows, hidden, config.attention_bias};
+  if (config.qk_norm) {
+    query_norm = {of_layer(names.query_norm, index), q_size, config.norm_bias};
+    key_norm = {of_layer(names.key_norm, index), kv_size, config.norm_bias};
+  }
   attention_out = {of_layer(names.attention_out, index), hidden, q_size, config.attention_bias};
-  mlp_norm = of_layer(names.mlp_norm, index);
-  gate = {of_layer(names.mlp_gate, index), inner, hidden, config.mlp_bias};
+  if (!config.shared_norm()) mlp_norm = {of_layer(names.mlp_norm, index), hidden, config.norm_bias};
+  if (config.gated_mlp()) gate = {of_layer(names.mlp_gate, index), inner, hidden, config.mlp_bias};
   up = {of_layer(names.mlp_up, index), inner, hidden, config.mlp_bias};
   down = {of_layer(names.mlp_down, index), hidden, inner, config.mlp_bias};
 }
 
+std::vector<const StoredNorm*> StoredLayer::norms() const {
+  std::vector<const StoredNorm*> norms = {&attention_norm};
+  for (const auto* norm : {&query_norm, &key_norm, &mlp_norm}) {
+    if (*norm) norms.push_back(&**norm);
+  }
+  return norms;
+}
+
+std::vector<const StoredLinear*> StoredLayer::linears() const {
+  std::vector<const StoredLinear*> linears = {&query, &key, &value, &attention_out};
+  if (gate) linears.push_back(&*gate);
+  linears.insert(linears.end(), {&up, &down});
+  return linears;
+}
+
+StoredNorm stored_final_norm(const ModelConfig& config) {
+  return {config.names.final_norm, config.hidden_size, config.norm_bias};
+}
+
 void check_tensors(const Checkpoint& checkpoint, const ModelConfig& config) {
-  const std::int64_t hidden = config.hidden_size;
-  checkpoint.expect(config.names.embedding + ".weight", {config.vocab_size, hidden});
-  checkpoint.expect(config.names.final_norm + ".weight", {hidden});
-  if (!config.tied_embeddings)
-    checkpoint.expect(config.names.lm_head + ".weight", {config.vocab_size, hidden});
+  Checker checker(checkpoint);
+  const std::string lm_head = config.names.lm_head + ".weight";
+  checker.expect(config.names.embedding + ".weight", {config.vocab_size, config.hidden_size});
+  checker.expect(stored_final_norm(config));
+  if (config.tied_embeddings) {
+    checker.accept(lm_head);  // some checkpoints hold the same matrix twice
+  } else {
+    checker.expect(lm_head, {config.vocab_size, config.hidden_size});
+  }
   for (std::int64_t index = 0; index < config.num_layers; ++index) {
     const StoredLayer layer(config, index);
-    checkpoint.expect(layer.attention_norm + ".weight", {hidden});
-    checkpoint.expect(layer.mlp_norm + ".weight", {hidden});
-    for (const StoredLinear* linear : {&layer.query, &layer.key, &layer.value, &layer.attention_out,
-                                       &layer.gate, &layer.up, &layer.down}) {
-      check_linear(checkpoint, *linear);
-    }
+    for (const StoredNorm* norm : layer.norms()) checker.expect(*norm);
+    for (const StoredLinear* linear : layer.linears()) checker.expect(*linear);
   }
   refuse_further_layers(checkpoint, config);
+  checker.refuse_others();
 }
 
 }  // namespace sinkstream

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "worker/model/checkpoint.h"
 #include "worker/model/model_config.h"
@@ -20,18 +22,37 @@ struct StoredLinear {
   Range all_columns() const { return {0, in_features}; }
 };
 
-// Decoder layer `index`, at its whole sizes.
-struct StoredLayer {
-  std::string attention_norm;
-  StoredLinear query, key, value, attention_out;
-  std::string mlp_norm;
-  StoredLinear gate, up, down;
+// A norm: "<name>.weight" [features] and, with `bias`, "<name>.bias" [features].
+struct StoredNorm {
+  std::string name;
+  std::int64_t features;
+  bool bias;
 
-  StoredLayer(const ModelConfig& config, std::int64_t index);
+  Range all() const { return {0, features}; }
 };
 
+// Decoder layer `index`, at its whole sizes.
+struct StoredLayer {
+  StoredNorm attention_norm;
+  StoredLinear query, key, value;  // one tensor or three (QkvLayout)
+  std::optional<StoredNorm> query_norm, key_norm;
+  StoredLinear attention_out;
+  std::optional<StoredNorm> mlp_norm;
+  std::optional<StoredLinear> gate;
+  StoredLinear up, down;
+
+  StoredLayer(const ModelConfig& config, std::int64_t index);
+
+  // What there is of each kind.
+  std::vector<const StoredNorm*> norms() const;
+  std::vector<const StoredLinear*> linears() const;
+};
+
+StoredNorm stored_final_norm(const ModelConfig& config);
+
 // Refuses a checkpoint that lacks a tensor, has one in another shape, or has one that config.json leaves out:
-// a bias, or another layer. Throws StartupError (ExitCode::model) naming the tensor.
+// a bias, another layer, a norm of another architecture. Throws StartupError (ExitCode::model) naming the
+// tensor.
 void check_tensors(const Checkpoint& checkpoint, const ModelConfig& config);
 
 }  // namespace sinkstream

@@ -54,16 +54,28 @@ class Loader {
     return values;
   }
 
+  NormWeights norm(const StoredNorm& stored, Range range) {
+    NormWeights norm{vector(stored.name + ".weight", range), {}};
+    if (stored.bias) norm.bias = vector(stored.name + ".bias", range);
+    return norm;
+  }
+
+  // Some rows of a stored layer.
+  struct Part {
+    const StoredLinear& stored;
+    Range rows;
+  };
+
   // Output features split among ranks: some rows of each part, one below the other.
-  LinearWeights column_parallel(const std::vector<std::pair<StoredLinear, Range>>& parts) {
+  LinearWeights column_parallel(const std::vector<Part>& parts) {
     std::int64_t out_features = 0;
-    for (const auto& [part, rows] : parts) out_features += rows.size();
-    LinearWeights linear = make_linear(out_features, parts.front().first.in_features);
+    for (const Part& part : parts) out_features += part.rows.size();
+    LinearWeights linear = make_linear(out_features, parts.front().stored.in_features);
     std::int64_t first_row = 0;
-    for (const auto& [part, rows] : parts) {
-      read(part, rows, part.all_columns(), linear, std::exchange(first_row, first_row + rows.size()));
-      if (!part.bias) continue;
-      const std::vector<float> bias = vector(part.name + ".bias", rows);
+    for (const auto& [stored, rows] : parts) {
+      read(stored, rows, stored.all_columns(), linear, std::exchange(first_row, first_row + rows.size()));
+      if (!stored.bias) continue;
+      const std::vector<float> bias = vector(stored.name + ".bias", rows);
       linear.bias.insert(linear.bias.end(), bias.begin(), bias.end());
     }
     return linear;
@@ -108,20 +120,36 @@ class Loader {
   std::int64_t total_bytes_;
 };
 
+// This rank's rows of the stored projections, in the order of LayerWeights::qkv.
+std::vector<Loader::Part> qkv_parts(const StoredLayer& stored, const ModelConfig& config,
+                                    const ShardPlan& shard) {
+  const QkvRows rows = qkv_rows(config.qkv_layout, config.head_sizes(), shard.heads, shard.kv_heads);
+  std::vector<Loader::Part> parts;
+  for (const Range& range : rows.queries) parts.push_back({stored.query, range});
+  for (const Range& range : rows.keys) parts.push_back({stored.key, range});
+  for (const Range& range : rows.values) parts.push_back({stored.value, range});
+  return parts;
+}
+
 LayerWeights load_layer(Loader& loader, const ModelConfig& config, const ShardPlan& shard,
                         std::int64_t index) {
   const StoredLayer stored(config, index);
   const Range queries = features_of(shard.heads, config.head_dim);
   const Range keys = features_of(shard.kv_heads, config.head_dim);
-  const Range hidden = {0, config.hidden_size};
-  return {
-      .attention_norm = loader.vector(stored.attention_norm + ".weight", hidden),
-      .qkv = loader.column_parallel({{stored.query, queries}, {stored.key, keys}, {stored.value, keys}}),
-      .attention_out = loader.row_parallel(stored.attention_out, queries),
-      .mlp_norm = loader.vector(stored.mlp_norm + ".weight", hidden),
-      .gate_up = loader.column_parallel({{stored.gate, shard.mlp}, {stored.up, shard.mlp}}),
-      .mlp_down = loader.row_parallel(stored.down, shard.mlp),
-  };
+  std::vector<Loader::Part> up_parts;
+  if (stored.gate) up_parts.push_back({*stored.gate, shard.mlp});
+  up_parts.push_back({stored.up, shard.mlp});
+
+  LayerWeights layer;
+  layer.attention_norm = loader.norm(stored.attention_norm, stored.attention_norm.all());
+  layer.qkv = loader.column_parallel(qkv_parts(stored, config, shard));
+  if (stored.query_norm) layer.query_norm = loader.norm(*stored.query_norm, queries);
+  if (stored.key_norm) layer.key_norm = loader.norm(*stored.key_norm, keys);
+  layer.attention_out = loader.row_parallel(stored.attention_out, queries);
+  if (stored.mlp_norm) layer.mlp_norm = loader.norm(*stored.mlp_norm, stored.mlp_norm->all());
+  layer.mlp_up = loader.column_parallel(up_parts);
+  layer.mlp_down = loader.row_parallel(stored.down, shard.mlp);
+  return layer;
 }
 
 }  // namespace
@@ -129,15 +157,19 @@ LayerWeights load_layer(Loader& loader, const ModelConfig& config, const ShardPl
 std::int64_t weight_bytes(const ModelConfig& config, const ShardPlan& shard, DType dtype) {
   const LocalSizes local(config, shard);
   const std::int64_t hidden = config.hidden_size;
-  const std::int64_t matrices_of_layer = hidden * (local.qkv + local.q + 3 * local.mlp);
+  const std::int64_t matrices_of_layer = hidden * (local.qkv + local.q + local.up + local.mlp);
   const std::int64_t matrices_of_vocab = hidden * local.vocab * (config.tied_embeddings ? 1 : 2);
   const std::int64_t leader_bias = shard.rank == 0 ? hidden : 0;
-  std::int64_t vectors_of_layer = 2 * hidden;
+  const std::int64_t vectors_of_norm = config.norm_bias ? 2 : 1;
+  std::int64_t normed_features = config.shared_norm() ? hidden : 2 * hidden;
+  if (config.qk_norm) normed_features += local.q + local.kv;
+  std::int64_t vectors_of_layer = vectors_of_norm * normed_features;
   if (config.attention_bias) vectors_of_layer += local.qkv + leader_bias;
-  if (config.mlp_bias) vectors_of_layer += 2 * local.mlp + leader_bias;
+  if (config.mlp_bias) vectors_of_layer += local.up + leader_bias;
   return (config.num_layers * matrices_of_layer + matrices_of_vocab) *
              static_cast<std::int64_t>(size_of(dtype)) +
-         (config.num_layers * vectors_of_layer + hidden) * static_cast<std::int64_t>(sizeof(float));
+         (config.num_layers * vectors_of_layer + vectors_of_norm * hidden) *
+             static_cast<std::int64_t>(sizeof(float));
 }
 
 Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, const ShardPlan& shard,
@@ -145,14 +177,16 @@ Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, co
   check_tensors(checkpoint, config);
   Loader loader(checkpoint, config, shard, dtype, progress);
   const auto vocabulary_matrix = [&](const std::string& name) {
-    return loader.column_parallel({{{name, config.vocab_size, config.hidden_size, false}, shard.vocab}});
+    const StoredLinear stored = {name, config.vocab_size, config.hidden_size, false};
+    return loader.column_parallel({{stored, shard.vocab}});
   };
   Weights weights;
   weights.embedding = vocabulary_matrix(config.names.embedding);
   for (std::int64_t index = 0; index < config.num_layers; ++index) {
     weights.layers.push_back(load_layer(loader, config, shard, index));
   }
-  weights.final_norm = loader.vector(config.names.final_norm + ".weight", {0, config.hidden_size});
+  const StoredNorm final_norm = stored_final_norm(config);
+  weights.final_norm = loader.norm(final_norm, final_norm.all());
   weights.lm_head = config.tied_embeddings ? weights.embedding : vocabulary_matrix(config.names.lm_head);
   return weights;
 }

@@ -2,7 +2,8 @@
 //
 //   local_heads, local_kv_heads, local_mlp, local_vocab   from the ShardPlan
 //   local_q  = local_heads * head_dim          local_kv = local_kv_heads * head_dim
-//   local_qkv = local_q + 2 * local_kv         rows     = tokens in this step
+//   local_qkv = local_q + 2 * local_kv         local_up = local_mlp, or 2 * local_mlp if gated
+//   rows = tokens in this step
 #pragma once
 
 #include <array>
@@ -24,19 +25,26 @@ struct LinearWeights {
   std::shared_ptr<void> storage;
 };
 
+struct NormWeights {
+  std::vector<float> weight;  // [features]
+  std::vector<float> bias;    // [features] or empty
+};
+
 struct LayerWeights {
-  std::vector<float> attention_norm;  // [hidden]
-  LinearWeights qkv;                  // [local_qkv, hidden]      rows: queries, keys, values; split by heads
-  LinearWeights attention_out;        // [hidden, local_q]        split by input columns; bias: leader only
-  std::vector<float> mlp_norm;        // [hidden]
-  LinearWeights gate_up;              // [2 * local_mlp, hidden]  rows: gate, up; split by output rows
-  LinearWeights mlp_down;             // [hidden, local_mlp]      split by input columns; bias: leader only
+  NormWeights attention_norm;   // [hidden]
+  LinearWeights qkv;            // [local_qkv, hidden]  rows: queries, keys, values; split by heads
+  NormWeights query_norm;       // [local_q]   with qk_norm; split by heads
+  NormWeights key_norm;         // [local_kv]  with qk_norm; split by heads
+  LinearWeights attention_out;  // [hidden, local_q]    split by input columns; bias: leader only
+  NormWeights mlp_norm;         // [hidden]    none if the MLP reads what the attention read
+  LinearWeights mlp_up;         // [local_up, hidden]   rows: gate (if gated), up; split by output rows
+  LinearWeights mlp_down;       // [hidden, local_mlp]  split by input columns; bias: leader only
 };
 
 struct Weights {
   LinearWeights embedding;           // [local_vocab, hidden]  split by vocabulary
   std::vector<LayerWeights> layers;  // [num_layers]
-  std::vector<float> final_norm;     // [hidden]
+  NormWeights final_norm;            // [hidden]
   LinearWeights lm_head;             // [local_vocab, hidden]  split by vocabulary; may be the embedding
 };
 
@@ -57,13 +65,15 @@ struct Activations {
   kernels::Matrix key;           // [rows, local_kv]       rotated at the true position
   kernels::Matrix attention;     // [rows, local_q]
   kernels::Matrix partial;       // [rows, hidden]         this rank's part of a sum over ranks
-  kernels::Matrix gate_up;       // [rows, 2 * local_mlp]
+  kernels::Matrix mlp_partial;   // [rows, hidden]         parallel residual only: the MLP's share of it
+  kernels::Matrix mlp_up;        // [rows, local_up]
   kernels::Matrix mlp;           // [rows, local_mlp]
+  kernels::Matrix query_moments, key_moments;  // [rows, 2]  with qk_norm
   kernels::Matrix true_cosines, true_sines;    // [rows, rotary_dim / 2]  of the true positions
   kernels::Matrix cache_cosines, cache_sines;  // [rows, rotary_dim / 2]  of the positions within the cache
 
  private:
-  std::array<kernels::Matrix*, 14> all();
+  std::array<kernels::Matrix*, 17> all();
   std::int64_t max_rows_;
   std::vector<float> memory_;
 };

@@ -12,6 +12,7 @@
 #include "worker/error.h"
 #include "worker/model/checkpoint.h"
 #include "worker/model/model_config.h"
+#include "worker/model/stored_layer.h"
 #include "worker/model/weights.h"
 
 namespace sinkstream {
@@ -260,6 +261,11 @@ std::vector<Breakage> misfits() {
                      file.add("model.layers.2.mlp.down_proj.bias", "F32", {64}, std::string(256, '\0'));
                    },
                    {kFile, "model.layers.2.mlp.down_proj.bias", "config.json has no bias there"}),
+      changed_file("AnotherArchitecturesNorm",
+                   [](SafetensorsFile& file) {
+                     file.add("model.layers.1.self_attn.q_norm.weight", "F32", {8}, std::string(32, '\0'));
+                   },
+                   {kFile, "model.layers.1.self_attn.q_norm.weight", "no part of the model"}),
       changed_file("WrongRank",
                    [](SafetensorsFile& file) {
                      file.header["model.norm.weight"]["shape"] = {64, 1};
@@ -302,6 +308,20 @@ const auto kNameOf = [](const auto& test) { return test.param.name; };
 INSTANTIATE_TEST_SUITE_P(File, BrokenCheckpoint, testing::ValuesIn(file_breakages()), kNameOf);
 INSTANTIATE_TEST_SUITE_P(Index, BrokenCheckpoint, testing::ValuesIn(index_breakages()), kNameOf);
 INSTANTIATE_TEST_SUITE_P(Misfit, BrokenCheckpoint, testing::ValuesIn(misfits()), kNameOf);
+
+// Old checkpoints hold constants beside the weights, and tied ones the same matrix twice.
+TEST(InertTensors, AreAccepted) {
+  const TemporaryDirectory directory;
+  auto config = nlohmann::json::parse(read_file(golden_directory() / "config.json"));
+  config["tie_word_embeddings"] = true;
+  write_file(directory.path() / "config.json", config.dump());
+  SafetensorsFile file = SafetensorsFile::read(golden_directory() / "model.safetensors");
+  file.add("model.layers.0.self_attn.rotary_emb.inv_freq", "F32", {4}, std::string(16, '\0'));
+  write_file(directory.path() / "model.safetensors", file.to_bytes());
+  const ModelConfig model = read_model_config(directory.path());
+  EXPECT_TRUE(file.header.contains("lm_head.weight"));
+  EXPECT_NO_THROW(check_tensors(Checkpoint(directory.path()), model));
+}
 
 TEST(MissingCheckpoint, SaysSo) {
   try {

@@ -45,7 +45,7 @@ const BadConfig kBadConfigs[] = {
     {"PartialRotary", {{"partial_rotary_factor", 0.5}}, {"partial_rotary_factor: "}},
     {"PartialRotaryNewKey",
      rope({{"partial_rotary_factor", 0.25}}),
-     {"rope_parameters.partial_rotary_factor: "}},
+     {"partial_rotary_factor: partial rotary is not supported"}},
     {"DynamicRope",
      {{"rope_scaling", {{"type", "dynamic"}, {"factor", 2.0}}}},
      {"rope_scaling.type: \"dynamic\" is not supported"}},

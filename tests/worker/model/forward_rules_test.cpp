@@ -6,6 +6,7 @@
 #include <cmath>
 #include <span>
 #include <stdexcept>
+#include <string>
 
 #include "tests/worker/model/support/checkpoint_files.h"
 #include "tests/worker/model/support/reference.h"
@@ -16,19 +17,22 @@ namespace {
 constexpr std::int64_t kLayers = 3;
 constexpr std::int64_t kVocab = 256;
 
-GroupSettings golden_settings(int ranks, const KvCacheSizes& cache) {
-  return {.directory = golden_directory(), .ranks = ranks, .cache = cache, .max_rows = 32};
+GroupSettings golden_settings(int ranks, const KvCacheSizes& cache,
+                              const std::string& checkpoint = "llama-gqa") {
+  return {.directory = golden_directory(checkpoint), .ranks = ranks, .cache = cache, .max_rows = 32};
 }
 
 // A state depends on the sinks and on the last layers * (W - 1) + 1 tokens only. So a session that leaps from
 // its sinks to position 4,000,000 and takes in that many tokens there has the reference's state, whose keys
 // are rotated anew at their places within the cache.
-TEST(ForwardRules, PositionFourMillionEqualsExplicitRerotation) {
-  const Reference reference = read_reference(golden_directory(), "sink");
+class FarAway : public testing::TestWithParam<std::string> {};
+
+TEST_P(FarAway, PositionFourMillionEqualsExplicitRerotation) {
+  const Reference reference = read_reference(golden_directory(GetParam()), "sink");
   const auto [sinks, window] = reference.window;
   const std::int64_t settled = sinks + kLayers * (window - 1) + 1;
   const std::int64_t leap = 4'000'000;
-  run_on_ranks(golden_settings(2, cache_for(reference, 1, 32)), [&](TestRank& rank) {
+  run_on_ranks(golden_settings(2, cache_for(reference, 1, 32), GetParam()), [&](TestRank& rank) {
     const std::span<const TokenId> tokens = reference.tokens;
     Logits logits = rank.feed(0, tokens.first(static_cast<std::size_t>(sinks)), 0, reference.window, 4);
     logits.append(
@@ -40,6 +44,15 @@ TEST(ForwardRules, PositionFourMillionEqualsExplicitRerotation) {
     }
   });
 }
+
+INSTANTIATE_TEST_SUITE_P(Architectures, FarAway,
+                         testing::Values("llama-gqa", "mistral", "mpt", "falcon-7b-style", "falcon-40b-style",
+                                         "gpt-neox"),
+                         [](const auto& test) {
+                           std::string name = test.param;
+                           std::ranges::replace(name, '-', '_');
+                           return name;
+                         });
 
 TEST(ForwardRules, RollingBackWithinTheSlackIsExact) {
   const CacheWindow window{4, 20};

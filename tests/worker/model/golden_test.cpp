@@ -1,6 +1,7 @@
-// The golden Llama against exact references: any number of ranks, all three cache modes.
+// The golden checkpoints against exact references: every architecture, any number of ranks, all cache modes.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <tuple>
 
@@ -10,26 +11,31 @@
 namespace sinkstream {
 namespace {
 
-class Golden : public testing::TestWithParam<std::tuple<std::string, int>> {};
+class Golden : public testing::TestWithParam<std::tuple<std::string, std::string, int>> {};
 
 TEST_P(Golden, EqualsTheReference) {
-  const auto [mode, ranks] = GetParam();
-  expect_reference(golden_directory(), mode, ranks);
+  const auto [checkpoint, mode, ranks] = GetParam();
+  expect_reference(golden_directory(checkpoint), mode, ranks);
 }
 
-INSTANTIATE_TEST_SUITE_P(ModesAndRanks, Golden,
-                         testing::Combine(testing::Values<std::string>("dense", "window", "sink"),
-                                          testing::Values(1, 2, 3, 4, 8)),
-                         [](const auto& test) {
-                           return std::get<0>(test.param) + std::string("_") +
-                                  std::to_string(std::get<1>(test.param));
-                         });
+std::string name_of_case(const testing::TestParamInfo<Golden::ParamType>& test) {
+  const auto [checkpoint, mode, ranks] = test.param;
+  std::string name = checkpoint + "_" + mode + "_" + std::to_string(ranks);
+  std::ranges::replace(name, '-', '_');
+  return name;
+}
 
-struct Precision {
-  const char* name;
-  kernels::DType weights;
-  kernels::DType cache;
-};
+const auto kModes = testing::Values<std::string>("dense", "window", "sink");
+
+INSTANTIATE_TEST_SUITE_P(Llama, Golden,
+                         testing::Combine(testing::Values<std::string>("llama-gqa"), kModes,
+                                          testing::Values(1, 2, 3, 4, 8)),
+                         name_of_case);
+INSTANTIATE_TEST_SUITE_P(Others, Golden,
+                         testing::Combine(testing::Values<std::string>("mistral", "mpt", "falcon-7b-style",
+                                                                       "falcon-40b-style", "gpt-neox"),
+                                          kModes, testing::Values(1, 2, 3, 4)),
+                         name_of_case);
 
 NllError error_of(const std::filesystem::path& directory, kernels::DType weights, kernels::DType cache) {
   const Reference reference = read_reference(golden_directory(), "sink");

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <string>
 #include <tuple>
 
 #include "tests/worker/model/support/checkpoint_files.h"
@@ -16,18 +17,19 @@ using kernels::DType;
 constexpr std::int64_t kSlack = 512;
 constexpr std::int64_t kVocab = 256;
 
-GroupSettings settings_for(int ranks, DType type, int num_slots) {
-  return {.directory = golden_directory(),
+GroupSettings settings_for(const std::string& checkpoint, int ranks, DType type, int num_slots) {
+  return {.directory = golden_directory(checkpoint),
           .ranks = ranks,
           .weights = type,
           .cache = {.num_slots = num_slots, .sink_capacity = 8, .ring_capacity = 40 + kSlack, .type = type},
           .max_rows = kSlack};
 }
 
-class Invariance : public testing::TestWithParam<std::tuple<int, DType>> {
+class Invariance : public testing::TestWithParam<std::tuple<std::string, int, DType>> {
  protected:
   GroupSettings settings(int num_slots) const {
-    return settings_for(std::get<0>(GetParam()), std::get<1>(GetParam()), num_slots);
+    const auto& [checkpoint, ranks, type] = GetParam();
+    return settings_for(checkpoint, ranks, type, num_slots);
   }
 };
 
@@ -87,12 +89,22 @@ TEST_P(Invariance, OtherSessionsInTheStepChangeNothing) {
   });
 }
 
+std::string name_of_case(const testing::TestParamInfo<Invariance::ParamType>& test) {
+  const auto& [checkpoint, ranks, type] = test.param;
+  std::string name = checkpoint + "_" + std::to_string(ranks) + "_" + std::string(name_of(type));
+  std::ranges::replace(name, '-', '_');
+  return name;
+}
+
 INSTANTIATE_TEST_SUITE_P(RanksAndTypes, Invariance,
-                         testing::Combine(testing::Values(1, 3), testing::Values(DType::f32, DType::bf16)),
-                         [](const auto& test) {
-                           return std::to_string(std::get<0>(test.param)) + "_" +
-                                  std::string(name_of(std::get<1>(test.param)));
-                         });
+                         testing::Combine(testing::Values("llama-gqa"), testing::Values(1, 3),
+                                          testing::Values(DType::f32, DType::bf16)),
+                         name_of_case);
+INSTANTIATE_TEST_SUITE_P(Architectures, Invariance,
+                         testing::Combine(testing::Values("mpt", "falcon-7b-style", "falcon-40b-style",
+                                                          "gpt-neox"),
+                                          testing::Values(3), testing::Values(DType::bf16)),
+                         name_of_case);
 
 }  // namespace
 }  // namespace sinkstream

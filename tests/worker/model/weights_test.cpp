@@ -121,9 +121,9 @@ TEST_F(WeightsTest, EachRankHoldsItsSlices) {
       EXPECT_EQ(layer.qkv.bias.size(), static_cast<std::size_t>(layer.qkv.weight.out_features));
 
       expect_slice(layer.attention_out, 0, attention + "o_proj", hidden, q);
-      expect_slice(layer.gate_up, 0, mlp + "gate_proj", plan.mlp, hidden);
-      expect_slice(layer.gate_up, plan.mlp.size(), mlp + "up_proj", plan.mlp, hidden);
-      expect_bias(layer.gate_up, plan.mlp.size(), mlp + "up_proj", plan.mlp);
+      expect_slice(layer.mlp_up, 0, mlp + "gate_proj", plan.mlp, hidden);
+      expect_slice(layer.mlp_up, plan.mlp.size(), mlp + "up_proj", plan.mlp, hidden);
+      expect_bias(layer.mlp_up, plan.mlp.size(), mlp + "up_proj", plan.mlp);
       expect_slice(layer.mlp_down, 0, mlp + "down_proj", hidden, plan.mlp);
       expect_slice(weights.embedding, 0, "model.embed_tokens", plan.vocab, hidden);
     }
@@ -141,9 +141,10 @@ TEST_F(WeightsTest, BiasesAfterASumAreTheLeadersAlone) {
 
 TEST_F(WeightsTest, NormsAreWholeAndTheTiedHeadSharesMemory) {
   const Weights weights = load(3, 2);
-  EXPECT_EQ(weights.final_norm.size(), static_cast<std::size_t>(kHidden));
-  EXPECT_EQ(weights.final_norm[4], stored("model.norm.weight", 4));
-  EXPECT_EQ(weights.layers[0].mlp_norm[5], stored("model.layers.0.post_attention_layernorm.weight", 5));
+  EXPECT_EQ(weights.final_norm.weight.size(), static_cast<std::size_t>(kHidden));
+  EXPECT_EQ(weights.final_norm.weight[4], stored("model.norm.weight", 4));
+  EXPECT_EQ(weights.layers[0].mlp_norm.weight[5],
+            stored("model.layers.0.post_attention_layernorm.weight", 5));
   EXPECT_EQ(weights.lm_head.weight.data, weights.embedding.weight.data);
 }
 
@@ -180,7 +181,7 @@ TEST_F(WeightsTest, ProgressEndsAtTheBytesForetold) {
     const LayerWeights& layer = weights.layers[0];
     std::int64_t held =
         bytes_held(weights.embedding) + 3 * kHidden * static_cast<std::int64_t>(sizeof(float));
-    for (const auto* linear : {&layer.qkv, &layer.attention_out, &layer.gate_up, &layer.mlp_down}) {
+    for (const auto* linear : {&layer.qkv, &layer.attention_out, &layer.mlp_up, &layer.mlp_down}) {
       held += bytes_held(*linear);
     }
     EXPECT_EQ(held, foretold);
@@ -196,7 +197,7 @@ TEST_F(WeightsTest, ActivationsLieApartAndAddUp) {
   std::vector<kernels::Matrix> matrices = {
       activations.hidden,        activations.normed,     activations.qkv,          activations.window_query,
       activations.sink_query,    activations.key,        activations.attention,    activations.partial,
-      activations.gate_up,       activations.mlp,        activations.true_cosines, activations.true_sines,
+      activations.mlp_up,        activations.mlp,        activations.true_cosines, activations.true_sines,
       activations.cache_cosines, activations.cache_sines};
   std::ranges::sort(matrices, {}, &kernels::Matrix::data);
   std::int64_t floats = 0;

@@ -6,6 +6,10 @@
 
 namespace sinkstream {
 
-ModelConfig read_llama(const ConfigSection& config);
+ModelConfig read_llama(const ConfigSection& file);
+ModelConfig read_mistral(const ConfigSection& file);
+ModelConfig read_mpt(const ConfigSection& file);
+ModelConfig read_falcon(const ConfigSection& file);
+ModelConfig read_gpt_neox(const ConfigSection& file);
 
 }  // namespace sinkstream

@@ -136,8 +136,8 @@ void write_converted(const fs::path& from, const fs::path& to, DType dtype, floa
   fs::copy_file(from / "config.json", to / "config.json");
 }
 
-fs::path golden_directory() {
-  return fs::path(TEST_DATA_DIR) / "models/llama-gqa";
+fs::path golden_directory(const std::string& checkpoint) {
+  return fs::path(TEST_DATA_DIR) / "models" / checkpoint;
 }
 
 }  // namespace sinkstream

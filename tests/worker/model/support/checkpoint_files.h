@@ -51,7 +51,7 @@ void write_sharded(const std::filesystem::path& from, const std::filesystem::pat
 void write_converted(const std::filesystem::path& from, const std::filesystem::path& to, kernels::DType dtype,
                      float factor);
 
-// The golden Llama: 3 layers, 8 heads, 2 KV heads, 256 tokens, bf16.
-std::filesystem::path golden_directory();
+// The golden checkpoints: 3 layers, 256 tokens, bf16. The Llama has 8 heads and 2 KV heads.
+std::filesystem::path golden_directory(const std::string& checkpoint = "llama-gqa");
 
 }  // namespace sinkstream
