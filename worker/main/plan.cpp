@@ -51,23 +51,48 @@ kernels::DType parse_dtype(const std::string& name) {
   return name == "f32" ? kernels::DType::f32 : kernels::DType::bf16;
 }
 
+namespace {
+
+// Dense: everything up to max_context is kept, in a ring that never comes round. A model that was trained to see
+// a sliding window only still sees no more.
+void plan_dense(const Config& config, const ModelConfig& model, SessionPlan& plan) {
+  plan.max_context = config.cache.max_context.value_or(model.trained_context);
+  plan.window = {0, plan.max_context};
+  if (model.sliding_window > 0) {
+    plan.window.window_tokens = std::min(plan.window.window_tokens, model.sliding_window);
+  }
+  plan.cache.ring_capacity = plan.max_context;
+  plan.session_chunk = config.engine.prefill_chunk;
+}
+
+void plan_endless(const Config& config, const ModelConfig& model, SessionPlan& plan) {
+  const CacheSettings& cache = config.cache;
+  const bool has_sinks = cache.mode == CacheMode::sink;
+  plan.window = {has_sinks ? cache.sink_tokens : 0, cache.window_tokens};
+  if (model.sliding_window > 0 && cache.window_tokens > model.sliding_window) {
+    plan.window.window_tokens = model.sliding_window;
+    plan.warnings.push_back("cache.window_tokens " + std::to_string(cache.window_tokens) +
+                            " is lowered to the model's own sliding_window, " +
+                            std::to_string(model.sliding_window));
+  }
+  plan.cache.sink_capacity = has_sinks ? cache.max_sink_tokens : 0;
+  plan.cache.ring_capacity = ring_capacity(plan.window.window_tokens, cache.slack_tokens);
+  plan.session_chunk = std::min(config.engine.prefill_chunk, cache.slack_tokens);
+}
+
+}  // namespace
+
 SessionPlan plan_sessions(const Config& config, const ModelConfig& model) {
   const CacheSettings& cache = config.cache;
   SessionPlan plan;
   plan.cache.type = parse_dtype(cache.type);
-  plan.session_chunk = std::min(config.engine.prefill_chunk, cache.slack_tokens);
   if (cache.mode == CacheMode::dense) {
-    plan.max_context = cache.max_context.value_or(model.trained_context);
-    plan.window = {0, plan.max_context};
-    plan.cache.ring_capacity = plan.max_context;
-    plan.session_chunk = config.engine.prefill_chunk;
+    plan_dense(config, model, plan);
   } else {
-    const bool has_sinks = cache.mode == CacheMode::sink;
-    plan.window = {has_sinks ? cache.sink_tokens : 0, cache.window_tokens};
-    plan.cache.sink_capacity = has_sinks ? cache.max_sink_tokens : 0;
-    plan.cache.ring_capacity = ring_capacity(cache.window_tokens, cache.slack_tokens);
+    plan_endless(config, model, plan);
   }
-  const std::int64_t reach = plan.window.sink_tokens + plan.window.window_tokens;
+  const std::int64_t reach =
+      plan.max_context > 0 ? plan.max_context : plan.window.sink_tokens + plan.window.window_tokens;
   if (reach > model.trained_context) {
     plan.warnings.push_back("the cache holds " + std::to_string(reach) +
                             " tokens, but the model was trained on " + std::to_string(model.trained_context) +

@@ -17,7 +17,7 @@ namespace sinkstream {
 
 // Sizes that the configuration and the model fix together, the same on every rank.
 struct SessionPlan {
-  CacheWindow window;            // dense mode: no sinks, max_context
+  CacheWindow window;            // dense mode: no sinks, and a window that holds max_context
   std::int64_t max_context = 0;  // dense mode; 0: endless
   KvCacheSizes cache;            // of one slot
   std::int64_t session_chunk = 0;

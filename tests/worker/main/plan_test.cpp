@@ -34,6 +34,29 @@ TEST(Plan, SinkWindowAndDenseSessions) {
   EXPECT_EQ(plan_sessions(config, model).max_context, 9000);
 }
 
+TEST(Plan, AModelsOwnSlidingWindowIsTheLimit) {
+  Config config = config_of("demo.yaml");
+  ModelConfig model = read_model_config(config.model.path);
+  model.sliding_window = 100;
+  SessionPlan plan = plan_sessions(config, model);
+  EXPECT_EQ(plan.window, (CacheWindow{4, 100}));
+  EXPECT_EQ(plan.cache.ring_capacity, 100 + 128);
+  ASSERT_EQ(plan.warnings.size(), 1u);
+  EXPECT_NE(plan.warnings[0].find("window_tokens 252 is lowered to the model's own sliding_window, 100"),
+            std::string::npos);
+
+  config.cache.mode = CacheMode::dense;
+  plan = plan_sessions(config, model);
+  EXPECT_EQ(plan.window, (CacheWindow{0, 100})) << "it masks";
+  EXPECT_EQ(plan.max_context, 512) << "but what is kept ends where dense does";
+  EXPECT_EQ(plan.cache.ring_capacity, 512);
+  EXPECT_TRUE(plan.warnings.empty());
+
+  config.cache.mode = CacheMode::sink;
+  model.sliding_window = 252;
+  EXPECT_TRUE(plan_sessions(config, model).warnings.empty());
+}
+
 TEST(Plan, WarnsBeyondTheTrainedContext) {
   Config config = config_of("demo.yaml");
   config.cache.window_tokens = 509;
