@@ -53,8 +53,8 @@ kernels::DType parse_dtype(const std::string& name) {
 
 namespace {
 
-// Dense: everything up to max_context is kept, in a ring that never comes round. A model that was trained to see
-// a sliding window only still sees no more.
+// Dense: everything up to max_context is kept, in a ring that never comes round. A model that was trained to
+// see a sliding window only still sees no more.
 void plan_dense(const Config& config, const ModelConfig& model, SessionPlan& plan) {
   plan.max_context = config.cache.max_context.value_or(model.trained_context);
   plan.window = {0, plan.max_context};
