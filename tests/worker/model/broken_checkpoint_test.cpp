@@ -18,6 +18,7 @@
 namespace sinkstream {
 namespace {
 
+using nlohmann::json;
 using testing::HasSubstr;
 namespace fs = std::filesystem;
 
@@ -309,10 +310,60 @@ INSTANTIATE_TEST_SUITE_P(File, BrokenCheckpoint, testing::ValuesIn(file_breakage
 INSTANTIATE_TEST_SUITE_P(Index, BrokenCheckpoint, testing::ValuesIn(index_breakages()), kNameOf);
 INSTANTIATE_TEST_SUITE_P(Misfit, BrokenCheckpoint, testing::ValuesIn(misfits()), kNameOf);
 
+struct FamilyMisfit {
+  const char* checkpoint;
+  json changes;
+  std::vector<std::string> complaint;
+};
+
+TEST(FamilyMisfits, AreRefusedByTensor) {
+  const FamilyMisfit misfits[] = {
+      {"falcon-7b-style",
+       {{"bias", true}},
+       {"transformer.h.0.self_attention.query_key_value.bias", "missing"}},
+      {"falcon-7b-style",
+       {{"multi_query", false}},
+       {"transformer.h.0.self_attention.query_key_value.weight", "[112, 80]", "[240, 80]"}},
+      {"falcon-7b-style",
+       {{"parallel_attn", false}},
+       {"transformer.h.0.post_attention_layernorm.weight", "missing"}},
+      {"falcon-40b-style",
+       {{"num_kv_heads", 4}},
+       {"transformer.h.0.self_attention.query_key_value.weight", "[96, 64]", "[128, 64]"}},
+      {"falcon-40b-style",
+       {{"num_ln_in_parallel_attn", 1}},
+       {"transformer.h.0.input_layernorm.weight", "missing"}},
+      {"gpt-neox",
+       {{"attention_bias", false}},
+       {"gpt_neox.layers.0.attention.query_key_value.bias", "config.json has no bias there"}},
+      {"gpt-neox", {{"intermediate_size", 255}}, {"gpt_neox.layers.0.mlp.dense_h_to_4h.weight", "[255, 64]"}},
+      {"mpt", {{"no_bias", false}}, {"transformer.norm_f.bias", "missing"}},
+      {"mpt", {{"attn_config", {{"qk_ln", true}}}}, {"transformer.blocks.0.attn.q_ln.weight", "missing"}},
+      {"mpt",
+       {{"attn_config", {{"kv_n_heads", 2}}}},
+       {"transformer.blocks.0.attn.Wqkv.weight", "[192, 64]", "[128, 64]"}},
+      {"mistral", {{"head_dim", 16}}, {"model.layers.0.self_attn.q_proj.weight", "[128, 64]", "[64, 64]"}},
+  };
+  for (const FamilyMisfit& misfit : misfits) {
+    SCOPED_TRACE(testing::Message() << misfit.checkpoint << " with " << misfit.changes);
+    const TemporaryDirectory directory;
+    auto config = json::parse(read_file(golden_directory(misfit.checkpoint) / "config.json"));
+    config.update(misfit.changes);
+    write_file(directory.path() / "config.json", config.dump());
+    const Checkpoint checkpoint(golden_directory(misfit.checkpoint));
+    try {
+      check_tensors(checkpoint, read_model_config(directory.path()));
+      ADD_FAILURE() << "was accepted";
+    } catch (const StartupError& error) {
+      for (const std::string& part : misfit.complaint) EXPECT_THAT(error.what(), HasSubstr(part));
+    }
+  }
+}
+
 // Old checkpoints hold constants beside the weights, and tied ones the same matrix twice.
 TEST(InertTensors, AreAccepted) {
   const TemporaryDirectory directory;
-  auto config = nlohmann::json::parse(read_file(golden_directory() / "config.json"));
+  auto config = json::parse(read_file(golden_directory() / "config.json"));
   config["tie_word_embeddings"] = true;
   write_file(directory.path() / "config.json", config.dump());
   SafetensorsFile file = SafetensorsFile::read(golden_directory() / "model.safetensors");

@@ -54,6 +54,40 @@ INSTANTIATE_TEST_SUITE_P(Architectures, FarAway,
                            return name;
                          });
 
+// One rank's group that counts its sums.
+class CountingCommunicator : public Communicator {
+ public:
+  int rank() const override { return 0; }
+  int size() const override { return 1; }
+  void all_reduce_sum(std::span<float>) override { ++sums; }
+  void broadcast(std::vector<std::byte>&) override {}
+  void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
+    std::ranges::copy(mine, all.begin());
+  }
+  void barrier() override {}
+  void abort(const std::string&) override {}
+
+  std::int64_t sums = 0;
+};
+
+std::int64_t sums_of_a_step(const std::string& checkpoint) {
+  CountingCommunicator communicator;
+  TestRank rank(golden_settings(1, {.num_slots = 1, .sink_capacity = 4, .ring_capacity = 64}, checkpoint),
+                communicator);
+  rank.model().forward(make_rows(0, random_tokens(9, kVocab, 11), 0, {4, 28}));
+  return communicator.sums;
+}
+
+TEST(ForwardRules, ParallelResidualsNeedOneSumALayer) {
+  constexpr std::int64_t kEmbedding = 1;
+  for (const char* checkpoint : {"falcon-7b-style", "falcon-40b-style", "gpt-neox"}) {
+    EXPECT_EQ(sums_of_a_step(checkpoint), kEmbedding + kLayers) << checkpoint;
+  }
+  for (const char* checkpoint : {"llama-gqa", "mistral", "mpt"}) {
+    EXPECT_EQ(sums_of_a_step(checkpoint), kEmbedding + 2 * kLayers) << checkpoint;
+  }
+}
+
 TEST(ForwardRules, RollingBackWithinTheSlackIsExact) {
   const CacheWindow window{4, 20};
   const std::int64_t slack = 32;
