@@ -15,6 +15,19 @@ Value Object::call(Interpreter&, const Arguments&) const {
   return {};
 }
 
+Generator::Generator(const Sequence& items) : items_(items.items), depth_(items.depth) {}
+
+std::optional<Value> Generator::take_next() {
+  if (taken_ == items_.size()) return std::nullopt;
+  return items_[taken_++];
+}
+
+std::vector<Value> Generator::take_rest() {
+  std::vector<Value> rest(items_.begin() + static_cast<std::ptrdiff_t>(taken_), items_.end());
+  taken_ = items_.size();
+  return rest;
+}
+
 Value Value::undefined(std::string message) {
   Value value;
   value.data_ = Undefined{std::make_shared<const std::string>(std::move(message))};
@@ -74,7 +87,7 @@ std::string Value::type_name() const {
 int Value::depth() const {
   if (is_sequence()) return sequence().depth;
   if (is_mapping()) return mapping().depth();
-  return 0;
+  return is_object() ? object()->depth() : 0;
 }
 
 std::int64_t Value::weight() const {
