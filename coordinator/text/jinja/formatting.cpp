@@ -165,6 +165,8 @@ Layout read_brace_layout(Interpreter& interpreter, std::string_view format) {
 
 std::string brace_value(Interpreter& interpreter, const Value& value, std::string_view format) {
   const Layout layout = read_brace_layout(interpreter, format);
+  if (!format.empty() && !value.is_string() && !value.is_number())
+    interpreter.fail("unsupported format string passed to " + value.type_name() + ".__format__");
   if (layout.kind != '\0' && layout.kind != 's') return formatted(interpreter, value, layout);
   return pad(cut(interpreter.text_of(value), layout), layout, value.is_number() ? Align::right : Align::left);
 }
