@@ -32,6 +32,7 @@ add_library(sinkstream_coordinator STATIC
   ${index_html_source}
   api/answer_format.cpp
   api/chat_completions.cpp
+  api/chat_messages.cpp
   api/chat_prompt.cpp
   api/choice.cpp
   api/completions.cpp

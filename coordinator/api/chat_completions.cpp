@@ -101,7 +101,7 @@ std::int64_t read_chat_max_tokens(RequestFields& fields, const EngineLimits& lim
 
 void chat_completions(Service& service, const std::shared_ptr<Exchange>& exchange) {
   service.availability.require();
-  const nlohmann::json body = parse_request_json(exchange->take_body());
+  const nlohmann::ordered_json body = parse_request_json(exchange->take_body());
   const EngineLimits& limits = service.engine.limits();
   RequestFields fields(body);
 
@@ -110,8 +110,7 @@ void chat_completions(Service& service, const std::shared_ptr<Exchange>& exchang
   plan.options.max_tokens = read_chat_max_tokens(fields, limits);
   read_logprobs(fields, plan.options);
   fields.refuse_unless("echo", false);
-  const bool add_generation_prompt = fields.boolean("add_generation_prompt").value_or(true);
-  plan.prompts.push_back({read_chat_prompt(fields, add_generation_prompt, service)});
+  plan.prompts.push_back({read_chat_prompt(fields, /*tools=*/nullptr, service)});
   service.unknown_fields.note(exchange->request().id, fields.unknown());
 
   const auto prompt_tokens = static_cast<std::int64_t>(plan.prompts[0].tokens.size());

@@ -7,74 +7,44 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "coordinator/api/chat_messages.h"
 #include "coordinator/text/utf8.h"
 
 namespace sinkstream {
 namespace {
 
-using nlohmann::json;
+using json = nlohmann::ordered_json;
 
-constexpr std::array<std::string_view, 4> kRoles = {"system", "developer", "user", "assistant"};
-
-std::string read_text_parts(const json& parts, const std::string& name) {
-  std::string text;
-  int index = 0;
-  for (const json& part : parts) {
-    const std::string part_name = fmt::format("{}[{}]", name, index++);
-    if (!part.is_object())
-      throw bad_request("'" + part_name + "' must be an object.", part_name, "invalid_type");
-    RequestFields fields(part, part_name + ".");
-    const std::string type = fields.string("type").value_or("");
-    if (type != "text") {
-      throw fields.error("type", "Only parts of type \"text\" are supported.", "unsupported_content");
-    }
-    const auto part_text = fields.string("text");
-    if (!part_text) throw fields.error("text", "A text part needs its 'text'.", "missing_required_parameter");
-    text += (index > 1 ? "\n" : "") + *part_text;
-  }
-  return text;
-}
-
-std::string read_content(RequestFields& fields) {
-  const json* content = fields.value("content");
-  if (!content)
-    throw fields.error("content", "Each message needs a 'content'.", "missing_required_parameter");
-  if (content->is_string()) return content->get<std::string>();
-  if (content->is_array() && !content->empty()) {
-    return read_text_parts(*content, fields.path() + "content");
-  }
-  throw fields.error("content", "'content' must be a string or an array of text parts.", "invalid_type");
-}
-
-// What the template gets to see of a message.
-json read_message(const json& message, std::size_t index) {
-  const std::string name = fmt::format("messages[{}]", index);
-  if (!message.is_object()) throw bad_request("'" + name + "' must be an object.", name, "invalid_type");
-  RequestFields fields(message, name + ".");
-  const auto role = fields.string("role");
-  if (!role) throw fields.error("role", "Each message needs a 'role'.", "missing_required_parameter");
-  if (std::find(kRoles.begin(), kRoles.end(), *role) == kRoles.end()) {
-    throw fields.error("role", "'role' must be system, developer, user or assistant.");
-  }
-  fields.refuse({"tool_calls", "tool_call_id", "function_call", "audio", "refusal"});
-  json read = {{"role", *role}, {"content", read_content(fields)}};
-  if (const auto author = fields.string("name")) read["name"] = *author;
-  return read;
-}
-
-// A string that no text of the messages contains.
-std::string choose_mark(const json& messages) {
+// Nobody can guess it, so no text of a client contains it; decimal digits have no upper case.
+std::string choose_mark() {
   thread_local std::mt19937_64 random{std::random_device{}()};
-  for (;;) {
-    std::string mark = fmt::format("\uE000{:016x}\uE001", random());
-    const auto contains_mark = [&](const json& text) {
-      return text.get_ref<const std::string&>().find(mark) != std::string::npos;
-    };
-    const bool taken = std::any_of(messages.begin(), messages.end(), [&](const json& message) {
-      return std::any_of(message.begin(), message.end(), contains_mark);
-    });
-    if (!taken) return mark;
+  return fmt::format("\uE000{:020}\uE001", random());
+}
+
+// Every string in `value`, keys too. Roles stay as they are: they were checked, and templates compare them.
+json marked(const json& value, const std::vector<std::string>& names, std::string_view mark) {
+  if (value.is_string()) return mark_names(value.get_ref<const std::string&>(), names, mark);
+  if (value.is_array()) {
+    json result = json::array();
+    for (const json& item : value) result.push_back(marked(item, names, mark));
+    return result;
   }
+  if (!value.is_object()) return value;
+  json result = json::object();
+  auto& members = result.get_ref<json::object_t&>();
+  for (const auto& [key, member] :
+       value.items())  // appended as they are: operator[] would search all of them
+    members.emplace_back(mark_names(key, names, mark), marked(member, names, mark));
+  return result;
+}
+
+bool read_add_generation_prompt(RequestFields& fields, bool continues) {
+  const auto given = fields.boolean("add_generation_prompt");
+  if (continues && given.value_or(false)) {
+    throw fields.error("add_generation_prompt",
+                       "'add_generation_prompt' and 'continue_final_message' exclude each other.");
+  }
+  return given.value_or(!continues);
 }
 
 }  // namespace
@@ -100,29 +70,34 @@ std::string mark_names(std::string_view text, const std::vector<std::string>& na
   return marked;
 }
 
-std::vector<TokenId> read_chat_prompt(RequestFields& fields, bool add_generation_prompt,
-                                      const Service& service) {
-  const json* messages = fields.array("messages");
-  if (!messages) throw fields.error("messages", "'messages' is missing.", "missing_required_parameter");
-  if (messages->empty()) throw fields.error("messages", "'messages' must not be empty.");
-  json read = json::array();
-  for (const json& message : *messages) read.push_back(read_message(message, read.size()));
+std::vector<TokenId> read_chat_prompt(RequestFields& fields, const json* tools, const Service& service) {
+  const std::vector<std::string>& names = service.tokenizer.special_token_names();
+  const std::string mark = choose_mark();
+  json as_sent = read_messages(fields);
+  json messages = as_sent;
+  const bool has_arguments = read_tool_arguments(messages);
+  messages = marked(messages, names, mark);
+  const json marked_tools = tools ? marked(*tools, names, mark) : json();
 
-  const std::string mark = choose_mark(read);
-  for (json& message : read) {
-    for (const char* key : {"content", "name"}) {
-      if (!message.contains(key)) continue;
-      auto& text = message[key].get_ref<std::string&>();
-      text = mark_names(text, service.tokenizer.special_token_names(), mark);
-    }
-  }
+  const bool continues = fields.boolean("continue_final_message").value_or(false);
+  ChatInput input{.messages = messages,
+                  .tools = tools ? &marked_tools : nullptr,
+                  .add_generation_prompt = read_add_generation_prompt(fields, continues),
+                  .continue_final_message = continues};
+  std::string text;
   try {
-    const std::string rendered = service.chat_template.render(read, add_generation_prompt);
-    return encode_text(service.tokenizer, rendered, {.add_special_tokens = false, .literal_mark = mark},
-                       "messages");
+    try {
+      text = service.chat_template.render(input);
+    } catch (const TemplateError&) {
+      if (!has_arguments) throw;
+      messages = marked(as_sent, names, mark);  // some templates add the arguments to a text, as they came
+      text = service.chat_template.render(input);
+    }
   } catch (const TemplateError& error) {
     throw fields.error("messages", std::string("The chat template refuses these messages: ") + error.what());
   }
+  return encode_text(service.tokenizer, text, {.add_special_tokens = false, .literal_mark = mark},
+                     "messages");
 }
 
 }  // namespace sinkstream

@@ -11,10 +11,11 @@
 
 namespace sinkstream {
 
-// Reads the field `messages`, which must be there. Throws RequestError (400).
+// Reads the fields `messages`, which must be there, `add_generation_prompt` and `continue_final_message`.
+// `tools` are for the template; null: none. Throws RequestError (400).
 //
-// Names of special tokens in a message stay plain text: they never become control tokens.
-std::vector<TokenId> read_chat_prompt(RequestFields& fields, bool add_generation_prompt,
+// Names of special tokens in a message or a tool stay plain text: they never become control tokens.
+std::vector<TokenId> read_chat_prompt(RequestFields& fields, const nlohmann::ordered_json* tools,
                                       const Service& service);
 
 // Puts `mark` after the first character of every occurrence of a name.

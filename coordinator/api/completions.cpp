@@ -9,7 +9,7 @@
 namespace sinkstream {
 namespace {
 
-using nlohmann::json;
+using json = nlohmann::ordered_json;
 
 constexpr std::int64_t kMaxLogprobs = 5;
 
@@ -186,6 +186,7 @@ void completions(Service& service, const std::shared_ptr<Exchange>& exchange) {
   options.top_logprobs = static_cast<std::int32_t>(logprobs.value_or(0));
   read_best_of(fields, options.n);
   fields.refuse_unless("suffix", "");
+  fields.refuse_unless("continue_final_message", false);
   plan.prompts = read_prompts(fields, options.n, service);
   service.unknown_fields.note(exchange->request().id, fields.unknown());
 

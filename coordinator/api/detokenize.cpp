@@ -8,11 +8,11 @@ namespace sinkstream {
 namespace {
 
 void detokenize(Service& service, const std::shared_ptr<Exchange>& exchange) {
-  const nlohmann::json body = parse_request_json(exchange->take_body());
+  const nlohmann::ordered_json body = parse_request_json(exchange->take_body());
   RequestFields fields(body);
   const EngineLimits& limits = service.engine.limits();
   check_model(fields.string("model"), limits);
-  const nlohmann::json* ids = fields.array("tokens");
+  const nlohmann::ordered_json* ids = fields.array("tokens");
   if (!ids) throw fields.error("tokens", "'tokens' is missing.", "missing_required_parameter");
   service.unknown_fields.note(exchange->request().id, fields.unknown());
 

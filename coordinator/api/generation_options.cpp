@@ -11,7 +11,7 @@
 namespace sinkstream {
 namespace {
 
-using nlohmann::json;
+using json = nlohmann::ordered_json;
 
 constexpr std::size_t kMaxStops = 4;
 constexpr std::size_t kMaxStopBytes = 256;
@@ -149,7 +149,6 @@ void refuse_unsupported(RequestFields& fields) {
   fields.refuse_unless("length_penalty", 1.0);
   fields.refuse_unless("use_beam_search", false);
   fields.refuse_unless("skip_special_tokens", true);
-  fields.refuse_unless("continue_final_message", false);
   fields.refuse_unless("function_call", "none");
   const json* tool_choice = fields.value("tool_choice");
   if (tool_choice && *tool_choice != "none") fields.refuse_unless("tool_choice", "auto");

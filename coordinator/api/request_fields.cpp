@@ -7,7 +7,7 @@
 namespace sinkstream {
 namespace {
 
-using nlohmann::json;
+using json = nlohmann::ordered_json;
 
 RequestError wrong_type(const std::string& name, const char* wanted, const json& value) {
   const std::string found = value.is_number() ? value.dump() : value.type_name();

@@ -28,7 +28,7 @@ class RequestFields {
  public:
   // `path` is put before names in messages, e.g. "stream_options.". `object` must be a JSON object and stay
   // alive.
-  explicit RequestFields(const nlohmann::json& object, std::string path = {});
+  explicit RequestFields(const nlohmann::ordered_json& object, std::string path = {});
 
   // Throw RequestError when the field is there and is not of that kind and range.
   std::optional<bool> boolean(const char* name);
@@ -36,13 +36,13 @@ class RequestFields {
   std::optional<double> number(const char* name, const NumberRange& range);
   std::optional<std::string> string(const char* name);
   std::optional<RequestFields> object(const char* name);
-  const nlohmann::json* array(const char* name);  // nullptr: absent
-  const nlohmann::json* value(const char* name);  // of any kind
+  const nlohmann::ordered_json* array(const char* name);  // nullptr: absent
+  const nlohmann::ordered_json* value(const char* name);  // of any kind
 
   // Accepted without any effect here.
   void ignore(std::initializer_list<const char*> names);
   // Not supported: refused unless absent, null or this value, which means "off".
-  void refuse_unless(const char* name, const nlohmann::json& off);
+  void refuse_unless(const char* name, const nlohmann::ordered_json& off);
   void refuse(std::initializer_list<const char*> names);
 
   // Names that none of the calls above asked for.
@@ -53,17 +53,17 @@ class RequestFields {
                      const char* code = "invalid_value") const;
 
  private:
-  const nlohmann::json& object_;
+  const nlohmann::ordered_json& object_;
   std::string path_;
   std::set<std::string, std::less<>> known_;
 };
 
 // Elements of arrays, with the same rules; `name` is e.g. "prompt[3]".
-std::int64_t integer_value(const nlohmann::json& value, std::int64_t low, std::int64_t high,
+std::int64_t integer_value(const nlohmann::ordered_json& value, std::int64_t low, std::int64_t high,
                            const std::string& name);
-double number_value(const nlohmann::json& value, const NumberRange& range, const std::string& name);
+double number_value(const nlohmann::ordered_json& value, const NumberRange& range, const std::string& name);
 // An array of token ids in [0, vocab_size); there may be millions.
-std::vector<TokenId> token_id_values(const nlohmann::json& array, std::int64_t vocab_size,
+std::vector<TokenId> token_id_values(const nlohmann::ordered_json& array, std::int64_t vocab_size,
                                      const std::string& name);
 
 }  // namespace sinkstream

@@ -1,5 +1,6 @@
 // POST /tokenize
 #include "coordinator/api/answer_format.h"
+#include "coordinator/api/chat_messages.h"
 #include "coordinator/api/chat_prompt.h"
 #include "coordinator/api/endpoints.h"
 #include "coordinator/api/request_json.h"
@@ -9,24 +10,26 @@ namespace {
 
 // A chat template writes its own begin token; a bare prompt gets the tokenizer's, unless it is not wanted.
 std::vector<TokenId> read_tokens(RequestFields& fields, const Service& service) {
-  const bool add_generation_prompt = fields.boolean("add_generation_prompt").value_or(true);
+  const nlohmann::ordered_json* tools = read_tools(fields);
   const bool add_special_tokens = fields.boolean("add_special_tokens").value_or(true);
   const auto prompt = fields.string("prompt");
   const bool has_messages = fields.value("messages") != nullptr;
   if (prompt.has_value() == has_messages) {
     throw fields.error("prompt", "Send either 'prompt' or 'messages'.", "missing_required_parameter");
   }
-  if (has_messages) return read_chat_prompt(fields, add_generation_prompt, service);
+  if (has_messages) return read_chat_prompt(fields, tools, service);
+  if (tools) throw fields.error("tools", "'tools' go with 'messages' only.");
+  fields.boolean("add_generation_prompt");  // without effect on a prompt
+  fields.refuse_unless("continue_final_message", false);
   return encode_text(service.tokenizer, *prompt, {.add_special_tokens = add_special_tokens}, "prompt");
 }
 
 void tokenize(Service& service, const std::shared_ptr<Exchange>& exchange) {
-  const nlohmann::json body = parse_request_json(exchange->take_body());
+  const nlohmann::ordered_json body = parse_request_json(exchange->take_body());
   RequestFields fields(body);
   check_model(fields.string("model"), service.engine.limits());
   const bool return_token_strs = fields.boolean("return_token_strs").value_or(false);
-  fields.refuse({"tools", "chat_template", "chat_template_kwargs"});
-  fields.refuse_unless("continue_final_message", false);
+  fields.refuse({"chat_template", "chat_template_kwargs"});
   const std::vector<TokenId> tokens = read_tokens(fields, service);
   service.unknown_fields.note(exchange->request().id, fields.unknown());
 

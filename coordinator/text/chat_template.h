@@ -1,7 +1,9 @@
-// Renders messages with the model's own chat template.
+// Renders messages with the model's own chat template, as `transformers`' apply_chat_template does.
 #pragma once
 
+#include <ctime>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <stdexcept>
@@ -19,28 +21,47 @@ class TemplateError : public std::runtime_error {
 // For models that bring no template: each message as "Role: text", the answer after "Assistant:".
 extern const char* const kPlainFormat;
 
+// What a template is made of: its Jinja source, one for requests with tools if there is such a one, and the
+// special tokens that it may name ("bos_token" and the like). A token that the model lacks is not in the map.
+struct TemplateSources {
+  std::string usual;
+  std::string usual_file;  // for complaints
+  std::string tool_use;    // empty: the usual one
+  std::string tool_use_file;
+  std::map<std::string, std::string> special_tokens;
+};
+
+// Looks, as `transformers` does, into chat_template.jinja and additional_chat_templates/*.jinja, then
+// tokenizer_config.json, which may have several by name; then into chat_template.json, which processors
+// write. None of them: kPlainFormat. Tokens are tokenizer_config.json's, then special_tokens_map.json's.
+// Throws StartupError (ExitCode::model) naming file and field.
+TemplateSources find_template(const std::filesystem::path& model_directory);
+
+struct ChatInput {
+  // [{role, content, ...}]; keys keep their order, for a template may print them. Keys whose value is null
+  // count as absent. A content that is a list of text parts goes as it is to a template that loops over
+  // contents, and as one text (parts joined by line feeds) to one that does not.
+  const nlohmann::ordered_json& messages;
+  const nlohmann::ordered_json* tools = nullptr;
+  bool add_generation_prompt = true;
+  bool continue_final_message = false;   // the text ends where the last message's content does
+  std::time_t now = std::time(nullptr);  // what strftime_now shows, in local time
+};
+
 // Immutable after loading; any thread.
 class ChatTemplate {
  public:
-  // From chat_template.jinja, or else tokenizer_config.json's chat_template (of a list of named ones
-  // "default", and "tool_use" for requests with tools); without one, kPlainFormat. The special tokens come
-  // from tokenizer_config.json too. Throws StartupError (ExitCode::model) when the template cannot be parsed.
   static ChatTemplate load(const std::filesystem::path& model_directory);
-  static ChatTemplate from_source(const std::string& source, const std::string& bos_token,
-                                  const std::string& eos_token);
+  // Throws StartupError (ExitCode::model) when a template cannot be parsed.
+  explicit ChatTemplate(const TemplateSources& sources);
   ~ChatTemplate();
   ChatTemplate(ChatTemplate&&) noexcept;
 
-  // messages: [{role, content, ...}]. The order of keys is kept: a template may print them. Bounded in time,
-  // depth and output; throws TemplateError.
-  std::string render(const nlohmann::ordered_json& messages, bool add_generation_prompt,
-                     const nlohmann::ordered_json* tools = nullptr) const;
-  std::string render(const nlohmann::json& messages, bool add_generation_prompt,
-                     const nlohmann::json* tools = nullptr) const;
+  // Bounded in time, depth and output; throws TemplateError.
+  std::string render(const ChatInput& input) const;
 
  private:
   struct State;
-  explicit ChatTemplate(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
 

@@ -16,6 +16,7 @@ class Function final : public Object {
 
   std::string type_name() const override { return owner_.is_none() ? "function" : "method"; }
   bool callable() const override { return true; }
+  int depth() const override { return owner_.depth() + 1; }
   Value call(Interpreter& interpreter, const Arguments& arguments) const override {
     return builtin_(interpreter, owner_, arguments);
   }
@@ -34,8 +35,8 @@ const BuiltinTable& methods_of(const Value& owner) {
   static const BuiltinTable loop = {{"cycle", Loop::cycle}, {"changed", Loop::changed}};
   if (owner.is_string()) return string_methods();
   if (owner.is_sequence() || owner.is_mapping()) return collection_methods(owner);
-  if (owner.is_object() && dynamic_cast<const Loop*>(owner.object().get()) != nullptr) return loop;
-  return none;
+  if (!owner.is_object()) return none;
+  return dynamic_cast<const Loop*>(owner.object().get()) != nullptr ? loop : cycler_methods(*owner.object());
 }
 
 }  // namespace
@@ -48,6 +49,10 @@ std::optional<Value> find_method(const Value& owner, std::string_view name) {
   const BuiltinTable& methods = methods_of(owner);
   const auto found = methods.find(name);
   if (found == methods.end()) return std::nullopt;
+  if (found->second == nullptr) {
+    return Value::undefined("access to attribute " + quoted(name) + " of '" + owner.type_name() +
+                            "' object is unsafe.");
+  }
   return bind(found->second, owner);
 }
 

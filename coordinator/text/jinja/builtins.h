@@ -23,6 +23,7 @@ const BuiltinTable& tests();
 const BuiltinTable& string_methods();
 const BuiltinTable& collection_methods(const Value& owner);  // of a list, tuple or mapping
 const BuiltinTable& functions();
+const BuiltinTable& cycler_methods(const Object& owner);  // none unless it is what `cycler` gave
 
 Builtin find_filter(std::string_view name);  // nullptr: none
 // A method of `owner` as a value that can be called; nothing when it has none of this name.

@@ -8,21 +8,6 @@
 #include "coordinator/text/jinja/syntax.h"
 
 namespace sinkstream::jinja {
-namespace {
-
-std::vector<Value> accepted_items(Interpreter& interpreter, const For& loop) {
-  std::vector<Value> items = items_of(interpreter, interpreter.evaluate(*loop.iterable));
-  if (!loop.condition) return items;
-  std::vector<Value> accepted;
-  for (Value& item : items) {
-    const Interpreter::ScopeGuard scope(interpreter);
-    interpreter.assign(loop.target, item);
-    if (interpreter.evaluate(*loop.condition).truth()) accepted.push_back(std::move(item));
-  }
-  return accepted;
-}
-
-}  // namespace
 
 Flow Text::execute(Interpreter& interpreter) const {
   interpreter.print(text);
@@ -69,16 +54,23 @@ Flow If::execute(Interpreter& interpreter) const {
 }
 
 Flow For::execute(Interpreter& interpreter) const {
-  const auto state = std::make_shared<LoopState>();
-  state->items = accepted_items(interpreter, *this);
-  for (std::size_t i = 0; i < state->items.size(); ++i) {
+  return run(interpreter, interpreter.evaluate(*iterable), 1);
+}
+
+Flow For::run(Interpreter& interpreter, const Value& items, std::int64_t depth) const {
+  const auto state = std::make_shared<LoopState>(interpreter, *this, items_of(interpreter, items), depth);
+  bool completed = false;  // any round to its end: else `else` follows, as in Jinja2
+  for (std::size_t i = 0; state->has(i); ++i) {
     interpreter.step();
     const Interpreter::ScopeGuard scope(interpreter);
-    interpreter.assign(target, state->items[i]);
-    interpreter.define("loop", std::shared_ptr<Object>(std::make_shared<Loop>(state, i)));
-    if (interpreter.execute(body) == Flow::leave_loop) break;
+    interpreter.assign(target, state->item(i));
+    interpreter.define("loop",
+                       interpreter.checked(std::shared_ptr<Object>(std::make_shared<Loop>(state, i))));
+    const Flow flow = interpreter.execute(body);
+    completed = completed || flow == Flow::next;
+    if (flow == Flow::leave_loop) break;
   }
-  if (!state->items.empty()) return Flow::next;
+  if (completed) return Flow::next;
   const Interpreter::ScopeGuard scope(interpreter);
   return interpreter.execute(otherwise);
 }

@@ -3,6 +3,21 @@
 #include <array>
 
 namespace sinkstream::jinja {
+namespace {
+
+// message.content, message['content'] or a variable of that name, maybe through filters.
+bool is_content(const Expression& expression) {
+  if (const auto* filter = dynamic_cast<const Filter*>(&expression))
+    return filter->value && is_content(*filter->value);
+  if (const auto* attribute = dynamic_cast<const Attribute*>(&expression))
+    return attribute->name == "content";
+  if (const auto* name = dynamic_cast<const Name*>(&expression)) return name->name == "content";
+  const auto* element = dynamic_cast<const Element*>(&expression);
+  const auto* key = element ? dynamic_cast<const Literal*>(element->key.get()) : nullptr;
+  return key && key->value.is_string() && key->value.string() == "content";
+}
+
+}  // namespace
 
 // Counts how deep the parser itself has gone.
 class ExpressionParser::Nesting {
@@ -25,6 +40,10 @@ ExpressionPtr ExpressionParser::checked(ExpressionPtr node) {
 
 std::set<std::string> ExpressionParser::exchange_names_read(std::set<std::string> names) {
   return std::exchange(names_read_, std::move(names));
+}
+
+void ExpressionParser::note_loop_over(const Expression& items) {
+  loops_over_content_ = loops_over_content_ || is_content(items);
 }
 
 ExpressionPtr ExpressionParser::expression() {
@@ -271,8 +290,17 @@ ExpressionPtr ExpressionParser::attribute(ExpressionPtr value) {
 ExpressionPtr ExpressionParser::element(ExpressionPtr value) {
   const int line = stream_.next().line;
   if (stream_.skip_symbol(":")) return slice(line, std::move(value), nullptr);
+  if (stream_.skip_symbol("]"))
+    return make<Element>(line, std::move(value),
+                         make<SequenceLiteral>(line, std::vector<ExpressionPtr>(), true));
   ExpressionPtr key = expression();
   if (stream_.skip_symbol(":")) return slice(line, std::move(value), std::move(key));
+  if (stream_.at_symbol(",")) {
+    std::vector<ExpressionPtr> keys;
+    keys.push_back(std::move(key));
+    while (stream_.skip_symbol(",")) keys.push_back(expression());
+    key = make<SequenceLiteral>(line, std::move(keys), true);
+  }
   stream_.expect_symbol("]");
   return make<Element>(line, std::move(value), std::move(key));
 }
@@ -292,10 +320,19 @@ ExpressionPtr ExpressionParser::filter_chain(ExpressionPtr value, bool first_wit
   return value;
 }
 
+// Of a filter or a test; `x | first.role` asks for a filter of that whole name, which there is not.
+Token ExpressionParser::dotted_name() {
+  Token name = stream_.expect(TokenType::name);
+  while (stream_.skip_symbol(".")) name.text += "." + stream_.expect(TokenType::name).text;
+  return name;
+}
+
 ExpressionPtr ExpressionParser::filter(ExpressionPtr value) {
-  const Token name = stream_.expect(TokenType::name);
+  const Token name = dotted_name();
   CallArguments arguments;
   if (stream_.at_symbol("(")) arguments = call_arguments();
+  static const std::set<std::string> kLoops = {"map", "selectattr", "rejectattr"};
+  if (value && kLoops.contains(name.text)) note_loop_over(*value);
   return make<Filter>(name.line, std::move(value), name.text, std::move(arguments));
 }
 
@@ -308,7 +345,7 @@ bool ExpressionParser::at_test_argument() const {
 ExpressionPtr ExpressionParser::test(ExpressionPtr value) {
   const int line = stream_.line();
   const bool negated = stream_.skip_name("not");
-  const Token name = stream_.expect(TokenType::name);
+  const Token name = dotted_name();
   CallArguments arguments;
   if (stream_.at_symbol("(")) {
     arguments = call_arguments();

@@ -22,6 +22,10 @@ class ExpressionParser {
   ExpressionPtr filter_chain(ExpressionPtr value, bool first_without_pipe);  // name(..) | name(..)
   Target target(bool allow_attribute);                                       // of `set`, `for` and `with`
 
+  // Whether any loop, or filter that works on items, goes over what is called "content".
+  bool loops_over_content() const { return loops_over_content_; }
+  void note_loop_over(const Expression& items);
+
   // The names that were read so far, and a new set to go on with: a macro asks what its body reads.
   std::set<std::string> exchange_names_read(std::set<std::string> names);
 
@@ -46,6 +50,7 @@ class ExpressionParser {
   ExpressionPtr attribute(ExpressionPtr value);
   ExpressionPtr element(ExpressionPtr value);
   ExpressionPtr slice(int line, ExpressionPtr value, ExpressionPtr start);
+  Token dotted_name();
   ExpressionPtr filter(ExpressionPtr value);
   ExpressionPtr test(ExpressionPtr value);
   CallArguments call_arguments();
@@ -62,6 +67,7 @@ class ExpressionParser {
 
   TokenStream& stream_;
   int nesting_ = 0;
+  bool loops_over_content_ = false;
   std::set<std::string> names_read_;
 };
 

@@ -165,6 +165,8 @@ Layout read_brace_layout(Interpreter& interpreter, std::string_view format) {
 
 std::string brace_value(Interpreter& interpreter, const Value& value, std::string_view format) {
   const Layout layout = read_brace_layout(interpreter, format);
+  if (!format.empty() && !value.is_string() && !value.is_number())
+    interpreter.fail("unsupported format string passed to " + value.type_name() + ".__format__");
   if (layout.kind != '\0' && layout.kind != 's') return formatted(interpreter, value, layout);
   return pad(cut(interpreter.text_of(value), layout), layout, value.is_number() ? Align::right : Align::left);
 }
@@ -200,6 +202,8 @@ class FieldReader {
 
   Value first(std::string_view name) {
     const Value key = name.empty() ? Value(next_++) : as_key(std::string(name));
+    numbered_ = numbered_ || (!name.empty() && key.is_integer());
+    if (numbered_ && next_ > 0) interpreter_.fail("a format's fields are either all numbered or all not");
     if (key.is_integer()) {
       const auto index = static_cast<std::size_t>(key.integer());
       if (key.integer() < 0 || index >= arguments_.positional.size()) {
@@ -217,7 +221,16 @@ class FieldReader {
   Interpreter& interpreter_;
   const Arguments& arguments_;
   std::int64_t next_ = 0;
+  bool numbered_ = false;
 };
+
+// {!s} and {!r}
+Value converted(Interpreter& interpreter, const Value& value, std::string_view conversion) {
+  if (conversion == "!s") return interpreter.text_of(value);
+  if (conversion != "!r") interpreter.fail("Unknown conversion specifier " + std::string(conversion));
+  interpreter.use(value.weight());
+  return representation(value);
+}
 
 }  // namespace
 
@@ -254,8 +267,8 @@ std::string percent_format(Interpreter& interpreter, std::string_view format, co
     }
     text += formatted(interpreter, value, layout);
   }
-  if (next < count && !arguments.is_mapping())
-    interpreter.fail("not all arguments converted during string formatting");
+  const bool may_be_left = arguments.is_mapping() || (arguments.is_sequence() && !many);
+  if (next < count && !may_be_left) interpreter.fail("not all arguments converted during string formatting");
   return text;
 }
 
@@ -280,7 +293,11 @@ std::string brace_format(Interpreter& interpreter, std::string_view format, cons
     const std::string_view field = format.substr(0, end);
     const std::size_t colon = std::min(field.find(':'), field.size());
     const std::string_view layout = colon < field.size() ? field.substr(colon + 1) : std::string_view();
-    text += brace_value(interpreter, fields.read(field.substr(0, colon)), layout);
+    const std::size_t conversion = std::min(field.find('!'), colon);
+    Value value = fields.read(field.substr(0, conversion));
+    if (conversion < colon)
+      value = converted(interpreter, value, field.substr(conversion, colon - conversion));
+    text += brace_value(interpreter, value, layout);
     format.remove_prefix(end + 1);
   }
   return text;

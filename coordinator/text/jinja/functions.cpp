@@ -5,6 +5,7 @@
 #include "coordinator/text/jinja/builtins.h"
 #include "coordinator/text/jinja/interpreter.h"
 #include "coordinator/text/jinja/operators.h"
+#include "coordinator/text/utf8.h"
 
 namespace sinkstream::jinja {
 namespace {
@@ -73,17 +74,30 @@ Value raise_exception(Interpreter& interpreter, const Value&, const Arguments& a
   interpreter.fail(interpreter.text_of(given.value(0)));
 }
 
+// Python's strftime of a time without a zone: no %z and %Z, and %f for the microseconds.
+std::string without_zone(std::string_view format) {
+  std::string result;
+  for (std::size_t i = 0; i < format.size(); ++i) {
+    const char kind = format[i] == '%' && i + 1 < format.size() ? format[i + 1] : '\0';
+    if (kind == 'f') result += "000000";
+    if (kind != 'f' && kind != 'z' && kind != 'Z') result += format[i];
+    if (kind == '%') result += kind;
+    if (kind == 'f' || kind == 'z' || kind == 'Z' || kind == '%') ++i;
+  }
+  return result;
+}
+
 Value strftime_now(Interpreter& interpreter, const Value&, const Arguments& arguments) {
   const Parameters given(interpreter, "strftime_now", arguments, {"format"});
-  const std::time_t now = std::time(nullptr);
+  const std::time_t now = interpreter.now();
   std::tm local{};
   localtime_r(&now, &local);
   std::array<char, 1024> buffer;
-  const std::string& format = given.string(0);
+  const std::string format = without_zone(given.string(0));
   const std::size_t size = std::strftime(buffer.data(), buffer.size(), format.c_str(), &local);
   if (size == 0 && !format.empty())
     interpreter.fail("strftime_now() gives nothing or too much for this format");
-  return std::string_view(buffer.data(), size);
+  return to_valid_utf8(std::string_view(buffer.data(), size));
 }
 
 // A separator that is empty the first time.
@@ -101,6 +115,41 @@ class Joiner final : public Object {
   mutable bool used_ = false;
 };
 
+// The next one of its values at each .next(), from the first again after the last.
+class Cycler final : public Object {
+ public:
+  explicit Cycler(Value values) : values_(std::move(values)) {}
+  std::string type_name() const override { return "Cycler"; }
+  int depth() const override { return values_.depth(); }
+  std::optional<Value> attribute(std::string_view name) const override {
+    if (name == "current") return values_.sequence().items[at_];
+    return std::nullopt;
+  }
+
+  // `self` is the cycler, as a method's owner.
+  static Value next(Interpreter&, const Value& self, const Arguments&) {
+    const auto& cycler = static_cast<const Cycler&>(*self.object());
+    const auto& items = cycler.values_.sequence().items;
+    const std::size_t current = cycler.at_;
+    cycler.at_ = (current + 1) % items.size();
+    return items[current];
+  }
+  static Value reset(Interpreter&, const Value& self, const Arguments&) {
+    static_cast<const Cycler&>(*self.object()).at_ = 0;
+    return {};
+  }
+
+ private:
+  Value values_;
+  mutable std::size_t at_ = 0;
+};
+
+Value cycler(Interpreter& interpreter, const Value&, const Arguments& arguments) {
+  if (arguments.positional.empty()) interpreter.fail("at least one item has to be provided");
+  const Value values = interpreter.checked(Value::tuple(arguments.positional));
+  return std::shared_ptr<Object>(std::make_shared<Cycler>(values));
+}
+
 Value joiner(Interpreter& interpreter, const Value&, const Arguments& arguments) {
   const Parameters given(interpreter, "joiner", arguments, {"sep"});
   return std::shared_ptr<Object>(std::make_shared<Joiner>(given.has(0) ? given.string(0) : ", "));
@@ -108,8 +157,15 @@ Value joiner(Interpreter& interpreter, const Value&, const Arguments& arguments)
 
 }  // namespace
 
+const BuiltinTable& cycler_methods(const Object& owner) {
+  static const BuiltinTable none;
+  static const BuiltinTable methods = {{"next", Cycler::next}, {"reset", Cycler::reset}};
+  return dynamic_cast<const Cycler*>(&owner) != nullptr ? methods : none;
+}
+
 const BuiltinTable& functions() {
   static const BuiltinTable table = {
+      {"cycler", cycler},
       {"dict", dict},
       {"joiner", joiner},
       {"namespace", new_namespace},

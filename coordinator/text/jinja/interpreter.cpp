@@ -39,8 +39,9 @@ Interpreter::ScopeGuard::~ScopeGuard() {
   interpreter_.scope_ = std::move(previous_);
 }
 
-Interpreter::Interpreter(std::unordered_map<std::string, Value> context, const Limits& limits)
-    : limits_(limits), scope_(std::make_shared<Scope>(Scope{nullptr, std::move(context)})) {
+Interpreter::Interpreter(std::unordered_map<std::string, Value> context, const Limits& limits,
+                         std::time_t now)
+    : limits_(limits), now_(now), scope_(std::make_shared<Scope>(Scope{nullptr, std::move(context)})) {
   for (const auto& [name, builtin] : functions()) {
     scope_->names.emplace(std::string(name), make_function(builtin));
   }
@@ -117,12 +118,16 @@ Flow Interpreter::execute(const Block& block) {
   return Flow::next;
 }
 
-std::string Interpreter::capture(const Block& block) {
+std::string Interpreter::capture(const std::function<void()>& run) {
   std::string text;
   std::string* const previous = std::exchange(output_, &text);
-  execute(block);
+  run();
   output_ = previous;
   return text;
+}
+
+std::string Interpreter::capture(const Block& block) {
+  return capture([&] { execute(block); });
 }
 
 void Interpreter::print(std::string_view text) {

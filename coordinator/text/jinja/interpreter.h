@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <ctime>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -30,7 +32,8 @@ struct Scope {
 
 class Interpreter {
  public:
-  Interpreter(std::unordered_map<std::string, Value> context, const Limits& limits);
+  // `now` is the time that strftime_now shows.
+  Interpreter(std::unordered_map<std::string, Value> context, const Limits& limits, std::time_t now);
   ~Interpreter();
   Interpreter(const Interpreter&) = delete;
   Interpreter& operator=(const Interpreter&) = delete;
@@ -39,9 +42,11 @@ class Interpreter {
 
   Value evaluate(const Expression& expression);
   Flow execute(const Block& block);
-  std::string capture(const Block& block);  // what it prints
+  std::string capture(const std::function<void()>& run);  // what it prints
+  std::string capture(const Block& block);
   void print(std::string_view text);
 
+  std::time_t now() const { return now_; }
   Value look_up(const std::string& name) const;
   void assign(const Target& target, const Value& value);
   Arguments evaluate(const CallArguments& arguments);
@@ -60,7 +65,8 @@ class Interpreter {
   Value replace(std::string_view text, std::string_view old, std::string_view by,
                 std::int64_t max);  // counted first
 
-  // The current scope, which from now on lives until the end: a macro refers to it.
+  std::weak_ptr<Scope> current_scope() const { return scope_; }
+  // The same scope, which from now on lives until the end: a macro refers to it.
   std::weak_ptr<Scope> keep_scope();
   // A namespace can be made to refer to itself, so it is emptied at the end.
   void keep(std::shared_ptr<Namespace> space);
@@ -84,6 +90,7 @@ class Interpreter {
   class DepthGuard;
 
   Limits limits_;
+  const std::time_t now_;
   std::shared_ptr<Scope> scope_;
   std::string* output_ = nullptr;
   const Value* filter_input_ = nullptr;

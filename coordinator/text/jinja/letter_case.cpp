@@ -99,6 +99,17 @@ std::string to_lower(std::string_view text) {
   return map_case(text, u_strToLower);
 }
 
+std::string fold_case(std::string_view text) {
+  const std::u16string source = to_utf16(text);
+  std::u16string target(source.size() * 3 + 1, u'\0');
+  UErrorCode status = U_ZERO_ERROR;
+  const std::int32_t size =
+      u_strFoldCase(target.data(), static_cast<std::int32_t>(target.size()), source.data(),
+                    static_cast<std::int32_t>(source.size()), U_FOLD_CASE_DEFAULT, &status);
+  if (U_FAILURE(status)) return std::string(text);
+  return to_utf8(std::u16string_view(target).substr(0, static_cast<std::size_t>(size)));
+}
+
 std::string capitalize(std::string_view text) {
   if (text.empty()) return {};
   const std::string_view first = first_text_character(text);
@@ -141,6 +152,14 @@ bool is_all_digits(std::string_view text) {
   return all(text, is_digit_character);
 }
 
+bool is_all_decimal(std::string_view text) {
+  return all(text, [](UChar32 c) { return u_charType(c) == U_DECIMAL_DIGIT_NUMBER; });
+}
+
+bool is_all_numeric(std::string_view text) {
+  return all(text, [](UChar32 c) { return u_getIntPropertyValue(c, UCHAR_NUMERIC_TYPE) != U_NT_NONE; });
+}
+
 bool is_all_alphanumeric(std::string_view text) {
   return all(text, [](UChar32 c) {
     return is_alphabetic(c) || u_getIntPropertyValue(c, UCHAR_NUMERIC_TYPE) != U_NT_NONE;
@@ -153,6 +172,19 @@ bool is_all_upper(std::string_view text) {
 
 bool is_all_lower(std::string_view text) {
   return is_all_cased(text, UCHAR_UPPERCASE);
+}
+
+bool is_title(std::string_view text) {
+  bool any = false;
+  bool after_cased = false;
+  for (; !text.empty(); text.remove_prefix(first_character(text).length)) {
+    const auto c = static_cast<UChar32>(first_character(text).code_point);
+    const bool begins = u_hasBinaryProperty(c, UCHAR_UPPERCASE) || u_istitle(c);
+    if (is_cased(c) && begins == after_cased) return false;
+    after_cased = is_cased(c);
+    any = any || after_cased;
+  }
+  return any;
 }
 
 bool is_printable(char32_t c) {

@@ -87,6 +87,31 @@ Value integers(Interpreter& interpreter, BinaryOperator op, std::int64_t a, std:
   return result;
 }
 
+// Quotient and remainder as Python has them: the remainder is exact and has the divisor's sign.
+std::pair<double, double> divide_with_remainder(double a, double b) {
+  double remainder = std::fmod(a, b);
+  double quotient = (a - remainder) / b;
+  if (remainder == 0) {
+    remainder = std::copysign(0.0, b);
+  } else if ((b < 0) != (remainder < 0)) {
+    remainder += b;
+    quotient -= 1;
+  }
+  if (quotient == 0) return {std::copysign(0.0, a / b), remainder};
+  const double whole = std::floor(quotient);
+  return {quotient - whole > 0.5 ? whole + 1 : whole, remainder};
+}
+
+double power(Interpreter& interpreter, double base, double exponent) {
+  if (base == 0 && exponent < 0) interpreter.fail("0.0 cannot be raised to a negative power");
+  const double result = std::pow(base, exponent);
+  if (std::isnan(result) && !std::isnan(base) && !std::isnan(exponent))
+    interpreter.fail("complex numbers are not supported");
+  if (std::isinf(result) && std::isfinite(base) && std::isfinite(exponent))
+    interpreter.fail("(34, 'Numerical result out of range')");
+  return result;
+}
+
 Value reals(Interpreter& interpreter, BinaryOperator op, double a, double b) {
   const bool divides =
       op == BinaryOperator::divide || op == BinaryOperator::floor_divide || op == BinaryOperator::modulo;
@@ -101,11 +126,11 @@ Value reals(Interpreter& interpreter, BinaryOperator op, double a, double b) {
     case BinaryOperator::divide:
       return a / b;
     case BinaryOperator::floor_divide:
-      return std::floor(a / b);
+      return divide_with_remainder(a, b).first;
     case BinaryOperator::modulo:
-      return a - std::floor(a / b) * b;
+      return divide_with_remainder(a, b).second;
     default:
-      return std::pow(a, b);
+      return power(interpreter, a, b);
   }
 }
 
@@ -153,6 +178,10 @@ Value add(Interpreter& interpreter, const Value& a, const Value& b) {
   if (a.is_sequence() && b.is_sequence() && a.sequence().tuple == b.sequence().tuple)
     return join(interpreter, a, b);
   unsupported(interpreter, BinaryOperator::add, a, b);
+}
+
+Generator* generator_in(const Value& value) {
+  return value.is_object() ? dynamic_cast<Generator*>(value.object().get()) : nullptr;
 }
 
 bool is_repeatable(const Value& value) {
@@ -283,6 +312,13 @@ bool contains(Interpreter& interpreter, const Value& container, const Value& ite
     return container.string().find(item.string()) != std::string::npos;
   }
   if (container.is_mapping()) return container.mapping().find(item) != nullptr;
+  if (auto* generator = generator_in(container)) {  // takes what comes before the item, and the item
+    while (const std::optional<Value> next = generator->take_next()) {
+      interpreter.use(next->weight());
+      if (equal(*next, item)) return true;
+    }
+    return false;
+  }
   if (!container.is_sequence())
     interpreter.fail("argument of type '" + container.type_name() + "' is not iterable");
   const auto& items = container.sequence().items;
@@ -295,7 +331,7 @@ Value attribute_of(Interpreter& interpreter, const Value& object, const std::str
   if (object.is_object()) {
     if (auto value = object.object()->attribute(name)) return std::move(*value);
   }
-  if (auto method = find_method(object, name)) return std::move(*method);
+  if (auto method = find_method(object, name)) return interpreter.checked(std::move(*method));
   if (object.is_mapping()) {
     if (const Value* value = object.mapping().find(std::string_view(name))) return *value;
   }
@@ -323,7 +359,7 @@ Value element_of(Interpreter& interpreter, const Value& object, const Value& key
     if (object.is_object()) {
       if (auto value = object.object()->attribute(key.string())) return std::move(*value);
     }
-    if (auto method = find_method(object, key.string())) return std::move(*method);
+    if (auto method = find_method(object, key.string())) return interpreter.checked(std::move(*method));
   }
   return Value::undefined(no_attribute(object, key));
 }
@@ -340,13 +376,21 @@ Value slice_of(Interpreter& interpreter, const Value& object, const Value& start
                [&text](std::string_view letter) { text += letter; });
     return text;
   }
-  if (!object.is_sequence()) return Value::undefined(object.type_name() + " object has no slices");
+  if (object.is_mapping()) interpreter.fail("unhashable type: 'slice'");
+  if (!object.is_sequence()) interpreter.fail("'" + object.type_name() + "' object is not subscriptable");
   const std::vector<Value>& items = object.sequence().items;
   std::vector<Value> taken;
   take_slice(items, slice_range(interpreter, start, stop, step, static_cast<std::int64_t>(items.size())),
              [&taken](const Value& item) { taken.push_back(item); });
   return interpreter.checked(object.sequence().tuple ? Value::tuple(std::move(taken))
                                                      : Value::list(std::move(taken)));
+}
+
+std::optional<Value> first_of(Interpreter& interpreter, const Value& value) {
+  if (auto* generator = generator_in(value)) return generator->take_next();
+  std::vector<Value> items = items_of(interpreter, value);
+  if (items.empty()) return std::nullopt;
+  return std::move(items.front());
 }
 
 std::vector<Value> items_of(Interpreter& interpreter, const Value& value) {
@@ -356,7 +400,9 @@ std::vector<Value> items_of(Interpreter& interpreter, const Value& value) {
     return value.sequence().items;
   }
   std::vector<Value> items;
-  if (value.is_mapping()) {
+  if (auto* generator = generator_in(value)) {
+    items = generator->take_rest();
+  } else if (value.is_mapping()) {
     for (const auto& [key, entry] : value.mapping().entries()) items.push_back(key);
   } else if (value.is_string()) {
     interpreter.use(static_cast<std::int64_t>(value.string().size() * sizeof(Value)));

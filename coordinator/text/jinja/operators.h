@@ -21,8 +21,10 @@ Value element_of(Interpreter& interpreter, const Value& object, const Value& key
 Value slice_of(Interpreter& interpreter, const Value& object, const Value& start, const Value& stop,
                const Value& step);
 
-// A loop's items: of a list, a mapping's keys, a string's characters; nothing for undefined values.
+// A loop's items: of a list, a mapping's keys, a string's characters; nothing for undefined values. A
+// generator's items are taken out of it.
 std::vector<Value> items_of(Interpreter& interpreter, const Value& value);
+std::optional<Value> first_of(Interpreter& interpreter, const Value& value);  // of these
 std::size_t length_of(Interpreter& interpreter, const Value& value);
 // Three-way, for sorting; values without an order are an error.
 int order_of(Interpreter& interpreter, const Value& a, const Value& b);

@@ -16,7 +16,8 @@ class StatementParser {
   explicit StatementParser(std::string_view source) : stream_(tokenize(source)), expressions_(stream_) {}
 
   Template run() {
-    Template result{body({})};
+    Template result{body({}), false};
+    result.loops_over_content = expressions_.loops_over_content();
     if (!stream_.at(TokenType::end)) stream_.fail("unexpected '" + describe(stream_.current()) + "'");
     return result;
   }
@@ -97,7 +98,8 @@ class StatementParser {
     stream_.expect_name("in");
     node->iterable = expressions_.expressions(false);
     if (stream_.skip_name("if")) node->condition = expressions_.expression();
-    if (stream_.at_name("recursive")) stream_.fail("recursive loops are not supported");
+    node->recursive = stream_.skip_name("recursive");
+    expressions_.note_loop_over(*node->iterable);
     ++loops_;
     node->body = block({"endfor", "else"});
     --loops_;

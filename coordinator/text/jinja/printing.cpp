@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "coordinator/text/jinja/operators.h"
 #include "coordinator/text/jinja/strings.h"
 #include "coordinator/text/utf8.h"
 
@@ -91,8 +92,8 @@ class JsonWriter {
   void write_mapping(const Mapping& mapping) {
     std::vector<Mapping::Entry> entries = mapping.entries();
     if (style_.sort_keys) {
-      std::stable_sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
-        return compare(a.first, b.first).value_or(0) < 0;
+      std::stable_sort(entries.begin(), entries.end(), [this](const auto& a, const auto& b) {
+        return order_of(interpreter_, a.first, b.first) < 0;
       });
     }
     enclosed('{', '}', entries, [this](const Mapping::Entry& entry) {

@@ -20,6 +20,12 @@ Value list_of(Interpreter& interpreter, Items items) {
   return interpreter.checked(Value::list(std::move(items)));
 }
 
+// What can be looped over once.
+Value generator_of(Interpreter& interpreter, Items items) {
+  const Value list = list_of(interpreter, std::move(items));
+  return std::shared_ptr<Object>(std::make_shared<Generator>(list.sequence()));
+}
+
 // "a.b.0": the attribute of the attribute of the item.
 Value attribute_path(Interpreter& interpreter, Value value, const Value& path, const Value& fallback) {
   if (path.is_none()) return value;
@@ -141,7 +147,7 @@ Value unique(Interpreter& interpreter, const Value& subject, const Arguments& ar
     if (seen.find(keys[i]) == nullptr) result.push_back(items[i]);
     seen.set(keys[i], true);
   }
-  return list_of(interpreter, std::move(result));
+  return generator_of(interpreter, std::move(result));
 }
 
 Value group_by(Interpreter& interpreter, const Value& subject, const Arguments& arguments) {
@@ -171,12 +177,12 @@ Value group_by(Interpreter& interpreter, const Value& subject, const Arguments& 
 
 Value first(Interpreter& interpreter, const Value& subject, const Arguments& arguments) {
   Parameters(interpreter, "first", arguments, {});
-  const Items items = items_of(interpreter, subject);
-  return items.empty() ? Value::undefined("No first item, sequence was empty.") : items.front();
+  return first_of(interpreter, subject).value_or(Value::undefined("No first item, sequence was empty."));
 }
 
 Value last(Interpreter& interpreter, const Value& subject, const Arguments& arguments) {
   Parameters(interpreter, "last", arguments, {});
+  if (subject.is_object()) interpreter.fail("'" + subject.type_name() + "' object is not reversible");
   const Items items = items_of(interpreter, subject);
   return items.empty() ? Value::undefined("No last item, sequence was empty.") : items.back();
 }
@@ -196,7 +202,7 @@ Value reverse(Interpreter& interpreter, const Value& subject, const Arguments& a
   Parameters(interpreter, "reverse", arguments, {});
   Items items = items_of(interpreter, subject);
   std::reverse(items.begin(), items.end());
-  if (!subject.is_string()) return list_of(interpreter, std::move(items));
+  if (!subject.is_string()) return generator_of(interpreter, std::move(items));
   std::string text;
   for (const Value& letter : items) text += letter.string();
   return text;
@@ -218,11 +224,11 @@ Value join(Interpreter& interpreter, const Value& subject, const Arguments& argu
 
 Value items_filter(Interpreter& interpreter, const Value& subject, const Arguments& arguments) {
   Parameters(interpreter, "items", arguments, {});
-  if (subject.is_undefined()) return Value::list({});
+  if (subject.is_undefined()) return generator_of(interpreter, {});
   if (!subject.is_mapping()) interpreter.fail("Can only get item pairs from a mapping.");
   Items items;
   for (const auto& [key, value] : subject.mapping().entries()) items.push_back(Value::tuple({key, value}));
-  return list_of(interpreter, std::move(items));
+  return generator_of(interpreter, std::move(items));
 }
 
 Value batch(Interpreter& interpreter, const Value& subject, const Arguments& arguments) {
@@ -234,14 +240,35 @@ Value batch(Interpreter& interpreter, const Value& subject, const Arguments& arg
       rows.push_back(list_of(interpreter, std::exchange(row, {})));
     row.push_back(std::move(item));
   }
-  if (row.empty()) return list_of(interpreter, std::move(rows));
+  if (row.empty()) return generator_of(interpreter, std::move(rows));
   if (given.has(1) && !given.value(1).is_none()) {
     interpreter.use((size - static_cast<std::int64_t>(row.size())) *
                     static_cast<std::int64_t>(sizeof(Value)));
     row.resize(static_cast<std::size_t>(size), given.value(1));
   }
   rows.push_back(list_of(interpreter, std::move(row)));
-  return list_of(interpreter, std::move(rows));
+  return generator_of(interpreter, std::move(rows));
+}
+
+// Columns of about the same length; a column that would be one shorter is filled up with `fill_with`.
+Value slice(Interpreter& interpreter, const Value& subject, const Arguments& arguments) {
+  const Parameters given(interpreter, "slice", arguments, {"slices", "fill_with"});
+  given.value(0);
+  const std::int64_t count = given.integer_or(0, 1);
+  if (count < 1 || count > 100000) interpreter.fail("slice needs a number of slices from 1 to 100000");
+  const Items items = items_of(interpreter, subject);
+  const auto columns = static_cast<std::size_t>(count);
+  const std::size_t longer = items.size() % columns;
+  Items result;
+  auto next = items.begin();
+  for (std::size_t i = 0; i < columns; ++i) {
+    const auto end = next + static_cast<std::ptrdiff_t>(items.size() / columns + (i < longer ? 1 : 0));
+    Items column(next, end);
+    next = end;
+    if (given.has(1) && !given.value(1).is_none() && i >= longer) column.push_back(given.value(1));
+    result.push_back(list_of(interpreter, std::move(column)));
+  }
+  return generator_of(interpreter, std::move(result));
 }
 
 Value map(Interpreter& interpreter, const Value& subject, const Arguments& arguments) {
@@ -261,7 +288,7 @@ Value map(Interpreter& interpreter, const Value& subject, const Arguments& argum
       result.push_back(interpreter.apply_filter(name, item, rest));
     }
   }
-  return list_of(interpreter, std::move(result));
+  return generator_of(interpreter, std::move(result));
 }
 
 // select, reject, selectattr and rejectattr: items for which the test is `wanted`.
@@ -284,7 +311,7 @@ Value choose(Interpreter& interpreter, const Value& subject, const Arguments& ar
     if ((tested ? interpreter.apply_test(test, value, rest) : value.truth()) == wanted)
       result.push_back(std::move(item));
   }
-  return list_of(interpreter, std::move(result));
+  return generator_of(interpreter, std::move(result));
 }
 
 template <bool wanted, bool by_attribute>
@@ -314,6 +341,7 @@ const BuiltinTable& sequence_filters() {
       {"reverse", reverse},
       {"select", choose<true, false>},
       {"selectattr", choose<true, true>},
+      {"slice", slice},
       {"sort", sort},
       {"sum", sum},
       {"unique", unique},

@@ -3,6 +3,7 @@
 #include "coordinator/text/jinja/builtins.h"
 #include "coordinator/text/jinja/interpreter.h"
 #include "coordinator/text/jinja/letter_case.h"
+#include "coordinator/text/jinja/operators.h"
 #include "coordinator/text/jinja/printing.h"
 #include "coordinator/text/jinja/strings.h"
 
@@ -65,6 +66,9 @@ Value indent(Interpreter& interpreter, const Value& subject, const Arguments& ar
   const std::int64_t width = by_text ? 0 : std::clamp<std::int64_t>(given.integer_or(0, 4), 0, 10000);
   const std::string indention = by_text ? given.string(0) : std::string(static_cast<std::size_t>(width), ' ');
   const bool blank = given.truth_or(2, false);
+  if (subject.is_undefined()) interpreter.fail(subject.undefined_message());
+  if (!subject.is_string())
+    interpreter.fail("unsupported operand type(s) for +=: '" + subject.type_name() + "' and 'str'");
   std::string text = interpreter.text_of(subject);
   text += '\n';
   std::string result = given.truth_or(1, false) ? indention : "";
@@ -92,6 +96,12 @@ Value center(Interpreter& interpreter, const Value& subject, const Arguments& ar
 
 Value truncate(Interpreter& interpreter, const Value& subject, const Arguments& arguments) {
   const Parameters given(interpreter, "truncate", arguments, {"length", "killwords", "end", "leeway"});
+  if (subject.is_undefined()) return subject;
+  if (!subject.is_string()) {  // whatever is short enough stays as it is
+    const auto most = given.integer_or(0, 255) + given.integer_or(3, 5);
+    if (static_cast<std::int64_t>(length_of(interpreter, subject)) <= most) return subject;
+    interpreter.fail("truncate() needs a str, not " + subject.type_name());
+  }
   const std::string text = interpreter.text_of(subject);
   const std::string end = given.has(2) ? given.string(2) : "...";
   const auto size = static_cast<std::int64_t>(length(text));

@@ -6,6 +6,7 @@
 #include "coordinator/text/jinja/operators.h"
 #include "coordinator/text/jinja/printing.h"
 #include "coordinator/text/jinja/strings.h"
+#include "coordinator/text/utf8.h"
 
 namespace sinkstream::jinja {
 namespace {
@@ -26,6 +27,17 @@ Value test_text(Interpreter& interpreter, const Value& self, const Arguments& ar
 
 bool is_all_space(std::string_view text) {
   return !text.empty() && strip(text).empty();
+}
+
+bool is_all_ascii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+}
+
+bool is_all_printable(std::string_view text) {
+  const std::vector<std::string_view> letters = characters(text);
+  return std::all_of(letters.begin(), letters.end(), [](std::string_view letter) {
+    return is_printable(first_character(letter).code_point);
+  });
 }
 
 using Strip = std::string_view (*)(std::string_view, std::optional<std::string_view>);
@@ -196,6 +208,25 @@ Value zero_fill(Interpreter& interpreter, const Value& self, const Arguments& ar
   return interpreter.text(std::move(text));
 }
 
+Value expand_tabs(Interpreter& interpreter, const Value& self, const Arguments& arguments) {
+  const Parameters given(interpreter, "expandtabs", arguments, {"tabsize"});
+  const auto size = static_cast<std::size_t>(std::clamp<std::int64_t>(given.integer_or(0, 8), 0, 1000));
+  interpreter.use(self.weight() + static_cast<std::int64_t>(count(self.string(), "\t") * size));
+  std::string text;
+  std::size_t column = 0;
+  for (const std::string_view letter : characters(self.string())) {
+    if (letter == "\t") {
+      const std::size_t blanks = size == 0 ? 0 : size - column % size;
+      text.append(blanks, ' ');
+      column += blanks;
+    } else {
+      text += letter;
+      column = letter == "\n" || letter == "\r" ? 0 : column + 1;
+    }
+  }
+  return text;
+}
+
 Value format(Interpreter& interpreter, const Value& self, const Arguments& arguments) {
   return interpreter.text(brace_format(interpreter, self.string(), arguments));
 }
@@ -205,18 +236,24 @@ Value format(Interpreter& interpreter, const Value& self, const Arguments& argum
 const BuiltinTable& string_methods() {
   static const BuiltinTable table = {
       {"capitalize", map_text<capitalize>},
-      {"casefold", map_text<to_lower>},
+      {"casefold", map_text<fold_case>},
       {"center", justify<Side::both>},
       {"count", count_text},
       {"endswith", has_affix<true>},
+      {"expandtabs", expand_tabs},
       {"find", find_text<false>},
       {"format", format},
       {"index", index_of<false>},
       {"isalnum", test_text<is_all_alphanumeric>},
       {"isalpha", test_text<is_all_alphabetic>},
+      {"isascii", test_text<is_all_ascii>},
+      {"isdecimal", test_text<is_all_decimal>},
       {"isdigit", test_text<is_all_digits>},
       {"islower", test_text<is_all_lower>},
+      {"isnumeric", test_text<is_all_numeric>},
+      {"isprintable", test_text<is_all_printable>},
       {"isspace", test_text<is_all_space>},
+      {"istitle", test_text<is_title>},
       {"isupper", test_text<is_all_upper>},
       {"join", join_items},
       {"ljust", justify<Side::left>},

@@ -266,9 +266,12 @@ struct If final : Statement {
 struct For final : Statement {
   using Statement::Statement;
   Flow execute(Interpreter& interpreter) const override;
+  Flow run(Interpreter& interpreter, const Value& items, std::int64_t depth) const;
+
   Target target;
   ExpressionPtr iterable;
   ExpressionPtr condition;  // of the items to take; may be missing
+  bool recursive = false;   // the body may call `loop(items)`
   Block body, otherwise;
 };
 
@@ -310,6 +313,7 @@ struct With final : Statement {  // also a plain block with a scope of its own
 
 struct Template {
   Block body;
+  bool loops_over_content = false;  // a message's content may be a list of parts, for all the template cares
 };
 
 }  // namespace sinkstream::jinja

@@ -60,15 +60,16 @@ bool is_false(const Value& value) {
 }
 
 bool is_callable(const Value& value) {
-  return value.is_object() && value.object()->callable();
+  return value.is_undefined() || (value.is_object() && value.object()->callable());
 }
 
 bool is_sequence(const Value& value) {
-  return value.is_sequence() || value.is_mapping() || value.is_string();
+  return value.is_sequence() || value.is_mapping() || value.is_string() || value.is_undefined();
 }
 
 bool is_iterable(const Value& value) {
-  return is_sequence(value) || value.is_undefined();
+  const bool generates = value.is_object() && dynamic_cast<const Generator*>(value.object().get()) != nullptr;
+  return is_sequence(value) || generates;
 }
 
 bool is_escaped(const Value&) {

@@ -15,6 +15,19 @@ Value Object::call(Interpreter&, const Arguments&) const {
   return {};
 }
 
+Generator::Generator(const Sequence& items) : items_(items.items), depth_(items.depth) {}
+
+std::optional<Value> Generator::take_next() {
+  if (taken_ == items_.size()) return std::nullopt;
+  return items_[taken_++];
+}
+
+std::vector<Value> Generator::take_rest() {
+  std::vector<Value> rest(items_.begin() + static_cast<std::ptrdiff_t>(taken_), items_.end());
+  taken_ = items_.size();
+  return rest;
+}
+
 Value Value::undefined(std::string message) {
   Value value;
   value.data_ = Undefined{std::make_shared<const std::string>(std::move(message))};
@@ -74,7 +87,7 @@ std::string Value::type_name() const {
 int Value::depth() const {
   if (is_sequence()) return sequence().depth;
   if (is_mapping()) return mapping().depth();
-  return 0;
+  return is_object() ? object()->depth() : 0;
 }
 
 std::int64_t Value::weight() const {
@@ -98,6 +111,13 @@ namespace {
 // The same text for keys that are equal: 1, 1.0 and true.
 std::string key_text(const Value& key) {
   if (key.is_none()) return "none";
+  if (key.is_undefined()) return "undefined";
+  if (key.is_string()) return std::to_string(key.string().size()) + ":" + key.string();
+  if (key.is_sequence()) {
+    std::string text = "(";
+    for (const Value& item : key.sequence().items) text += key_text(item) + ",";
+    return text += ")";
+  }
   const bool whole =
       !key.is_real() || (key.real() >= -9e18 && key.real() <= 9e18 && key.real() == std::trunc(key.real()));
   if (whole) return std::to_string(key.is_real() ? static_cast<std::int64_t>(key.real()) : key.integer());
@@ -107,11 +127,13 @@ std::string key_text(const Value& key) {
 }  // namespace
 
 bool can_be_key(const Value& value) {
-  return value.is_string() || value.is_number() || value.is_none();
+  if (!value.is_sequence()) return !value.is_mapping() && !value.is_object();
+  const auto& items = value.sequence().items;
+  return value.sequence().tuple && std::all_of(items.begin(), items.end(), can_be_key);
 }
 
 void Mapping::set(const Value& key, Value value) {
-  depth_ = std::max(depth_, value.depth() + 1);
+  depth_ = std::max({depth_, key.depth() + 1, value.depth() + 1});
   weight_ = add_weights(weight_, add_weights(key.weight(), value.weight()));
   auto& index = key.is_string() ? by_name_ : by_value_;
   const auto [entry, is_new] =

@@ -26,6 +26,9 @@ class Object {
   virtual std::string type_name() const = 0;
   virtual std::optional<Value> attribute(std::string_view name) const;
   virtual bool callable() const { return false; }
+  virtual int depth() const {
+    return 0;
+  }  // of the values in it, as Value::depth; nothing else bounds a chain
   virtual Value call(Interpreter& interpreter, const Arguments& arguments) const;  // only when callable
 };
 
@@ -96,7 +99,7 @@ struct Sequence {
   std::int64_t weight;
 };
 
-// A dict: keeps the order in which keys came. Keys are strings, numbers, booleans or none.
+// A dict: keeps the order in which keys came. Keys are strings, numbers, booleans, none, undefined or tuples of them.
 class Mapping {
  public:
   using Entry = std::pair<Value, Value>;
@@ -115,6 +118,23 @@ class Mapping {
       by_value_;  // of the others, by what is the same for equal ones
   int depth_ = 1;
   std::int64_t weight_ = 1;
+};
+
+// What `map`, `select` and their like give: items that can be taken once, in order. It is true even when
+// empty.
+class Generator final : public Object {
+ public:
+  explicit Generator(const Sequence& items);
+  std::string type_name() const override { return "generator"; }
+  int depth() const override { return depth_; }
+
+  std::optional<Value> take_next();
+  std::vector<Value> take_rest();
+
+ private:
+  std::vector<Value> items_;
+  std::size_t taken_ = 0;
+  int depth_;
 };
 
 struct Arguments {

@@ -72,6 +72,7 @@ Value to_integer(Interpreter& interpreter, const Value& subject, const Arguments
   const Parameters given(interpreter, "int", arguments, {"default", "base"});
   const std::int64_t base = given.integer_or(1, 10);
   if (base < 2 || base > 36) interpreter.fail("int() base must be >= 2 and <= 36");
+  if (subject.is_undefined()) interpreter.fail(subject.undefined_message());
   if (subject.is_integer() || subject.is_boolean()) return subject.integer();
   std::optional<double> number;
   if (subject.is_string()) {
@@ -85,6 +86,7 @@ Value to_integer(Interpreter& interpreter, const Value& subject, const Arguments
 
 Value to_real(Interpreter& interpreter, const Value& subject, const Arguments& arguments) {
   const Parameters given(interpreter, "float", arguments, {"default"});
+  if (subject.is_undefined()) interpreter.fail(subject.undefined_message());
   if (subject.is_number()) return subject.real();
   if (subject.is_string()) {
     if (const auto number = parse_real(subject.string())) return *number;
@@ -104,8 +106,8 @@ Value round_number(Interpreter& interpreter, const Value& subject, const Argumen
   if (method == "common" && !subject.is_real() && precision >= 0) return subject.integer();
   if (precision < -300 || precision > 300) interpreter.fail("round() precision is out of range");
   const double scale = std::pow(10.0, static_cast<double>(precision));
-  if (method == "ceil") return std::ceil(subject.real() * scale) / scale;
-  if (method == "floor") return std::floor(subject.real() * scale) / scale;
+  if (method == "ceil") return (std::ceil(subject.real() * scale) + 0.0) / scale;  // no -0.0
+  if (method == "floor") return (std::floor(subject.real() * scale) + 0.0) / scale;
   if (precision < 0) {
     const double rounded = std::nearbyint(subject.real() * scale) / scale;
     return subject.is_real() || !fits_integer(rounded) ? Value(rounded)

@@ -153,6 +153,12 @@ std::vector<BadRequest> bad_parameters() {
   return cases;
 }
 
+std::string many_fields(int count) {
+  std::string fields;
+  for (int i = 0; i < count; ++i) fields += ", \"f" + std::to_string(i) + "\": 1";
+  return fields;
+}
+
 std::vector<BadRequest> bad_prompts() {
   std::vector<BadRequest> cases = {
       // 28
@@ -187,12 +193,44 @@ std::vector<BadRequest> bad_prompts() {
       {kChat, R"({"messages": [{"role": "user", "content": 5}]})", "messages[0].content", "invalid_type"},
       {kChat, R"({"messages": [{"role": "user", "content": []}]})", "messages[0].content", "invalid_type"},
       {kChat, R"({"messages": [{"role": "wizard", "content": "a"}]})", "messages[0].role"},
-      {kChat, R"({"messages": [{"role": "tool", "content": "a"}]})", "messages[0].role"},
       {kChat, R"({"messages": [{"role": 5, "content": "a"}]})", "messages[0].role", "invalid_type"},
       {kChat, R"({"messages": [{"role": "user", "content": "a", "name": 5}]})", "messages[0].name",
        "invalid_type"},
-      {kChat, R"({"messages": [{"role": "assistant", "content": "a", "tool_calls": []}]})",
-       "messages[0].tool_calls", "unsupported_parameter"},
+      {kChat, R"({"messages": [{"role": "assistant", "tool_calls": []}]})", "messages[0].content",
+       "missing_required_parameter"},
+      {kChat, R"({"messages": [{"role": "user", "content": "a", "tool_calls": []}]})",
+       "messages[0].tool_calls"},
+      {kChat, R"({"messages": [{"role": "assistant", "content": "a", "tool_calls": {}}]})",
+       "messages[0].tool_calls", "invalid_type"},
+      {kChat, R"({"messages": [{"role": "assistant", "content": "a", "tool_calls": [5]}]})",
+       "messages[0].tool_calls[0]", "invalid_type"},
+      {kChat, R"({"messages": [{"role": "assistant", "tool_calls": [{"id": "x"}]}]})",
+       "messages[0].tool_calls[0].function", "missing_required_parameter"},
+      {kChat, R"({"messages": [{"role": "assistant", "tool_calls": [{"type": "custom"}]}]})",
+       "messages[0].tool_calls[0].type", "unsupported_parameter"},
+      {kChat, R"({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": 5}}]}]})",
+       "messages[0].tool_calls[0].function.name", "invalid_type"},
+      {kChat,
+       R"({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": 5}}]}]})",
+       "messages[0].tool_calls[0].function.arguments", "invalid_type"},
+      {kChat,
+       R"({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "[1"}}]}]})",
+       "messages[0].tool_calls[0].function.arguments"},
+      {kChat, R"({"messages": [{"role": "tool", "content": "a", "tool_call_id": 5}]})",
+       "messages[0].tool_call_id", "invalid_type"},
+      {kChat, R"({"messages": [{"role": "user", "content": "a", "function_call": {}}]})",
+       "messages[0].function_call", "unsupported_parameter"},
+      {kChat, "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"" + many_fields(70) + "}]}",
+       "messages[0]"},
+      {kChat, R"({"messages": [{"role": "user", "content": "a"}], "continue_final_message": true,
+                  "add_generation_prompt": true})",
+       "add_generation_prompt"},
+      {kChat, R"({"messages": [{"role": "user", "content": "a"}], "continue_final_message": "yes"})",
+       "continue_final_message", "invalid_type"},
+      {kText, R"({"prompt": "a", "continue_final_message": true})", "continue_final_message",
+       "unsupported_parameter"},
+      {kChat, R"({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]})",
+       "messages[0].content[0].type", "unsupported_content"},
       {kChat,
        R"({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]}]})",
        "messages[0].content[0].type", "unsupported_content"},
@@ -210,6 +248,14 @@ std::vector<BadRequest> bad_prompts() {
       {"/tokenize", "{}", "prompt", "missing_required_parameter"},
       {"/tokenize", R"({"prompt": 5})", "prompt", "invalid_type"},
       {"/tokenize", R"({"prompt": "a", "messages": []})", "prompt", "missing_required_parameter"},
+      {"/tokenize", R"({"prompt": "a", "tools": []})", "tools"},
+      {"/tokenize", R"({"messages": [{"role": "user", "content": "a"}], "tools": {}})", "tools",
+       "invalid_type"},
+      {"/tokenize", R"({"messages": [{"role": "user", "content": "a"}], "tools": [1]})", "tools[0]",
+       "invalid_type"},
+      {"/tokenize", R"({"messages": [{"role": "user", "content": "a"}], "chat_template": "x"})",
+       "chat_template", "unsupported_parameter"},
+      {"/tokenize", R"({"messages": [{"role": "tool", "content": "a"}]})", "messages"},
       {"/tokenize", R"({"messages": [{"role": "user"}]})", "messages[0].content",
        "missing_required_parameter"},
       {"/tokenize", R"({"prompt": "a", "add_special_tokens": 1})", "add_special_tokens", "invalid_type"},

@@ -40,10 +40,12 @@ class CoordinatorTest : public ::testing::Test {
     return loaded;
   }
 
-  void start() {
+  void start() { start(chat_template()); }
+  // `chat` must stay alive.
+  void start(const ChatTemplate& chat) {
     engine.emplace(limits);
     say("Hello, dear world!");
-    coordinator.emplace(*engine, tokenizer(), chat_template(), settings);
+    coordinator.emplace(*engine, tokenizer(), chat, settings);
     address = coordinator->start();
   }
   void say(const std::string& text, bool endless = false) {

@@ -1,4 +1,5 @@
 // The endpoints that generate nothing.
+#include <algorithm>
 #include <regex>
 
 #include "tests/coordinator/api/coordinator_fixture.h"
@@ -56,6 +57,99 @@ TEST_F(Endpoints, TokenizeOfMessagesIsWhatAChatReads) {
   const Json without_prompt =
       answer("/tokenize", {{"messages", messages}, {"add_generation_prompt", false}})["tokens"];
   EXPECT_EQ(without_prompt.size() + 1, tokens.size());
+}
+
+// A template that shows all that it is given.
+class TokenizeOfMessages : public CoordinatorTest {
+ protected:
+  static ChatTemplate from_source(const std::string& source) {
+    TemplateSources sources;
+    sources.usual = source;
+    return ChatTemplate(sources);
+  }
+
+  // The text of the prompt that the messages give.
+  std::string prompt_of(const std::string& body) const {
+    const RawResponse response = ask(post("/tokenize", body));
+    const Json answered = Json::parse(response.body);
+    if (response.status != 200) return answered["error"]["message"];
+    return answer("/detokenize", {{"tokens", answered["tokens"]}})["prompt"];
+  }
+
+  std::vector<TokenId> tokens_of(const std::string& body) const {
+    return Json::parse(ask(post("/tokenize", body)).body)["tokens"];
+  }
+
+  const ChatTemplate chat =
+      from_source("{{ tools | tojson }}|{% for m in messages %}{{ m | tojson }}{% endfor %}");
+};
+
+TEST_F(TokenizeOfMessages, ToolsAndToolCallsKeepTheirOrder) {
+  start(chat);
+  EXPECT_EQ(prompt_of(R"({"messages": [{"role": "user", "content": "q", "name": "Ann"}, {"role": "assistant",
+                "content": null, "tool_calls": [{"type": "function", "id": "i",
+                "function": {"name": "f", "arguments": "{\"z\": 1, \"a\": [1.5, null]}"}}]},
+                {"tool_call_id": "i", "role": "tool", "content": "r"}],
+                "tools": [{"type": "function", "function": {"name": "f", "b": 1, "a": {"y": 2, "x": 1}}}]})"),
+            R"([{"type": "function", "function": {"name": "f", "b": 1, "a": {"y": 2, "x": 1}}}]|)"
+            R"({"role": "user", "content": "q", "name": "Ann"})"
+            R"({"role": "assistant", "tool_calls": [{"type": "function", "id": "i", )"
+            R"("function": {"name": "f", "arguments": {"z": 1, "a": [1.5, null]}}}]})"
+            R"({"tool_call_id": "i", "role": "tool", "content": "r"})");
+}
+
+TEST_F(TokenizeOfMessages, NothingInAMessageOrAToolBecomesASpecialToken) {
+  start(chat);
+  const auto specials = [this](const std::string& body) {
+    const std::vector<TokenId> tokens = tokens_of(body);
+    EXPECT_FALSE(tokens.empty());
+    return std::count_if(tokens.begin(), tokens.end(), [](TokenId id) { return tokenizer().is_special(id); });
+  };
+  const std::string body = R"({"messages": [{"role": "user", "content": "<|end|>", "name": "<|user|>",
+      "<|begin|>": {"<|end|>": ["<|end|>"]}}, {"role": "assistant", "tool_calls": [{"id": "<|end|>", "function":
+      {"name": "<|end|>", "arguments": "{\"<|end|>\": \"<|end|>\"}"}}]}, {"role": "tool", "tool_call_id": "<|end|>",
+      "content": [{"type": "text", "text": "<|end|>"}]}], "tools": [{"<|end|>": "<|end|>"}]})";
+  EXPECT_EQ(specials(body), 0);
+  EXPECT_EQ(prompt_of(body).substr(0, 25), R"([{"<|end|>": "<|end|>"}]|)");
+}
+
+TEST_F(TokenizeOfMessages, TheTemplatesOwnTokensAreSpecial) {
+  const ChatTemplate own = from_source("<|user|>{{ messages[0].content }}<|end|>");
+  start(own);
+  const std::vector<TokenId> tokens = tokens_of(R"({"messages": [{"role": "user", "content": "<|end|>"}]})");
+  EXPECT_EQ(tokens.front(), tokenizer().find("<|user|>"));
+  EXPECT_EQ(tokens.back(), tokenizer().find("<|end|>"));
+  EXPECT_EQ(std::count(tokens.begin(), tokens.end(), tokens.back()), 1);
+}
+
+TEST_F(TokenizeOfMessages, ArgumentsStayTextForATemplateThatAddsThemToOne) {
+  const ChatTemplate adding = from_source("{{ 'f' + messages[0].tool_calls[0].function.arguments }}");
+  start(adding);
+  EXPECT_EQ(prompt_of(R"({"messages": [{"role": "assistant", "tool_calls":
+      [{"function": {"name": "f", "arguments": "{\"a\":1}"}}]}]})"),
+            R"(f{"a":1})");
+  EXPECT_EQ(prompt_of(R"({"messages": [{"role": "assistant", "tool_calls":
+      [{"function": {"name": "f", "arguments": {"a": 1}}}]}]})"),
+            "The chat template refuses these messages: can only concatenate str (not \"dict\") to str (chat "
+            "template, line 1)");
+}
+
+TEST_F(TokenizeOfMessages, TheLastMessageContinued) {
+  start();
+  EXPECT_EQ(prompt_of(R"({"continue_final_message": true,
+      "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "Once upon"}]})"),
+            "<|begin|><|user|>a<|end|><|assistant|>Once upon");
+  answer("/v1/chat/completions",
+         Json::parse(
+             R"({"continue_final_message": true, "messages": [{"role": "assistant", "content": "b"}]})"));
+  EXPECT_EQ(tokenizer().decode(engine->requests().back().prompt, false), "<|begin|><|assistant|>b");
+}
+
+TEST_F(TokenizeOfMessages, ManyFieldsTakeNoLongerThanTheyShould) {
+  start(chat);
+  std::string body = R"({"messages": [{"role": "user", "content": "a"}], "tools": [{"x": 1)";
+  for (int i = 0; i < 100'000; ++i) body += ", \"k" + std::to_string(i) + "\": 1";
+  EXPECT_EQ(ask(post("/tokenize", body + "}]}")).status, 200);
 }
 
 TEST_F(Endpoints, Health) {

@@ -9,7 +9,7 @@
 namespace sinkstream {
 namespace {
 
-using nlohmann::json;
+using json = nlohmann::ordered_json;
 
 std::string param_of(const std::function<void()>& read) {
   try {
@@ -74,6 +74,12 @@ TEST(RequestJson, DepthIsBounded) {
   };
   EXPECT_NO_THROW(parse_request_json(nested(kMaxJsonDepth)));
   EXPECT_THROW(parse_request_json(nested(kMaxJsonDepth + 1)), RequestError);
+}
+
+TEST(RequestJson, KeysKeepTheirOrder) {
+  EXPECT_EQ(parse_request_json(R"({"z": {"y": [], "b": 1.5, "c": "\u00e9"}, "a": -1, "t": true, "n": null})")
+                .dump(),
+            "{\"z\":{\"y\":[],\"b\":1.5,\"c\":\"\u00e9\"},\"a\":-1,\"t\":true,\"n\":null}");
 }
 
 TEST(RequestJson, EqualKeysInDifferentObjectsAreFine) {

@@ -22,7 +22,10 @@ using Json = nlohmann::ordered_json;
 // The text, or "error: " and why there is none.
 std::string outcome(const std::string& source, const Json& messages = Json::array()) {
   try {
-    return ChatTemplate::from_source(source, "<s>", "</s>").render(messages, true);
+    TemplateSources sources;
+    sources.usual = source;
+    sources.special_tokens = {{"bos_token", "<s>"}, {"eos_token", "</s>"}};
+    return ChatTemplate(sources).render({.messages = messages});
   } catch (const TemplateError& error) {
     return std::string("error: ") + error.what();
   } catch (const StartupError& error) {
@@ -60,7 +63,6 @@ TEST(JinjaTest, LinesOfErrors) {
 }
 
 TEST(JinjaTest, UnsupportedPartsOfTheLanguageAreRefused) {
-  EXPECT_THAT(outcome("{% for x in [] recursive %}{% endfor %}"), HasSubstr("recursive loops"));
   EXPECT_THAT(outcome("{% include 'x' %}"), HasSubstr("unknown tag 'include'"));
 }
 
@@ -158,8 +160,10 @@ TEST(JinjaTest, IntegersThatDoNotFit) {
 }
 
 TEST(JinjaTest, ATemplateChangesNothingButNamespaces) {
-  EXPECT_THAT(outcome("{{ messages.append(1) }}"), HasSubstr("may not change a 'list' object"));
-  EXPECT_THAT(outcome("{{ {}.update(a=1) }}"), HasSubstr("may not change a 'dict' object"));
+  EXPECT_THAT(outcome("{{ messages.append(1) }}"),
+              HasSubstr("access to attribute 'append' of 'list' object is unsafe"));
+  EXPECT_THAT(outcome("{{ {}.update(a=1) }}"),
+              HasSubstr("access to attribute 'update' of 'dict' object is unsafe"));
   EXPECT_THAT(outcome("{% set messages.x = 1 %}"), HasSubstr("non-namespace"));
   EXPECT_EQ(outcome("{{ ''.__class__ }}{{ messages.__class__ }}"), "");
 }

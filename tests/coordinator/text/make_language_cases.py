@@ -165,6 +165,42 @@ LANGUAGE = r"""
 {{ [1,2,3][-2] }} {{ [1,2,3]['a'] }} {{ 'abc'['x'] }}
 {{ 'a b'.split(' ')[1] }} {{ 'a</think>b'.split('</think>')[-1].lstrip('\n') }}
 {{ messages | attr('x') }} {{ 'a' | attr('upper') is callable }}
+{% if messages | selectattr('role', 'equalto', 'nobody') %}a generator is true{% endif %} {% if messages | selectattr('role', 'equalto', 'nobody') | list %}no{% endif %}
+{% set g = [1, 2, 3] | map('string') %}{{ g | first }}{{ g | join }}|{{ g | list }}|{{ g | first is undefined }}
+{% set g = [1, 2, 3] | select('odd') %}{{ 1 in g }}{{ 1 in g }}{{ g | list }}
+{{ [1] | map('string') | length }}
+{{ ([1] | map('string'))[0] }}
+{{ [1, 2] | reverse | last }}
+{% for x in [1, 2, 3] | reverse %}{{ x }}{% if not loop.last %},{% endif %}{% endfor %} {{ [1, 2] | reverse | list }} {{ 'abc' | reverse }}
+{% set ns = namespace(seen=false) %}{% for x in [1, 2, 3] if not ns.seen %}{{ x }}{% set ns.seen = x == 2 %}{% endfor %}
+{% set ns = namespace(seen=false) %}{% for x in [1, 2, 3] if not ns.seen %}{{ x }}{{ loop.last }}{% set ns.seen = true %}{% endfor %}
+{% for x in [1, 2] %}{% continue %}{% else %}none was finished{% endfor %} {% for x in [1, 2] %}{% break %}{% else %}none{% endfor %} {% for x in [1, 2] %}{% if x == 2 %}{% break %}{% endif %}{% else %}none{% endfor %}
+{% for x in [1, [2, [3]]] recursive %}{{ loop.depth }}{{ x if x is number else loop(x) }};{% endfor %}
+{% for x in [1, [2, 3]] recursive %}{% if x is number %}{{ x }}{{ loop.depth0 }}{% else %}{{ loop(x) | upper ~ '!' }}{% endif %}{% endfor %}
+{% for x in [1] %}{{ loop(x) }}{% endfor %}
+{{ {}.update is defined }} {{ [].append is defined }} {{ {'update': 1}['update'] }} {{ {'pop': 1}.pop is defined }}
+{% set n = 5 %}{{ n[1:] }}
+{{ messages[0][1:] }}
+{{ {(1, 2): 'a'}[1, 2] }} {{ {(1, 'x'): 'a'}[(1, 'x')] }} {{ {(1,): 1, (true,): 2} }} {{ [(1, 2), (1, 2), (2, 1)] | unique | list }} {{ [x, y] | unique | list | length }}
+{{ {[1]: 2} }}
+{{ '{0!r} {0!s} {1!r:>5}'.format('a', 1) }} {{ '{:d} {:>4} {:.1f}'.format(3, 'b', 2.25) }}
+{{ '{} {0}'.format(1) }}
+{{ '{:>3}'.format(none) }}
+{{ 5.3 % 0.1 }} {{ -5.3 % 0.1 }} {{ 5.3 // 0.1 }} {{ -0.0 // 1 }} {{ 1e300 % 7 }} {{ 7 % 1e300 }} {{ -7 % 1e300 }} {{ 6.0 // -4 }}
+{{ 0.0 ** -1 }}
+{{ 'abc' % [] }} {{ 'abc' % {} }}
+{{ 'abc' % 'x' }}
+{{ 'aB1'.istitle() }} {{ 'Ab Cd'.istitle() }} {{ '٣'.isdecimal() }} {{ '½'.isnumeric() }} {{ '½'.isdigit() }} {{ 'é'.isascii() }} {{ ''.isascii() }} {{ 'ß'.casefold() }} {{ 'a\tb\n\tc'.expandtabs(4) }} {{ 'a\x00'.isprintable() }}
+{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.current }}{{ c.next() }}{{ c.next() }}{{ c.reset() }}{{ c.next() }}
+{{ [1, 2, 3, 4, 5] | slice(2) | list }} {{ [1, 2, 3, 4, 5] | slice(3, 'x') | list }}
+{{ x | int }}
+{{ -0.0 | round(0, 'floor') }} {{ 2.5 | round }} {{ -2.5 | round }} {{ 1.25 | round(1) }} {{ 15 | round(-1) }}
+{{ x is sequence }} {{ x is callable }} {{ ([1] | select) is iterable }} {{ ([1] | select) is sequence }}
+{{ x | truncate(3) }}{{ [1] | truncate(3) }}
+{{ [1, 2] | truncate(0, leeway=0) }}
+{{ x | indent }}
+{{ {1: 2, 'a': 3} | tojson(sort_keys=true) }}
+{{ 'a' if true is defined if false else 'b' }}
 """
 
 # White space, line ends and syntax errors.

@@ -1,0 +1,75 @@
+// A step plan on the wire: decoded as it is, and as a plan built from the same bytes with some of its bytes
+// changed. What is accepted encodes to the same bytes again.
+#include <cmath>
+#include <cstring>
+#include <stdexcept>
+
+#include "tests/fuzz/scratch.h"
+#include "worker/engine/step_plan.h"
+
+namespace sinkstream::fuzz {
+namespace {
+
+class Bytes {
+ public:
+  explicit Bytes(std::span<const std::uint8_t> bytes) : rest_(bytes) {}
+  std::uint8_t next() {
+    if (rest_.empty()) return 0;
+    const std::uint8_t byte = rest_.front();
+    rest_ = rest_.subspan(1);
+    return byte;
+  }
+  bool empty() const { return rest_.empty(); }
+
+ private:
+  std::span<const std::uint8_t> rest_;
+};
+
+StepPlan build(Bytes& bytes) {
+  StepPlan plan;
+  plan.number = bytes.next();
+  plan.operations.resize(bytes.next() % 4u);
+  for (SlotOperation& operation : plan.operations) {
+    operation.kind = bytes.next() % 2 ? SlotOperation::Kind::open : SlotOperation::Kind::close;
+    operation.slot = bytes.next() % 4;
+    operation.window = {bytes.next() % 4, 1 + bytes.next() % 8};
+    operation.sampling.logit_bias.resize(bytes.next() % 3u);
+  }
+  plan.rows.resize(bytes.next() % 8u);
+  for (PlanRow& row : plan.rows) row = {bytes.next() % 4, bytes.next() % 50, bytes.next()};
+  plan.outputs.resize(plan.rows.empty() ? 0 : bytes.next() % 4u);
+  for (PlanOutput& output : plan.outputs)
+    output.row = static_cast<std::int32_t>(bytes.next() % plan.rows.size());
+  return plan;
+}
+
+void check(std::span<const std::byte> message) {
+  PlanLimits limits;
+  limits.num_slots = 4;
+  limits.max_rows = 8;
+  limits.vocab_size = 50;
+  limits.max_sink_tokens = 4;
+  limits.max_window_tokens = 8;
+  try {
+    const StepPlan plan = decode(message, limits);
+    if (decode(encode(plan), limits).rows.size() != plan.rows.size()) broken("a plan survives the wire");
+  } catch (const std::runtime_error&) {
+  }
+}
+
+}  // namespace
+}  // namespace sinkstream::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace sinkstream;
+  fuzz::check(std::as_bytes(std::span(data, size)));
+  fuzz::Bytes bytes({data, size});
+  std::vector<std::byte> message = encode(fuzz::build(bytes));
+  fuzz::check(message);
+  while (!bytes.empty()) {
+    const std::size_t at = (bytes.next() * 256u + bytes.next()) % message.size();
+    message[at] = static_cast<std::byte>(bytes.next());
+    fuzz::check(message);
+  }
+  return 0;
+}

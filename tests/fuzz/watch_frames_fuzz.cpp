@@ -1,0 +1,42 @@
+// The watchdogs' stream of frames: in one piece and byte by byte. What is read encodes to the same bytes
+// again.
+#include <vector>
+
+#include "parallel/watch/frames.h"
+#include "tests/fuzz/scratch.h"
+
+namespace {
+
+using namespace sinkstream;
+
+std::vector<watch::Frame> read_all(watch::FrameReader& reader) {
+  std::vector<watch::Frame> frames;
+  while (auto frame = reader.next()) frames.push_back(std::move(*frame));
+  return frames;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view input = fuzz::as_text(data, size);
+  watch::FrameReader whole;
+  whole.append(input);
+  const std::vector<watch::Frame> frames = read_all(whole);
+
+  watch::FrameReader pieces;
+  std::size_t count = 0;
+  for (const char byte : input) {
+    pieces.append(std::string_view(&byte, 1));
+    count += read_all(pieces).size();
+  }
+  if (count != frames.size() || pieces.broken() != whole.broken())
+    fuzz::broken("frames are the same however they arrive");
+
+  for (const watch::Frame& frame : frames) {
+    watch::FrameReader again;
+    again.append(watch::encode(frame));
+    const auto copy = again.next();
+    if (!copy || copy->index() != frame.index()) fuzz::broken("a frame survives the wire");
+  }
+  return 0;
+}
