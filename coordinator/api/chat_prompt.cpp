@@ -96,8 +96,10 @@ std::vector<TokenId> read_chat_prompt(RequestFields& fields, const json* tools, 
   } catch (const TemplateError& error) {
     throw fields.error("messages", std::string("The chat template refuses these messages: ") + error.what());
   }
-  return encode_text(service.tokenizer, text, {.add_special_tokens = false, .literal_mark = mark},
-                     "messages");
+  std::vector<TokenId> tokens =
+      encode_text(service, text, {.add_special_tokens = false, .literal_mark = mark}, "messages");
+  begin_with_sink(tokens, service.engine.limits());
+  return tokens;
 }
 
 }  // namespace sinkstream

@@ -109,12 +109,13 @@ std::int64_t count_added_tokens(const std::vector<TokenId>& tokens, std::string_
   return added;
 }
 
-Prompt text_prompt(const std::string& text, bool add_special_tokens, const Tokenizer& tokenizer,
+Prompt text_prompt(const std::string& text, bool add_special_tokens, const Service& service,
                    const std::string& name) {
   if (text.empty()) throw bad_request("'" + name + "' must not be empty.", name);
   Prompt prompt;
-  prompt.tokens = encode_text(tokenizer, text, {.add_special_tokens = add_special_tokens}, name);
-  prompt.hidden_tokens = count_added_tokens(prompt.tokens, text, tokenizer);
+  prompt.tokens = encode_text(service, text, {.add_special_tokens = add_special_tokens}, name);
+  prompt.hidden_tokens = count_added_tokens(prompt.tokens, text, service.tokenizer);
+  if (add_special_tokens) prompt.hidden_tokens += begin_with_sink(prompt.tokens, service.engine.limits());
   return prompt;
 }
 
@@ -129,8 +130,7 @@ std::vector<Prompt> read_prompts(RequestFields& fields, std::int64_t n, const Se
   if (!field) throw fields.error("prompt", "'prompt' is missing.", "missing_required_parameter");
   const std::int64_t vocab_size = service.engine.limits().vocab_size;
   if (field->is_string()) {
-    return {
-        text_prompt(field->get_ref<const std::string&>(), add_special_tokens, service.tokenizer, "prompt")};
+    return {text_prompt(field->get_ref<const std::string&>(), add_special_tokens, service, "prompt")};
   }
   if (!field->is_array()) {
     throw fields.error("prompt",
@@ -149,8 +149,7 @@ std::vector<Prompt> read_prompts(RequestFields& fields, std::int64_t n, const Se
   for (const json& entry : *field) {
     const std::string name = fmt::format("prompt[{}]", prompts.size());
     if (entry.is_string() && field->front().is_string()) {
-      prompts.push_back(
-          text_prompt(entry.get_ref<const std::string&>(), add_special_tokens, service.tokenizer, name));
+      prompts.push_back(text_prompt(entry.get_ref<const std::string&>(), add_special_tokens, service, name));
     } else if (entry.is_array() && field->front().is_array()) {
       prompts.push_back(token_prompt(entry, vocab_size, name));
     } else {

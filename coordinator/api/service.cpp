@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace sinkstream {
@@ -46,13 +47,28 @@ void check_model(const std::optional<std::string>& name, const EngineLimits& lim
                      "model"};
 }
 
-std::vector<TokenId> encode_text(const Tokenizer& tokenizer, std::string_view text,
-                                 const EncodeOptions& options, const std::string& param) {
+std::vector<TokenId> encode_text(const Service& service, std::string_view text, const EncodeOptions& options,
+                                 const std::string& param) {
+  std::vector<TokenId> tokens;
   try {
-    return tokenizer.encode(text, options);
+    tokens = service.tokenizer.encode(text, options);
   } catch (const std::runtime_error& error) {
     throw bad_request(std::string("The tokenizer cannot take this text: ") + error.what(), param);
   }
+  const auto foreign = std::ranges::find_if(
+      tokens, [size = service.engine.limits().vocab_size](TokenId token) { return token >= size; });
+  if (foreign != tokens.end()) {
+    throw bad_request("The text holds '" + service.tokenizer.token_string(*foreign) +
+                          "', a token of the tokenizer that the model does not have.",
+                      param);
+  }
+  return tokens;
+}
+
+std::int64_t begin_with_sink(std::vector<TokenId>& tokens, const EngineLimits& limits) {
+  if (!limits.sink_token || (!tokens.empty() && tokens.front() == *limits.sink_token)) return 0;
+  tokens.insert(tokens.begin(), *limits.sink_token);
+  return 1;
 }
 
 std::int64_t context_tokens(const EngineLimits& limits) {

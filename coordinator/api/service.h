@@ -61,9 +61,14 @@ struct Service {
 // Throws RequestError (404 model_not_found) unless the name is absent or the served model's.
 void check_model(const std::optional<std::string>& name, const EngineLimits& limits);
 
-// Throws RequestError (400) naming `param` when the tokenizer gives up on the text.
-std::vector<TokenId> encode_text(const Tokenizer& tokenizer, std::string_view text,
-                                 const EncodeOptions& options, const std::string& param);
+// Throws RequestError (400) naming `param` when the tokenizer gives up on the text, or makes a token of it
+// that the model does not have.
+std::vector<TokenId> encode_text(const Service& service, std::string_view text, const EncodeOptions& options,
+                                 const std::string& param);
+
+// Puts the model's own sink before tokens that do not begin with it, if it has one; returns how many it
+// added.
+std::int64_t begin_with_sink(std::vector<TokenId>& tokens, const EngineLimits& limits);
 
 // The longest prompt that a session still remembers whole: S + W, or max_context in dense mode.
 std::int64_t context_tokens(const EngineLimits& limits);

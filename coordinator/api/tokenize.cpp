@@ -21,7 +21,10 @@ std::vector<TokenId> read_tokens(RequestFields& fields, const Service& service) 
   if (tools) throw fields.error("tools", "'tools' go with 'messages' only.");
   fields.boolean("add_generation_prompt");  // without effect on a prompt
   fields.refuse_unless("continue_final_message", false);
-  return encode_text(service.tokenizer, *prompt, {.add_special_tokens = add_special_tokens}, "prompt");
+  std::vector<TokenId> tokens =
+      encode_text(service, *prompt, {.add_special_tokens = add_special_tokens}, "prompt");
+  if (add_special_tokens) begin_with_sink(tokens, service.engine.limits());
+  return tokens;
 }
 
 void tokenize(Service& service, const std::shared_ptr<Exchange>& exchange) {

@@ -244,6 +244,10 @@ def test_broken_tokenizer_ends_all_ranks_with_one_error(tmp_path):
     assert_refuses(Group(f"model.path={model}"), 3, "tokenizer.json")
 
 
+def test_a_sink_that_the_tokenizer_lacks_ends_all_ranks_with_one_error():
+    assert_refuses(Group("model.sink_token=<|nothing|>"), 2, "model.sink_token", "<|nothing|>")
+
+
 def test_address_in_use_ends_all_ranks_with_one_error():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

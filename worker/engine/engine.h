@@ -95,7 +95,7 @@ struct EngineLimits {
   std::int64_t vocab_size = 0;
   std::int64_t max_context = 0;  // 0: endless (sink and window mode); else the most tokens a session may see
   CacheWindow window;            // in dense mode: no sinks, max_context
-  std::vector<TokenId> begin_tokens;
+  std::optional<TokenId> sink_token;  // a sink that the model was trained with: it begins every session
   std::vector<TokenId> end_tokens;
   std::int64_t default_max_tokens = 0;
   std::int64_t max_tokens = 0;

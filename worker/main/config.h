@@ -17,6 +17,7 @@ struct ModelSettings {
   std::filesystem::path path;  // a checkpoint directory; in the file, relative to the file
   std::string name;            // default: the directory's name
   std::string weights = "bf16";
+  std::string sink_token;  // name of a trained sink; empty: none
 };
 
 struct CacheSettings {

@@ -156,6 +156,8 @@ std::vector<Setting> make_table() {
       text("model.name", FIELD(model.name), "a name", "what clients call it; default: the directory's name"),
       choice("model.weights", FIELD(model.weights), {"bf16", "f32"}, {"f16", "int8", "int4", "fp8"},
              "type of the weights in memory"),
+      text("model.sink_token", FIELD(model.sink_token), "a token's name",
+           "a sink that the model was trained with, put before every session; empty: none"),
       mode,
       integer("cache.sink_tokens", FIELD(cache.sink_tokens), 0, 65536,
               "first tokens that stay for ever (sink mode)"),

@@ -123,14 +123,45 @@ auto progress_logger(const Communicator& group, Liveness& liveness) {
   };
 }
 
+// What only the leader needs: text in, text out.
+struct Text {
+  std::optional<Tokenizer> tokenizer;
+  std::optional<ChatTemplate> chat_template;
+  std::optional<TokenId> sink_token;
+};
+
+// Throws StartupError (ExitCode::config) unless it is a token that the model knows.
+TokenId find_sink_token(const std::string& name, const Tokenizer& tokenizer, std::int64_t vocab_size) {
+  const std::optional<TokenId> token = tokenizer.find(name);
+  if (token && *token < vocab_size) return *token;
+  throw StartupError(ExitCode::config,
+                     "model.sink_token: \"" + name + "\" is not a token of this model's tokenizer");
+}
+
+Text load_text(Communicator& group, const Config& config, const ModelConfig& model) {
+  Text text;
+  together(group, [&] {
+    if (!group.is_leader()) return;
+    text.tokenizer.emplace(Tokenizer::load(config.model.path / "tokenizer.json"));
+    text.chat_template.emplace(ChatTemplate::load(config.model.path));
+    if (text.tokenizer->vocab_size() > model.vocab_size) {
+      spdlog::warn("the tokenizer has {} tokens, the model only {}: text that needs the others is refused",
+                   text.tokenizer->vocab_size(), model.vocab_size);
+    }
+    if (config.model.sink_token.empty()) return;
+    text.sink_token = find_sink_token(config.model.sink_token, *text.tokenizer, model.vocab_size);
+  });
+  return text;
+}
+
 EngineLimits engine_limits(const Config& config, const ModelConfig& model, const SessionPlan& sessions,
-                           const PlanLimits& limits) {
+                           const PlanLimits& limits, const Text& text) {
   EngineLimits engine;
   engine.model_name = config.model.name;
   engine.vocab_size = model.vocab_size;
   engine.max_context = sessions.max_context;
   engine.window = sessions.window;
-  engine.begin_tokens = model.begin_tokens;
+  engine.sink_token = text.sink_token;
   engine.end_tokens = model.end_tokens;
   engine.default_max_tokens = config.engine.default_max_tokens;
   engine.max_tokens = config.engine.max_tokens;
@@ -146,22 +177,6 @@ SchedulerLimits scheduler_limits(const Config& config, const ModelConfig& model,
           sessions.window,        model.end_tokens};
 }
 
-// What only the leader needs: text in, text out.
-struct Text {
-  std::optional<Tokenizer> tokenizer;
-  std::optional<ChatTemplate> chat_template;
-};
-
-Text load_text(Communicator& group, const Config& config) {
-  Text text;
-  together(group, [&] {
-    if (!group.is_leader()) return;
-    text.tokenizer.emplace(Tokenizer::load(config.model.path / "tokenizer.json"));
-    text.chat_template.emplace(ChatTemplate::load(config.model.path));
-  });
-  return text;
-}
-
 // Ends the whole group; the watchdog does it.
 [[noreturn]] void lose_group(Liveness& liveness, const Communicator& group, const std::exception& error) {
   liveness.fail("rank " + std::to_string(group.rank()) + ": " + error.what());
@@ -171,7 +186,7 @@ Text load_text(Communicator& group, const Config& config) {
 // The leader's part: HTTP in front, the engine's loop on this thread.
 void lead(Communicator& group, Liveness& liveness, Ending& ending, const Config& config,
           const ModelConfig& model, const SessionPlan& sessions, Rank& rank, const Text& text) {
-  EngineLoop engine(engine_limits(config, model, sessions, rank.limits),
+  EngineLoop engine(engine_limits(config, model, sessions, rank.limits, text),
                     scheduler_limits(config, model, sessions, rank.limits), *rank.runner, group,
                     [&liveness] { liveness.idle(); });
   std::optional<Coordinator> coordinator;
@@ -213,7 +228,7 @@ int serve(Communicator& mpi_group, const WorkerOptions& options) {
   const SignalWatch signals(make_handlers(mpi_group, liveness, ending));
   WatchedCommunicator group(mpi_group, liveness);
   try {
-    const Text text = load_text(group, config);
+    const Text text = load_text(group, config, model);
     Rank rank = load_rank(group, config, model, sessions, local, progress_logger(group, liveness));
     if (group.is_leader()) {
       lead(group, liveness, ending, config, model, sessions, rank, text);

@@ -47,8 +47,6 @@ void add_end_tokens(const std::vector<TokenId>& tokens, ModelConfig& config) {
 ModelConfig read_model_config(const std::filesystem::path& directory) {
   const ConfigSection file(directory / "config.json");
   ModelConfig config = read_architecture(file);
-  config.begin_tokens = file.tokens("bos_token_id", config.vocab_size);
-  if (config.begin_tokens.size() > 1) file.refuse("bos_token_id", "must be one token or null");
   add_end_tokens(file.tokens("eos_token_id", config.vocab_size), config);
 
   const auto generation_file = directory / "generation_config.json";

@@ -68,8 +68,7 @@ struct ModelConfig {
   std::vector<float> inverse_frequencies;  // [rotary_dim / 2], rounded to float32, scaling applied
   std::vector<float> alibi_slopes;         // [num_heads], what a score loses for each token of distance
 
-  std::vector<TokenId> begin_tokens;  // bos_token_id, none or one
-  std::vector<TokenId> end_tokens;    // eos_token_id, any number
+  std::vector<TokenId> end_tokens;  // eos_token_id, any number
   TensorNames names;
 
   ShardSizes shard_sizes() const { return {num_heads, num_kv_heads, intermediate_size, vocab_size}; }

@@ -201,5 +201,48 @@ TEST_F(Endpoints, ThePageIsSelfContainedAndLockedDown) {
   EXPECT_EQ(ask(get("/")).headers.at("content-security-policy") == policy, false);  // a nonce is used once
 }
 
+// A sink that the model was trained with begins every session, but for prompts given as token ids.
+TEST_F(Endpoints, ATrainedSinkComesFirst) {
+  constexpr TokenId kSink = 4;
+  limits.sink_token = kSink;
+  start();
+  const std::vector<TokenId> plain = tokenizer().encode("x");
+  answer("/v1/completions", {{"prompt", "x"}, {"max_tokens", 1}});
+  answer("/v1/completions", {{"prompt", "x"}, {"max_tokens", 1}, {"add_special_tokens", false}});
+  answer("/v1/completions", {{"prompt", {5, 6}}, {"max_tokens", 1}});
+  answer("/v1/chat/completions", chat("x"));
+  const auto requests = engine->requests();
+  ASSERT_EQ(requests.size(), 4u);
+  EXPECT_EQ(requests[0].prompt.at(0), kSink);
+  EXPECT_EQ(std::vector<TokenId>(requests[0].prompt.begin() + 1, requests[0].prompt.end()), plain);
+  EXPECT_NE(requests[1].prompt.at(0), kSink);
+  EXPECT_EQ(requests[2].prompt, (std::vector<TokenId>{5, 6}));
+  EXPECT_EQ(requests[3].prompt.at(0), kSink);
+  EXPECT_EQ(answer("/tokenize", {{"prompt", "x"}})["tokens"][0], kSink);
+  EXPECT_EQ(
+      answer("/v1/completions", {{"prompt", "x"}, {"echo", true}, {"max_tokens", 0}})["choices"][0]["text"],
+      "x");
+}
+
+TEST_F(Endpoints, ASinkThatIsThereAlreadyIsNotPutTwice) {
+  limits.sink_token = tokenizer().encode("x").front();
+  start();
+  EXPECT_EQ(answer("/tokenize", {{"prompt", "x"}})["tokens"], Json(tokenizer().encode("x")));
+}
+
+TEST_F(Endpoints, TokensThatTheModelDoesNotHaveAreRefused) {
+  limits.vocab_size = tokenizer().encode("x").back();
+  start();
+  const RawResponse refused = post_json("/v1/completions", {{"prompt", "x"}});
+  EXPECT_EQ(refused.status, 400);
+  const Json error = Json::parse(refused.body)["error"];
+  EXPECT_EQ(error["param"], "prompt");
+  EXPECT_NE(
+      error["message"].get<std::string>().find("'x', a token of the tokenizer that the model does not have"),
+      std::string::npos)
+      << error;
+  EXPECT_EQ(post_json("/v1/chat/completions", chat("x")).status, 400);
+}
+
 }  // namespace
 }  // namespace sinkstream::testing

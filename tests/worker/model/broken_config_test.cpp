@@ -86,7 +86,6 @@ const BadConfig kBadConfigs[] = {
     {"EndTokenBeyondVocabulary", {{"eos_token_id", {1, 256}}}, {"eos_token_id: 256 is not a token"}},
     {"NegativeEndToken", {{"eos_token_id", -1}}, {"eos_token_id: -1 is not a token"}},
     {"EndTokenNotANumber", {{"eos_token_id", "2"}}, {"eos_token_id: \"2\" is not a token"}},
-    {"TwoBeginTokens", {{"bos_token_id", {1, 2}}}, {"bos_token_id: must be one token"}},
 };
 
 std::string complaint_about(const std::filesystem::path& directory) {

@@ -52,7 +52,6 @@ TEST(ModelConfig, ReadsOldKeysWithTheirDefaults) {
   EXPECT_FALSE(config.attention_bias);
   EXPECT_FALSE(config.mlp_bias);
   EXPECT_FALSE(config.tied_embeddings);
-  EXPECT_THAT(config.begin_tokens, ElementsAre(1));
   EXPECT_THAT(config.end_tokens, ElementsAre(2));
   ASSERT_EQ(config.inverse_frequencies.size(), 64u);
   EXPECT_EQ(config.inverse_frequencies[0], 1.0f);
@@ -89,7 +88,6 @@ TEST(ModelConfig, NullsAreAbsent) {
                                    {"quantization_config", nullptr}});
   EXPECT_EQ(config.num_kv_heads, 32);
   EXPECT_EQ(config.head_dim, 128);
-  EXPECT_THAT(config.begin_tokens, IsEmpty());
   EXPECT_THAT(config.end_tokens, IsEmpty());
 }
 

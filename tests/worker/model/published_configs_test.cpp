@@ -132,7 +132,6 @@ TEST(PublishedMpt, SevenB) {
   EXPECT_FLOAT_EQ(config.attention_scale, 1 / std::sqrt(128.0f));
   EXPECT_EQ(config.alibi_slopes.size(), 32u);
   EXPECT_TRUE(config.inverse_frequencies.empty());
-  EXPECT_TRUE(config.begin_tokens.empty());
 }
 
 TEST(PublishedMpt, EveryOption) {
