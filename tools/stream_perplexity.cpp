@@ -131,8 +131,9 @@ void run(Communicator& group, const Options& options) {
   const ModelConfig model = make_together(group, [&] { return read_model_config(config.model.path); });
   const SessionPlan sessions = make_together(group, [&] { return plan_sessions(config, model); });
   const auto tokens = share_tokens(group, options, config);
-  Rank rank =
-      load_rank(group, config, model, sessions, find_local_ranks(group), [](std::int64_t, std::int64_t) {});
+  const auto checkpoint = make_together(group, [&] { return Checkpoint(config.model.path); });
+  Rank rank = load_rank(group, config, model, checkpoint, sessions, find_local_ranks(group),
+                        [](std::int64_t, std::int64_t) {});
   std::ofstream file;
   together(group, [&] {
     if (!group.is_leader() || options.output.empty()) return;

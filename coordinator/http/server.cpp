@@ -92,6 +92,12 @@ class ServerExecutor : public Executor {
 
 }  // namespace
 
+void check_server_settings(const ServerSettings& settings) {
+  asio::io_context io(1);
+  const tcp::endpoint endpoint = resolve(io, checked(settings));
+  const AccessGate gate(settings, parse_listen(settings.listen).host, endpoint.address().is_loopback());
+}
+
 struct Server::State {
   explicit State(const ServerSettings& server_settings);
 

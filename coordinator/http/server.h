@@ -21,6 +21,10 @@ struct AnsweredRequest {
   double seconds = 0;    // from its first byte to the last one of the answer
 };
 
+// Throws StartupError (ExitCode::config) for what would keep a server from starting, but for an address in
+// use.
+void check_server_settings(const ServerSettings& settings);
+
 // All methods but the constructor: any thread; start and stop once.
 class Server {
  public:

@@ -4,13 +4,14 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 
 import openai
 import pytest
 
-from group import PROJECT, Group, cpu_seconds, is_alive, wait_until
+from group import PROJECT, STREAM_WORKER, Group, cpu_seconds, is_alive, wait_until
 
 STUCK_SECONDS = 2
 LOST_RANK = 5
@@ -81,6 +82,35 @@ def test_streams_in_flight_finish_and_all_exit_0(supervised, ask_to_end):
         assert stream.finish_reason == "length"
         assert group.wait(10) == 0, group.log()
         assert group.survivors() == []
+
+
+# Once the race of the thread that drains with the end of the engine was lost in one of six.
+def test_idle_groups_exit_0():
+    for ask_to_end in [to_launcher, to_last_rank] * 4:
+        with Group(num_ranks=3) as group:
+            group.wait_until_listening()
+            ask_to_end(group)
+            assert group.wait(10) == 0, group.log()
+            assert group.survivors() == []
+
+
+@pytest.mark.parametrize("moment", ["rank 0: heads", "loaded ", "listening on"])
+@pytest.mark.parametrize("supervised", [False, True])
+def test_groups_asked_to_end_as_they_start_exit_0(moment, supervised):
+    with Group(supervised=supervised) as group:
+        assert wait_until(lambda: moment in group.log(), 20)
+        to_launcher(group)
+        assert group.wait(15) == 0, group.log()
+        assert "[error]" not in group.log()
+
+
+def test_sigterm_from_a_parent_that_is_no_launcher_asks_for_a_drain():
+    with subprocess.Popen(
+            [STREAM_WORKER, "--config", PROJECT / "configs/demo.yaml", "--set", "server.listen=127.0.0.1:0"],
+            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as worker:
+        assert any("listening on" in line for line in worker.stderr)
+        worker.terminate()
+        assert worker.wait(10) == 0
 
 
 def test_new_requests_are_refused_while_ending():
@@ -185,6 +215,17 @@ def test_stuck_rank_ends_the_group(victim, streaming):
             assert stream.error and stream.finish_reason is None
 
 
+def test_mpirun_that_hangs_over_dead_ranks_is_ended(tmp_path):
+    mpirun = tmp_path / "mpirun"
+    mpirun.write_text("#!/usr/bin/python3\nimport os, time\nif os.fork() == 0: os._exit(1)\ntime.sleep(60)\n")
+    mpirun.chmod(0o755)
+    result = subprocess.run(
+        [PROJECT / "launch/run-group", "1", "worker"], env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+    assert result.returncode == LOST_RANK, result.stderr
+    assert "mpirun hangs" in result.stderr
+
+
 # ---- Idling ----
 
 
@@ -254,6 +295,25 @@ def test_address_in_use_ends_all_ranks_with_one_error():
         taken.listen()
         address = "127.0.0.1:%d" % taken.getsockname()[1]
         assert_refuses(Group(f"server.listen={address}"), 6, address)
+
+
+@pytest.mark.parametrize("difference, what", [
+    (["--set", "model.weights=f32"], "settings"),
+    (["--set", "engine.prefill_chunk=8"], "settings"),
+    (["--set", "model.path={model}"], "config.json"),
+])
+def test_ranks_that_would_compute_something_else_are_refused(tmp_path, difference, what):
+    model = copy_model(tmp_path)
+    config = model / "config.json"
+    config.write_text(config.read_text().replace("10000", "123"))
+    worker = [STREAM_WORKER, "--config", PROJECT / "configs/demo.yaml", "--set", "server.listen=127.0.0.1:0"]
+    result = subprocess.run(
+        ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", "1", *worker, ":", "-np", "1", *worker,
+         *(word.format(model=model) for word in difference)],
+        env=os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+    assert result.returncode == 3, result.stderr
+    assert f"rank 1 sees other {what}" in result.stderr
 
 
 def test_more_ranks_than_heads_are_refused():

@@ -25,6 +25,10 @@ struct SamplingParams {
   float frequency_penalty = 0.0f;
   std::uint64_t seed = 0;  // same seed, same text
   std::vector<std::pair<TokenId, float>> logit_bias;
+
+  bool has_penalties() const {
+    return repetition_penalty != 1.0f || presence_penalty != 0.0f || frequency_penalty != 0.0f;
+  }
 };
 
 struct GenerationRequest {

@@ -83,11 +83,19 @@ bool EngineLoop::wait_for_work() {
     cancelled = std::exchange(cancelled_, {});
     known_waiting_ = scheduler_.waiting() + static_cast<std::int32_t>(submissions.size());
   }
-  for (auto& submission : submissions) scheduler_.add(std::move(submission));
+  for (auto& submission : submissions) take_in(std::move(submission));
   for (const auto& id : cancelled) scheduler_.cancel(id, FinishReason::cancelled);
   const std::lock_guard lock(mutex_);
   scheduler_.add_counts(stats_);
   return !stopping_;
+}
+
+void EngineLoop::take_in(Submission submission) {
+  if (const auto reason = refusal(submission.request, runner_.limits())) {
+    submission.listener->on_finish({FinishReason::failed, *reason, {}});
+  } else {
+    scheduler_.add(std::move(submission));
+  }
 }
 
 void EngineLoop::step(const StepPlan& plan) {

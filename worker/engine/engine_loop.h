@@ -38,6 +38,7 @@ class EngineLoop final : public Engine {
   using Clock = std::chrono::steady_clock;
 
   bool wait_for_work();  // false: stop
+  void take_in(Submission submission);
   void step(const StepPlan& plan);
   void send_last_plan();
 

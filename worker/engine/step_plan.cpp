@@ -1,5 +1,6 @@
 #include "worker/engine/step_plan.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <stdexcept>
@@ -202,6 +203,20 @@ StepPlan decode(std::span<const std::byte> message, const PlanLimits& limits) {
   in.expect_end();
   check(plan, limits);
   return plan;
+}
+
+std::optional<std::string> refusal(const GenerationRequest& request, const PlanLimits& limits) {
+  const auto is_token = [&](TokenId token) { return token >= 0 && token < limits.vocab_size; };
+  try {
+    check(request.sampling, limits);
+    require(!request.prompt.empty(), "no prompt");
+    require(std::all_of(request.prompt.begin(), request.prompt.end(), is_token), "a token out of range");
+    require(request.top_logprobs >= 0 && request.top_logprobs <= limits.max_top_logprobs,
+            "top_logprobs out of range");
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+  return std::nullopt;
 }
 
 }  // namespace sinkstream

@@ -4,7 +4,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "worker/engine/engine.h"
@@ -66,5 +68,9 @@ std::vector<std::byte> encode(const StepPlan& plan);
 
 // Throws std::runtime_error when the message is not a whole plan within the limits.
 StepPlan decode(std::span<const std::byte> message, const PlanLimits& limits);
+
+// Why ranks would refuse the steps of a request, or nothing. The leader asks before it takes the request in,
+// so that one bad request cannot end the group.
+std::optional<std::string> refusal(const GenerationRequest& request, const PlanLimits& limits);
 
 }  // namespace sinkstream

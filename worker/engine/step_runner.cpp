@@ -87,7 +87,7 @@ void StepRunner::evaluate_block(const StepPlan& plan, kernels::ConstMatrix hidde
     task.top_logprobs = output.top_logprobs;
     if (output.kind == PlanOutput::Kind::sample) {
       task.sampling = &slot.sampling;
-      task.output_counts = &slot.output_counts;
+      if (slot.sampling.has_penalties()) task.output_counts = &slot.output_counts;
     } else {
       task.target = output.target;
     }
@@ -103,7 +103,7 @@ void StepRunner::evaluate_block(const StepPlan& plan, kernels::ConstMatrix hidde
     if (!tasks[i].sampling) continue;
     Slot& slot = slots_[static_cast<std::size_t>(plan.rows[static_cast<std::size_t>(outputs[i].row)].slot)];
     slot.last_sampled = chosen[i].token;
-    if (chosen[i].token >= 0) ++slot.output_counts[chosen[i].token];
+    if (chosen[i].token >= 0 && slot.sampling.has_penalties()) ++slot.output_counts[chosen[i].token];
   }
 }
 

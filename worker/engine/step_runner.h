@@ -21,6 +21,8 @@ class StepRunner {
   // rank. Throws std::runtime_error when the plan does not follow on the last one (a rank has drifted).
   std::vector<TokenResult> run(const StepPlan& plan);
 
+  const PlanLimits& limits() const { return limits_; }
+
  private:
   // What a rank knows of a session in a slot, all of it derived from the plans.
   struct Slot {

@@ -73,13 +73,19 @@ std::string read_file(const std::filesystem::path& file) {
 
 YAML::Node parse(const std::filesystem::path& file, const std::string& text) {
   try {
-    const YAML::Node root = YAML::Load(text);
+    const std::vector<YAML::Node> documents = YAML::LoadAll(text);
+    if (documents.size() > 1) {
+      refuse(place(file, documents[1].Mark()), "a second document; a configuration is one, without \"---\"");
+    }
+    const YAML::Node root = documents.empty() ? YAML::Node() : documents.front();
     if (!root || root.IsNull()) refuse(file.string() + ":1:1", "is empty; at least model.path is needed");
     if (!root.IsMap())
       refuse(place(file, root.Mark()), "must be sections with keys, e.g. \"model: {path: ...}\"");
     return root;
   } catch (const YAML::Exception& error) {
-    refuse(place(file, error.mark), error.msg);
+    const bool tab = text.find('\t') != text.npos;
+    refuse(place(file, error.mark),
+           error.msg + (tab ? " (the file holds tabs; YAML is indented by spaces)" : ""));
   }
 }
 

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <iostream>
 
+#include "coordinator/http/server.h"
 #include "kernels/ops.h"
 #include "parallel/mpi_communicator.h"
 #include "worker/error.h"
@@ -37,6 +38,7 @@ std::string version_text() {
 int print_plan(const WorkerOptions& options, int ranks) {
   try {
     const Config config = load_config(options.config, options.overrides);
+    check_server_settings(config.server);
     const std::string text = describe_plan(config, read_model_config(config.model.path), ranks);
     if (speaks_for_the_group()) std::cout << text;
     return 0;

@@ -91,6 +91,9 @@ SessionPlan plan_sessions(const Config& config, const ModelConfig& model) {
   } else {
     plan_endless(config, model, plan);
   }
+  if (cache.mode != CacheMode::dense && cache.max_context) {
+    plan.warnings.push_back("cache.max_context is without effect: only dense mode ends there");
+  }
   const std::int64_t reach =
       plan.max_context > 0 ? plan.max_context : plan.window.sink_tokens + plan.window.window_tokens;
   if (reach > model.trained_context) {
@@ -142,9 +145,10 @@ std::int32_t choose_slots(const Config& config, const RankPlan& rank, std::int64
   if (wanted > fit) {
     throw StartupError(ExitCode::device,
                        "not enough memory on rank " + std::to_string(rank.shard.rank) + ": weights " +
-                           show_bytes(rank.weight_bytes) + " + " + std::to_string(wanted) +
-                           " session(s) of " + show_bytes(rank.session_bytes) + ", but " +
-                           show_bytes(available_bytes) +
+                           show_bytes(rank.weight_bytes) + " + room for steps " +
+                           show_bytes(rank.activation_bytes + wanted * rank.activation_bytes_per_slot) +
+                           " + " + std::to_string(wanted) + " session(s) of " +
+                           show_bytes(rank.session_bytes) + ", but " + show_bytes(available_bytes) +
                            " may be used; start more ranks, or lower cache.slots, cache.window_tokens "
                            "or (dense) cache.max_context");
   }
@@ -194,10 +198,13 @@ std::string describe_plan(const Config& config, const ModelConfig& model, int wo
   out << "all ranks: weights " << show_bytes(all_weights) << ", a session " << show_bytes(all_sessions)
       << "\n"
       << "on this host, " << show_bytes(available) << " for each of " << world_size << " rank(s): ";
-  if (fit > 0) {
-    out << fit << " session(s) fit; cache.slots auto takes " << std::min(fit, kMaxAutoSlots) << "\n";
-  } else {
+  if (fit <= 0) {
     out << "the model does not fit; use more or larger hosts\n";
+  } else if (config.cache.slots) {
+    out << fit << " session(s) fit; cache.slots asks for " << *config.cache.slots
+        << (*config.cache.slots > fit ? ", which is too many\n" : "\n");
+  } else {
+    out << fit << " session(s) fit; cache.slots auto takes " << std::min(fit, kMaxAutoSlots) << "\n";
   }
   return out.str();
 }

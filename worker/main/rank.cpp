@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <sstream>
 
 #include "kernels/ops.h"
 #include "worker/main/startup.h"
 #include "worker/model/checkpoint.h"
+#include "worker/model/fingerprint.h"
 
 namespace sinkstream {
 namespace {
@@ -31,11 +33,26 @@ PlanLimits plan_limits(const ModelConfig& model, const SessionPlan& sessions, co
   return limits;
 }
 
+// What the ranks must agree on to compute the same: each would serve, but not the same model.
+void require_same_everywhere(Communicator& group, const Config& config, const ModelConfig& model,
+                             const Checkpoint& checkpoint, const SessionPlan& sessions) {
+  const std::string directory = config.model.path.string();
+  require_same(group, checkpoint.fingerprint(), "checkpoint files in " + directory);
+  require_same(group, model.fingerprint, "config.json in " + directory);
+  std::ostringstream settings;
+  settings << config.model.weights << ' ' << sessions.window.sink_tokens << ' '
+           << sessions.window.window_tokens << ' ' << sessions.max_context << ' '
+           << sessions.cache.sink_capacity << ' ' << sessions.cache.ring_capacity << ' ' << config.cache.type
+           << ' ' << sessions.session_chunk << ' ' << config.engine.prefill_chunk;
+  require_same(group, fingerprint_of(settings.str()), "settings (model.weights, cache or engine)");
+}
+
 }  // namespace
 
 Rank load_rank(Communicator& group, const Config& config, const ModelConfig& model_config,
-               const SessionPlan& sessions, const LocalRanks& local,
+               const Checkpoint& checkpoint, const SessionPlan& sessions, const LocalRanks& local,
                const std::function<void(std::int64_t, std::int64_t)>& progress) {
+  require_same_everywhere(group, config, model_config, checkpoint, sessions);
   const auto plan = make_together(
       group, [&] { return plan_rank(config, model_config, sessions, group.size(), group.rank()); });
   KvCacheSizes cache_sizes = sessions.cache;
@@ -54,8 +71,6 @@ Rank load_rank(Communicator& group, const Config& config, const ModelConfig& mod
   const auto begin = std::chrono::steady_clock::now();
   rank.limits =
       plan_limits(model_config, sessions, cache_sizes, max_step_rows(config, cache_sizes.num_slots));
-  const auto checkpoint = make_together(group, [&] { return Checkpoint(config.model.path); });
-  require_same(group, checkpoint.fingerprint(), "checkpoint files in " + config.model.path.string());
   together(group, [&] {
     Weights weights =
         load_weights(checkpoint, model_config, plan.shard, parse_dtype(config.model.weights), progress);

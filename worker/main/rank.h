@@ -11,6 +11,7 @@
 #include "worker/engine/step_runner.h"
 #include "worker/main/config.h"
 #include "worker/main/plan.h"
+#include "worker/model/checkpoint.h"
 #include "worker/model/model.h"
 
 namespace sinkstream {
@@ -22,10 +23,11 @@ struct Rank {
   std::unique_ptr<StepRunner> runner;
 };
 
-// Collective. Binds this rank's CPUs, settles the number of slots with the other ranks, loads this rank's
-// slice and logs what was loaded. Throws the same StartupError on every rank.
+// Collective. Binds this rank's CPUs, settles the number of slots with the other ranks, makes sure that all
+// see the same model and settings, loads this rank's slice and logs what was loaded. Throws the same
+// StartupError on every rank.
 Rank load_rank(Communicator& group, const Config& config, const ModelConfig& model_config,
-               const SessionPlan& sessions, const LocalRanks& local,
+               const Checkpoint& checkpoint, const SessionPlan& sessions, const LocalRanks& local,
                const std::function<void(std::int64_t done, std::int64_t total)>& progress);
 
 }  // namespace sinkstream

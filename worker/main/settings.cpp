@@ -151,6 +151,22 @@ std::vector<Setting> make_table() {
                  return "";
                }};
 
+  Setting session_directory{
+      "sessions.directory", "empty", "", "where sessions are kept; empty: in memory only",
+      [](Config&, const SettingValue& value) -> std::string {
+        return value.text.empty()
+                   ? ""
+                   : "keeping sessions on disk is not available in this version; leave it empty";
+      }};
+
+  Setting snapshot_tokens{
+      "sessions.snapshot_tokens", range_text<std::int64_t>("a whole number", 1, kBillion), "1024",
+      "tokens between two snapshots of a kept session; none are kept yet",
+      [](Config&, const SettingValue& value) -> std::string {
+        const auto parsed = parse_number<std::int64_t>(value, 1, kBillion);
+        return parsed ? "" : must_be(range_text<std::int64_t>("a whole number", 1, kBillion), value);
+      }};
+
   return {
       path,
       text("model.name", FIELD(model.name), "a name", "what clients call it; default: the directory's name"),
@@ -187,6 +203,8 @@ std::vector<Setting> make_table() {
               "max_tokens of a request that names none"),
       integer("engine.max_tokens", FIELD(engine.max_tokens), 1, kBillion,
               "the largest max_tokens a request may ask for"),
+      session_directory,
+      snapshot_tokens,
       text("server.listen", FIELD(server.listen), "host:port", "where to listen; port 0 takes a free one"),
       text("server.api_key_file", FIELD(server.api_key_file), "a file",
            "one API key a line; empty: no key needed"),

@@ -38,7 +38,8 @@ void watch(int signals, int stop, const SignalHandlers& handlers) {
     if (polled[1].revents) return;
     signalfd_siginfo info{};
     if (read(signals, &info, sizeof info) != sizeof info) continue;
-    const bool from_launcher = info.ssi_signo == SIGTERM && static_cast<pid_t>(info.ssi_pid) == getppid();
+    const bool from_launcher = handlers.on_abort_by_launcher && info.ssi_signo == SIGTERM &&
+                               static_cast<pid_t>(info.ssi_pid) == getppid();
     if (from_launcher) {
       handlers.on_abort_by_launcher();
     } else if (draining) {

@@ -7,8 +7,9 @@
 namespace sinkstream {
 
 struct SignalHandlers {
-  std::function<void()> on_drain;              // the first signal: end in good order
-  std::function<void()> on_abort_by_launcher;  // SIGTERM sent by mpirun: another rank is gone, it ends us now
+  std::function<void()> on_drain;  // the first signal: end in good order
+  // SIGTERM sent by mpirun: another rank is gone, it ends us now. None: this process has no such launcher.
+  std::function<void()> on_abort_by_launcher;
 };
 
 // Keeps the signals for a SignalWatch; call before any other thread starts, since threads inherit it. Those

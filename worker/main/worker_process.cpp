@@ -9,8 +9,10 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "coordinator/coordinator.h"
+#include "coordinator/http/server.h"
 #include "coordinator/text/chat_template.h"
 #include "coordinator/text/tokenizer.h"
 #include "parallel/affinity.h"
@@ -24,6 +26,7 @@
 #include "worker/main/rank.h"
 #include "worker/main/signals.h"
 #include "worker/main/startup.h"
+#include "worker/model/checkpoint.h"
 
 namespace sinkstream {
 namespace {
@@ -48,18 +51,25 @@ void set_up_log(const Communicator& group) {
   spdlog::set_default_logger(logger);
 }
 
-// What ends a serving group: a request to drain, or the loss of a rank. Callbacks come from the signal and
-// watchdog threads, and may come before there is a coordinator.
+// What ends a group: a request to drain, or the loss of a rank. Callbacks come from the signal and watchdog
+// threads, and may come before there is a coordinator.
 class Ending {
  public:
+  // A drain that was asked for while loading begins now.
   void serve_with(Coordinator& coordinator, EngineLoop& engine, double drain_seconds) {
     const std::lock_guard lock(mutex_);
     coordinator_ = &coordinator;
     engine_ = &engine;
     drain_seconds_ = drain_seconds;
+    if (asked_) start_drain();
   }
   void stop_serving() {
-    if (drain_thread_.joinable()) drain_thread_.join();
+    std::thread drain;
+    {
+      const std::lock_guard lock(mutex_);
+      drain = std::move(drain_thread_);  // which has stopped the engine, but may not be through yet
+    }
+    if (drain.joinable()) drain.join();
     const std::lock_guard lock(mutex_);
     coordinator_ = nullptr;
   }
@@ -67,20 +77,17 @@ class Ending {
   // The first call begins; later ones change nothing.
   void drain() {
     const std::lock_guard lock(mutex_);
-    if (!coordinator_ || drain_thread_.joinable()) return;
-    spdlog::info("ending: no new requests; streams in flight have {:g} s", drain_seconds_);
-    drain_thread_ = std::thread([this] {
-      coordinator_->begin_drain();
-      if (!coordinator_->wait_until_drained(Clock::now() + to_milliseconds(drain_seconds_))) {
-        spdlog::warn("streams were still in flight after {:g} s; they end with an error event",
-                     drain_seconds_);
-      }
-      engine_->stop();
-    });
+    if (std::exchange(asked_, true)) return;
+    if (coordinator_) {
+      start_drain();
+    } else {
+      spdlog::info("asked to end while loading");
+    }
   }
-  bool is_serving() {
+  // Throws StartupError (ExitCode::ok) when the group was asked to end before it served.
+  void give_up_loading_if_asked() {
     const std::lock_guard lock(mutex_);
-    return coordinator_ != nullptr;
+    if (asked_) throw StartupError(ExitCode::ok, "ended while loading, as asked");
   }
 
   void fail(const std::string& message) {
@@ -89,7 +96,19 @@ class Ending {
   }
 
  private:
+  void start_drain() {  // with the mutex
+    spdlog::info("ending: no new requests; streams in flight have {:g} s", drain_seconds_);
+    drain_thread_ = std::thread([coordinator = coordinator_, engine = engine_, seconds = drain_seconds_] {
+      coordinator->begin_drain();
+      if (!coordinator->wait_until_drained(Clock::now() + to_milliseconds(seconds))) {
+        spdlog::warn("streams were still in flight after {:g} s; they end with an error event", seconds);
+      }
+      engine->stop();
+    });
+  }
+
   std::mutex mutex_;
+  bool asked_ = false;
   Coordinator* coordinator_ = nullptr;
   EngineLoop* engine_ = nullptr;
   double drain_seconds_ = 0;
@@ -99,11 +118,10 @@ class Ending {
 SignalHandlers make_handlers(const Communicator& group, Liveness& liveness, Ending& ending) {
   SignalHandlers handlers;
   handlers.on_drain = [&group, &liveness, &ending] {
-    if (!group.is_leader()) return liveness.request_drain();
-    if (ending.is_serving()) return ending.drain();
-    spdlog::warn("interrupted before the model was loaded");
-    _exit(static_cast<int>(ExitCode::interrupted));
+    ending.drain();
+    if (!group.is_leader()) liveness.request_drain();
   };
+  if (!started_by_mpi_launcher()) return handlers;  // then SIGTERM from the parent asks for a drain
   handlers.on_abort_by_launcher = [&liveness] {
     std::this_thread::sleep_for(kLauncherGrace);
     liveness.fail("the launcher is ending the group (SIGTERM from mpirun)");
@@ -112,10 +130,10 @@ SignalHandlers make_handlers(const Communicator& group, Liveness& liveness, Endi
 }
 
 // Logs at most once a second.
-auto progress_logger(const Communicator& group, Liveness& liveness) {
-  return [&group, &liveness, next = Clock::now() + std::chrono::seconds(1)](std::int64_t done,
-                                                                            std::int64_t total) mutable {
+auto progress_logger(const Communicator& group, Liveness& liveness, Ending& ending) {
+  return [&, next = Clock::now() + std::chrono::seconds(1)](std::int64_t done, std::int64_t total) mutable {
     liveness.working("loading weights", 0);
+    ending.give_up_loading_if_asked();
     if (!group.is_leader() || Clock::now() < next) return;
     next = Clock::now() + std::chrono::seconds(1);
     spdlog::info("weights: {} of {} ({} %)", show_bytes(done), show_bytes(total),
@@ -183,6 +201,18 @@ SchedulerLimits scheduler_limits(const Config& config, const ModelConfig& model,
   while (true) pause();
 }
 
+// Ends the ending's use of coordinator and engine, whichever way the scope is left.
+class ServingScope {
+ public:
+  explicit ServingScope(Ending& ending) : ending_(ending) {}
+  ~ServingScope() { ending_.stop_serving(); }
+  ServingScope(const ServingScope&) = delete;
+  ServingScope& operator=(const ServingScope&) = delete;
+
+ private:
+  Ending& ending_;
+};
+
 // The leader's part: HTTP in front, the engine's loop on this thread.
 void lead(Communicator& group, Liveness& liveness, Ending& ending, const Config& config,
           const ModelConfig& model, const SessionPlan& sessions, Rank& rank, const Text& text) {
@@ -190,23 +220,22 @@ void lead(Communicator& group, Liveness& liveness, Ending& ending, const Config&
                     scheduler_limits(config, model, sessions, rank.limits), *rank.runner, group,
                     [&liveness] { liveness.idle(); });
   std::optional<Coordinator> coordinator;
+  const ServingScope scope(ending);  // ends before the coordinator does
   together(group, [&] {
     coordinator.emplace(engine, *text.tokenizer, *text.chat_template, config.server);
+    ending.serve_with(*coordinator, engine, config.server.drain_seconds);
     coordinator->start();  // logs the address
   });
-  ending.serve_with(*coordinator, engine, config.server.drain_seconds);
-  liveness.on_drain_requested([&ending] { ending.drain(); });
   try {
     engine.run();
   } catch (const std::exception& error) {
     lose_group(liveness, group, error);  // with the coordinator still there to tell its clients
   }
-  ending.stop_serving();
-  coordinator->stop();
 }
 
 int report(const Communicator& group, const StartupError& error) {
-  if (group.is_leader()) spdlog::error("{}", error.what());
+  const auto level = error.code() == ExitCode::ok ? spdlog::level::info : spdlog::level::err;
+  if (group.is_leader()) spdlog::log(level, "{}", error.what());
   return static_cast<int>(error.code());
 }
 
@@ -215,6 +244,9 @@ int serve(Communicator& mpi_group, const WorkerOptions& options) {
       make_together(mpi_group, [&] { return load_config(options.config, options.overrides); });
   const ModelConfig model = make_together(mpi_group, [&] { return read_model_config(config.model.path); });
   const SessionPlan sessions = make_together(mpi_group, [&] { return plan_sessions(config, model); });
+  together(mpi_group, [&] {
+    if (mpi_group.is_leader()) check_server_settings(config.server);
+  });
   if (mpi_group.is_leader()) {
     for (const auto& warning : sessions.warnings) spdlog::warn("{}", warning);
   }
@@ -225,11 +257,14 @@ int serve(Communicator& mpi_group, const WorkerOptions& options) {
   liveness_settings.stuck_after = to_milliseconds(config.parallel.stuck_seconds);
   Liveness liveness(mpi_group, local, liveness_settings,
                     [&ending](const std::string& message) { ending.fail(message); });
+  if (mpi_group.is_leader()) liveness.on_drain_requested([&ending] { ending.drain(); });
   const SignalWatch signals(make_handlers(mpi_group, liveness, ending));
   WatchedCommunicator group(mpi_group, liveness);
   try {
+    const auto checkpoint = make_together(group, [&] { return Checkpoint(config.model.path); });
     const Text text = load_text(group, config, model);
-    Rank rank = load_rank(group, config, model, sessions, local, progress_logger(group, liveness));
+    Rank rank = load_rank(group, config, model, checkpoint, sessions, local,
+                          progress_logger(group, liveness, ending));
     if (group.is_leader()) {
       lead(group, liveness, ending, config, model, sessions, rank, text);
     } else {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "worker/error.h"
+#include "worker/model/fingerprint.h"
 #include "worker/model/mapped_file.h"
 #include "worker/model/safetensors.h"
 #include "worker/model/strict_json.h"
@@ -38,13 +39,9 @@ constexpr const char* kIndexFile = "model.safetensors.index.json";
         "only safetensors files are read (a pickle file could run any code); convert it, for example with "
         "transformers: AutoModelForCausalLM.from_pretrained(...).save_pretrained(...)");
   }
-  refuse_path(directory, std::string("holds neither ") + kSingleFile + " nor " + kIndexFile);
-}
-
-// FNV-1a, 64 bits.
-std::uint64_t hash_bytes(std::uint64_t hash, std::span<const std::byte> bytes) {
-  for (const std::byte byte : bytes) hash = (hash ^ std::to_integer<std::uint64_t>(byte)) * 0x100000001b3u;
-  return hash;
+  refuse_path(directory,
+              std::string("holds neither ") + kSingleFile + " nor " + kIndexFile +
+                  "; set model.path to a checkpoint directory (config.json alone is enough for --plan only)");
 }
 
 // model.safetensors.index.json: which file each tensor stands in.
@@ -138,7 +135,7 @@ struct Checkpoint::State {
   fs::path directory;
   std::map<std::string, MappedFile> files;
   std::map<std::string, TensorInfo> tensors;
-  std::uint64_t fingerprint = 0xcbf29ce484222325u;
+  std::uint64_t fingerprint = kEmptyFingerprint;
 
   void add_file(const std::string& name) {
     const auto path = (directory / name).string();
@@ -148,8 +145,19 @@ struct Checkpoint::State {
       if (!is_new)
         refuse_path(path, "tensor " + in_quotes(tensor) + " also stands in " + in_quotes(known->second.file));
     }
-    fingerprint = hash_bytes(fingerprint, std::as_bytes(std::span(name)));
-    fingerprint = hash_bytes(fingerprint, bytes.first(safetensors_header_end(bytes, path)));
+    fingerprint = add_to_fingerprint(fingerprint, std::as_bytes(std::span(name)));
+    fingerprint = add_to_fingerprint(fingerprint, bytes.first(safetensors_header_end(bytes, path)));
+  }
+
+  // A few bytes from the middle of each tensor: enough to tell one training from another, without reading
+  // all.
+  void add_samples() {
+    constexpr std::uint64_t kSample = 64;
+    for (const auto& [name, tensor] : tensors) {
+      const auto bytes = files.at(tensor.file).bytes().subspan(tensor.offset, tensor.bytes);
+      const std::uint64_t count = std::min(kSample, tensor.bytes);
+      fingerprint = add_to_fingerprint(fingerprint, bytes.subspan((tensor.bytes - count) / 2, count));
+    }
   }
 };
 
@@ -167,6 +175,7 @@ Checkpoint::Checkpoint(const fs::path& directory) : state_(std::make_unique<Stat
   } else {
     refuse_without_safetensors(directory);
   }
+  state_->add_samples();
 }
 
 Checkpoint::~Checkpoint() = default;

@@ -40,7 +40,7 @@ class Checkpoint {
   // For complaints: "dir/file: tensor "name": reason".
   [[noreturn]] void refuse(const std::string& name, const std::string& reason) const;
 
-  // A hash of all headers, the same on every rank that sees the same files.
+  // A hash of all headers and of samples of each tensor, the same on every rank that sees the same files.
   std::uint64_t fingerprint() const;
 
   // Copies the rows and columns of a matrix (or of a vector, as one column) into `destination`, converted to

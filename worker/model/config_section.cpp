@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "worker/error.h"
+#include "worker/model/fingerprint.h"
 #include "worker/model/strict_json.h"
 
 namespace sinkstream {
@@ -41,6 +42,10 @@ ConfigSection::ConfigSection(const std::filesystem::path& file)
 
 ConfigSection::ConfigSection(json object, std::string where)
     : object_(std::move(object)), where_(std::move(where)) {}
+
+std::uint64_t ConfigSection::fingerprint() const {
+  return fingerprint_of(object_.dump());
+}
 
 bool ConfigSection::has(const char* key) const {
   const auto found = object_.find(key);

@@ -18,6 +18,8 @@ class ConfigSection {
   // Reads a whole file. Throws StartupError (ExitCode::model), as all methods here do.
   explicit ConfigSection(const std::filesystem::path& file);
 
+  std::uint64_t fingerprint() const;  // of the values, however they are written
+
   bool has(const char* key) const;
   bool is_null(const char* key) const;  // it is there and says null
   // The first of several names for one thing that is there; the first of all if none is.

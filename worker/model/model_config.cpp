@@ -47,6 +47,7 @@ void add_end_tokens(const std::vector<TokenId>& tokens, ModelConfig& config) {
 ModelConfig read_model_config(const std::filesystem::path& directory) {
   const ConfigSection file(directory / "config.json");
   ModelConfig config = read_architecture(file);
+  config.fingerprint = file.fingerprint();
   add_end_tokens(file.tokens("eos_token_id", config.vocab_size), config);
 
   const auto generation_file = directory / "generation_config.json";

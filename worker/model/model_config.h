@@ -70,6 +70,7 @@ struct ModelConfig {
 
   std::vector<TokenId> end_tokens;  // eos_token_id, any number
   TensorNames names;
+  std::uint64_t fingerprint = 0;  // of config.json
 
   ShardSizes shard_sizes() const { return {num_heads, num_kv_heads, intermediate_size, vocab_size}; }
   HeadSizes head_sizes() const { return {num_heads, num_kv_heads, head_dim}; }

@@ -155,6 +155,25 @@ TEST_P(EngineOnRanks, GreedyTokensAreTheReferences) {
   }
 }
 
+TEST_P(EngineOnRanks, ARequestThatRanksWouldRefuseFailsAlone) {
+  GroupOptions options;
+  options.ranks = GetParam();
+  TestGroup group(options);
+  std::vector<GenerationRequest> bad(5, greedy_request("bad", {1, 2, 3}, 4));
+  bad[0].sampling.top_p = 0;
+  bad[1].sampling.repetition_penalty = 0;
+  bad[2].prompt[1] = 256;
+  bad[3].prompt.clear();
+  bad[4].top_logprobs = 21;
+  for (const GenerationRequest& request : bad) {
+    const FinishEvent end = group.submit(request)->finish();
+    EXPECT_EQ(end.reason, FinishReason::failed);
+    EXPECT_FALSE(end.message.empty());
+  }
+  const auto good = group.submit(greedy_request("good", {1, 2, 3}, 4));
+  EXPECT_EQ(good->finish().reason, FinishReason::length);
+}
+
 TEST_P(EngineOnRanks, PromptLogprobsAreTheReferencesFarBeyondTheWindow) {
   const auto golden = reference();
   GroupOptions options;

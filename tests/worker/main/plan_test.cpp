@@ -119,6 +119,25 @@ TEST(Plan, SlotsFitOrTheErrorSaysWhatWouldHelp) {
   }
 }
 
+TEST(Plan, SaysWhetherTheConfiguredSlotsFit) {
+  Config config = config_of("demo.yaml");
+  const ModelConfig model = read_model_config(config.model.path);
+  EXPECT_NE(describe_plan(config, model, 2).find("cache.slots auto takes"), std::string::npos);
+  config.cache.slots = 3;
+  EXPECT_NE(describe_plan(config, model, 2).find("cache.slots asks for 3\n"), std::string::npos);
+  config.cache.slots = 1'000'000'000;
+  EXPECT_NE(describe_plan(config, model, 2).find("asks for 1000000000, which is too many"),
+            std::string::npos);
+}
+
+TEST(Plan, WarnsOfAContextThatNothingReads) {
+  Config config = config_of("demo.yaml");
+  config.cache.max_context = 400;
+  const auto warnings = plan_sessions(config, read_model_config(config.model.path)).warnings;
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_NE(warnings[0].find("cache.max_context is without effect"), std::string::npos);
+}
+
 TEST(Plan, BytesReadWell) {
   EXPECT_EQ(show_bytes(17), "17 B");
   EXPECT_EQ(show_bytes(1536), "1.5 KiB");

@@ -129,11 +129,14 @@ TEST_F(CheckpointTest, SeveralFilesEqualOne) {
   }
 }
 
-TEST_F(CheckpointTest, TheFingerprintTellsHeadersApart) {
+TEST_F(CheckpointTest, TheFingerprintTellsHeadersAndValuesApart) {
   SafetensorsFile file;
   file.add("a", "F32", {1}, encode({1}, DType::f32));
   const std::uint64_t first = write(file).fingerprint();
   EXPECT_EQ(write(file).fingerprint(), first);
+  SafetensorsFile retrained;
+  retrained.add("a", "F32", {1}, encode({2}, DType::f32));
+  EXPECT_NE(write(retrained).fingerprint(), first);
   file.add("b", "F32", {1}, encode({1}, DType::f32));
   EXPECT_NE(write(file).fingerprint(), first);
 }
