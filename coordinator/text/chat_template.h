@@ -22,7 +22,8 @@ class TemplateError : public std::runtime_error {
 extern const char* const kPlainFormat;
 
 // What a template is made of: its Jinja source, one for requests with tools if there is such a one, and the
-// special tokens that it may name ("bos_token" and the like). A token that the model lacks is not in the map.
+// special tokens that it may name ("bos_token" and the like). A token that the model lacks is not in the map;
+// without any file that says, the begin and the end token are empty texts.
 struct TemplateSources {
   std::string usual;
   std::string usual_file;  // for complaints

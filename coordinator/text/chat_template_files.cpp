@@ -85,13 +85,19 @@ TemplateSources find_template(const fs::path& model_directory) {
   const auto add = [&sources](const JsonField& config, const fs::path& file) {
     sources.merge(named_templates(config["chat_template"], file.string()));  // those that are there stay
   };
-  if (const fs::path file = model_directory / "tokenizer_config.json"; fs::exists(file)) {
-    const JsonField config = JsonField::read_file(file);
+  const fs::path config_file = model_directory / "tokenizer_config.json";
+  const fs::path tokens_file = model_directory / "special_tokens_map.json";
+  if (fs::exists(config_file)) {
+    const JsonField config = JsonField::read_file(config_file);
     add_tokens(config, found.special_tokens);
-    add(config, file);
+    add(config, config_file);
   }
-  if (const fs::path file = model_directory / "special_tokens_map.json"; fs::exists(file))
-    add_tokens(JsonField::read_file(file), found.special_tokens);
+  if (fs::exists(tokens_file)) {
+    add_tokens(JsonField::read_file(tokens_file), found.special_tokens);
+  } else if (!fs::exists(config_file)) {
+    // Nothing is known of them; a template that adds them to a text still works.
+    found.special_tokens = {{"bos_token", ""}, {"eos_token", ""}};
+  }
   if (const fs::path file = model_directory / "chat_template.json"; fs::exists(file) && sources.empty())
     add(JsonField::read_file(file), file);
 

@@ -2,6 +2,7 @@
 
 #include "coordinator/text/jinja/builtins.h"
 #include "coordinator/text/jinja/interpreter.h"
+#include "coordinator/text/jinja/operators.h"
 
 namespace sinkstream::jinja {
 namespace {
@@ -10,6 +11,7 @@ namespace {
 
 Value get(Interpreter& interpreter, const Value& self, const Arguments& arguments) {
   const Parameters given(interpreter, "get", arguments, {"key", "default"});
+  check_key(interpreter, given.value(0));
   const Value* value = self.mapping().find(given.value(0));
   return value != nullptr ? *value : given.value_or(1, Value());
 }

@@ -38,7 +38,7 @@ Value MappingLiteral::evaluate(Interpreter& interpreter) const {
   auto mapping = std::make_shared<Mapping>();
   for (const auto& [key, value] : entries) {
     const Value name = interpreter.evaluate(*key);
-    if (!can_be_key(name)) interpreter.fail("unhashable type: '" + name.type_name() + "'");
+    check_key(interpreter, name);
     mapping->set(name, interpreter.evaluate(*value));
   }
   return interpreter.checked(std::shared_ptr<const Mapping>(std::move(mapping)));

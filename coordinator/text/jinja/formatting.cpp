@@ -125,6 +125,7 @@ Layout read_percent_layout(Interpreter& interpreter, std::string_view& format) {
 }
 
 std::string formatted(Interpreter& interpreter, const Value& value, Layout layout) {
+  interpreter.use(layout.width + std::max(layout.precision, 0));
   if (std::string_view("diuxXofFeEgG").find(layout.kind) != std::string_view::npos) {
     return number_text(interpreter, value, layout);
   }
@@ -168,6 +169,7 @@ std::string brace_value(Interpreter& interpreter, const Value& value, std::strin
   if (!format.empty() && !value.is_string() && !value.is_number())
     interpreter.fail("unsupported format string passed to " + value.type_name() + ".__format__");
   if (layout.kind != '\0' && layout.kind != 's') return formatted(interpreter, value, layout);
+  interpreter.use(layout.width);
   return pad(cut(interpreter.text_of(value), layout), layout, value.is_number() ? Align::right : Align::left);
 }
 

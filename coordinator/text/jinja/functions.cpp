@@ -32,7 +32,7 @@ Value range(Interpreter& interpreter, const Value&, const Arguments& arguments) 
 }
 
 void set_checked(Interpreter& interpreter, Mapping& mapping, const Value& key, const Value& value) {
-  if (!can_be_key(key)) interpreter.fail("unhashable type: '" + key.type_name() + "'");
+  check_key(interpreter, key);
   mapping.set(key, value);
 }
 

@@ -243,6 +243,11 @@ void take_slice(const std::vector<T>& items, const Range& range, Take take) {
 
 }  // namespace
 
+void check_key(Interpreter& interpreter, const Value& key) {
+  interpreter.use(key.weight());
+  if (!can_be_key(key)) interpreter.fail("unhashable type: '" + key.type_name() + "'");
+}
+
 Value binary(Interpreter& interpreter, BinaryOperator op, const Value& a, const Value& b) {
   if (op == BinaryOperator::concatenate)
     return interpreter.text(interpreter.text_of(a) + interpreter.text_of(b));
@@ -311,7 +316,10 @@ bool contains(Interpreter& interpreter, const Value& container, const Value& ite
     interpreter.use(container.weight());
     return container.string().find(item.string()) != std::string::npos;
   }
-  if (container.is_mapping()) return container.mapping().find(item) != nullptr;
+  if (container.is_mapping()) {
+    check_key(interpreter, item);
+    return container.mapping().find(item) != nullptr;
+  }
   if (auto* generator = generator_in(container)) {  // takes what comes before the item, and the item
     while (const std::optional<Value> next = generator->take_next()) {
       interpreter.use(next->weight());
@@ -342,6 +350,7 @@ Value element_of(Interpreter& interpreter, const Value& object, const Value& key
   must_be_defined(interpreter, object);
   must_be_defined(interpreter, key);
   if (object.is_mapping()) {
+    interpreter.use(key.weight());
     if (const Value* value = object.mapping().find(key)) return *value;
   }
   if (is_whole(key) && object.is_sequence()) {

@@ -21,6 +21,9 @@ Value element_of(Interpreter& interpreter, const Value& object, const Value& key
 Value slice_of(Interpreter& interpreter, const Value& object, const Value& start, const Value& stop,
                const Value& step);
 
+// Fails unless a mapping can have this key; counts the work of looking for it.
+void check_key(Interpreter& interpreter, const Value& key);
+
 // A loop's items: of a list, a mapping's keys, a string's characters; nothing for undefined values. A
 // generator's items are taken out of it.
 std::vector<Value> items_of(Interpreter& interpreter, const Value& value);

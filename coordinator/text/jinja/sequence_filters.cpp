@@ -143,7 +143,7 @@ Value unique(Interpreter& interpreter, const Value& subject, const Arguments& ar
   Mapping seen;
   Items result;
   for (std::size_t i = 0; i < items.size(); ++i) {
-    if (!can_be_key(keys[i])) interpreter.fail("unhashable type: '" + keys[i].type_name() + "'");
+    check_key(interpreter, keys[i]);
     if (seen.find(keys[i]) == nullptr) result.push_back(items[i]);
     seen.set(keys[i], true);
   }

@@ -99,7 +99,8 @@ struct Sequence {
   std::int64_t weight;
 };
 
-// A dict: keeps the order in which keys came. Keys are strings, numbers, booleans, none, undefined or tuples of them.
+// A dict: keeps the order in which keys came. Keys are strings, numbers, booleans, none, undefined or tuples
+// of them.
 class Mapping {
  public:
   using Entry = std::pair<Value, Value>;

@@ -270,6 +270,13 @@ TEST_F(ChatTemplateFilesTest, TokensOfTheSpecialTokensMap) {
   EXPECT_EQ(render(), "<b><e><i>False");
 }
 
+TEST_F(ChatTemplateFilesTest, ATemplateWithoutAWordOnTokens) {
+  write("chat_template.jinja", "{{ bos_token + 'a' + eos_token }}");
+  EXPECT_EQ(render(), "a");
+  write("tokenizer_config.json", R"({"bos_token": null})");
+  EXPECT_THROW(render(), TemplateError);
+}
+
 TEST_F(ChatTemplateFilesTest, BrokenFilesAreRefusedByName) {
   write("tokenizer_config.json", R"({"chat_template": "a\n{% if %}"})");
   EXPECT_THAT(complaint(), HasSubstr("tokenizer_config.json: chat template, line 2: Expected an expression"));

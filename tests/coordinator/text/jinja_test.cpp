@@ -108,8 +108,23 @@ TEST(JinjaTest, WorkIsBounded) {
   EXPECT_THAT(outcome("{{ ('a' * 100000).replace('a', 'b' * 100000) }}"), too_much);
   EXPECT_THAT(outcome("{{ ('b' * 100000).join('a' * 100000) }}"), too_much);
   EXPECT_THAT(outcome("{{ [1] | batch(1000000000, 0) }}"), too_much);
-  EXPECT_THAT(outcome("{% set a = 'x' * 1000000 %}{% for i in range(100000) %}{{ a[1] }}{% endfor %}"),
-              too_much);
+  for (const char* work : {"a[1]", "a.find('y')", "{a: 1} | length", "a in {}", "{}[a]", "a == b",
+                           "[(a,), (a,)] | unique | list | length", "('%s' % a) | length"}) {
+    EXPECT_THAT(
+        outcome("{% set a = 'x' * 1000000 %}{% set b = 'x' * 1000000 %}{% for i in range(100000) %}{{ " +
+                std::string(work) + " }}{% endfor %}"),
+        too_much)
+        << work;
+  }
+  EXPECT_THAT(outcome("{{ 'x'.join(range(100000) | map('string')) | replace('x', 'y' * 10000) }}"), too_much);
+  EXPECT_THAT(outcome("{{ ('%10000d' * 50000) % tuple }}{{ '%10000d' * 50000 % (range(9) | list) }}"),
+              HasSubstr("error"));
+  EXPECT_THAT(outcome("{% for i in range(100000) %}{{ '%10000d' % 1 }}{% endfor %}"), too_much);
+  EXPECT_THAT(outcome("{% for i in range(100000) %}{{ '{:10000}'.format(1) }}{% endfor %}"), too_much);
+  EXPECT_THAT(outcome("{% for x in [1] recursive %}{{ loop([1, 2, 3]) }}{% endfor %}"),
+              AnyOf(too_much, HasSubstr("recurses too deeply")));
+  EXPECT_THAT(outcome("{{ [1] | slice(1000000000) | list }}"), HasSubstr("from 1 to 100000"));
+  EXPECT_THAT(outcome("{{ range(1000000000) }}"), HasSubstr("Range too big"));
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(120));
 }
 
@@ -120,6 +135,11 @@ TEST(JinjaTest, SharedValuesAreCountedAsOftenAsTheyShow) {
       "{% set ns.a = [ns.a, ns.a] %}{% set ns.b = [ns.b, ns.b] %}{% endfor %}";
   EXPECT_THAT(outcome(grow + "{{ ns.a }}"), HasSubstr("too much text"));
   EXPECT_THAT(outcome(grow + "{{ ns.a == ns.b }}"), HasSubstr("too much text"));
+  const std::string tuples =
+      "{% set ns = namespace(a=(1,)) %}{% for i in range(150) %}{% set ns.a = (ns.a, ns.a) %}{% endfor %}";
+  for (const char* look : {"{{ {ns.a: 1} }}", "{{ ns.a in {} }}", "{{ {}[ns.a] }}", "{{ {}.get(ns.a) }}",
+                           "{{ [ns.a] | unique | list }}", "{{ dict([(ns.a, 1)]) }}"})
+    EXPECT_THAT(outcome(tuples + look), HasSubstr("too much text")) << look;
 }
 
 TEST(JinjaTest, DeepValuesAreBounded) {
@@ -133,6 +153,29 @@ TEST(JinjaTest, DeepValuesAreBounded) {
   EXPECT_EQ(outcome("{% set ns = namespace() %}{% for i in range(9000) %}{% set ns.a = namespace(a=ns.a) "
                     "%}{% endfor %}x"),
             "x");
+}
+
+// Whatever holds a value inside of it counts as deep as that: ending a chain of them is recursive.
+TEST(JinjaTest, ChainsOfObjectsAreBounded) {
+  const auto chain = [](const std::string& next) {
+    return outcome("{% set ns = namespace(a=()) %}{% for i in range(50000) %}" + next + "{% endfor %}");
+  };
+  const auto too_deep = HasSubstr("nested too deeply");
+  EXPECT_THAT(chain("{% set ns.a = [ns.a].index %}"), too_deep);
+  EXPECT_THAT(chain("{% set ns.a = [ns.a] | map('default') %}"), too_deep);
+  EXPECT_THAT(chain("{% set ns.a = cycler(ns.a) %}"), too_deep);
+  EXPECT_THAT(chain("{% for x in [ns.a] %}{% set ns.a = loop %}{% endfor %}"), too_deep);
+  EXPECT_THAT(chain("{% set ns.a = {(1, ns.a): 1} | list | first %}"), too_deep);
+}
+
+TEST(JinjaTest, ALoopThatIsOver) {
+  EXPECT_EQ(
+      outcome("{% set ns = namespace() %}{% for x in [1, 2, 3] if x != 2 %}{% set ns.l = loop %}{% break %}"
+              "{% endfor %}{{ ns.l.index }}{{ ns.l.length }}{{ ns.l.nextitem }}"),
+      "123");
+  EXPECT_EQ(outcome("{% set ns = namespace() %}{% for x in [1] recursive %}{% set ns.l = loop %}{% endfor %}"
+                    "{{ ns.l.depth }}{{ ns.l([5, 6]) }}{{ ns.l.depth }}"),
+            "12");
 }
 
 TEST(JinjaTest, ValuesThatReferToThemselves) {
