@@ -100,6 +100,20 @@ std::string mark_names(std::string_view text, const std::vector<std::string>& na
   return marked;
 }
 
+std::string mark_literal(std::string_view text, const Tokenizer& tokenizer, std::string_view mark) {
+  std::string marked = mark_names(text, tokenizer.special_token_names(), mark);
+  if (!tokenizer.hides_special_names(marked)) return marked;
+  // Normalizing would make a name of what is none yet, in ways too many to tell: no two characters stay
+  // together.
+  const std::string valid = to_valid_utf8(text);
+  marked.clear();
+  for (std::size_t at = 0; at < valid.size();) {
+    append_utf8(marked, next_character(valid, at));
+    marked += mark;
+  }
+  return marked;
+}
+
 std::vector<TokenId> read_chat_prompt(RequestFields& fields, bool add_generation_prompt,
                                       const Service& service) {
   const json* messages = fields.array("messages");
@@ -113,7 +127,7 @@ std::vector<TokenId> read_chat_prompt(RequestFields& fields, bool add_generation
     for (const char* key : {"content", "name"}) {
       if (!message.contains(key)) continue;
       auto& text = message[key].get_ref<std::string&>();
-      text = mark_names(text, service.tokenizer.special_token_names(), mark);
+      text = mark_literal(text, service.tokenizer, mark);
     }
   }
   try {

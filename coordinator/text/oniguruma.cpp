@@ -1,7 +1,11 @@
 #include "coordinator/text/oniguruma.h"
 
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <stdexcept>
 #include <utility>
 
@@ -9,7 +13,7 @@ namespace sinkstream {
 namespace {
 
 // Oniguruma's \w; PCRE2's own leaves out marks, connecting punctuation, and Latin-1's fractions and powers.
-// In brackets, [:word:] leaves the last out too, and [:punct:] has symbols among it.
+// In brackets it leaves the last out too, as [:word:] does, and [:punct:] has symbols among it.
 constexpr std::string_view kBracketWord = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
 constexpr std::string_view kBracketPunctuation = "\\p{P}\\p{S}";
 constexpr std::string_view kWord =
@@ -84,6 +88,18 @@ std::string_view members_of(std::string_view name) {
   const auto found = std::find_if(kNames.begin(), kNames.end(),
                                   [&plain](const auto& entry) { return entry.first == plain; });
   return found == kNames.end() ? std::string_view() : found->second;
+}
+
+// By its bare name PCRE2 takes a script with all characters that are used in it, Oniguruma only its own.
+bool is_script(std::string_view name) {
+  const std::string property = "\\p{sc:" + std::string(name) + "}";
+  int error = 0;
+  PCRE2_SIZE offset = 0;
+  const std::unique_ptr<pcre2_code, void (*)(pcre2_code*)> code(
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(property.data()), property.size(), PCRE2_UTF, &error,
+                    &offset, nullptr),
+      pcre2_code_free);
+  return code != nullptr;
 }
 
 class Translator {
@@ -202,7 +218,7 @@ class Translator {
       case 'v':
         return replace(2, "\\x0B");
       case 'w':
-        return members(2, kWord, false);
+        return members(2, class_depth_ > 0 ? kBracketWord : kWord, false);
       case 'W':
         return members(2, kWord, true);
       case 'h':
@@ -268,7 +284,8 @@ class Translator {
     if (const std::string_view named = members_of(name); !named.empty()) {
       return members(end + 1 - at_, named, negated);
     }
-    replace(end + 1 - at_, (negated ? "\\P{" : "\\p{") + std::string(name) + "}");
+    const char* kind = is_script(name) ? "sc:" : "";
+    replace(end + 1 - at_, (negated ? "\\P{" : "\\p{") + (kind + std::string(name)) + "}");
   }
 
   // \x41 and \x{1F600}. Two digits of 80 or more would be a byte, not a character.

@@ -95,11 +95,15 @@ TEST(TextPatternTest, OnigurumaMeaning) {
   EXPECT_FALSE(TextPattern::regex(".").matches("\n"));
   EXPECT_TRUE(TextPattern::regex("\\w").matches("²"));
   EXPECT_FALSE(TextPattern::regex("[[:word:]]").matches("²"));
+  EXPECT_FALSE(TextPattern::regex("[\\w]").matches("²"));
+  EXPECT_TRUE(TextPattern::regex("[^\\w\\s]").matches("²"));
   EXPECT_TRUE(TextPattern::regex("[[:punct:]]+").matches("$.+"));
   EXPECT_TRUE(TextPattern::regex("\\p{Punct}").matches("."));
   EXPECT_FALSE(TextPattern::regex("\\p{Punct}").matches("$"));
   EXPECT_TRUE(TextPattern::regex("\\p{Letter}\\p{^Letter}\\p{Uppercase_Letter}").matches("a1B"));
   EXPECT_TRUE(TextPattern::regex("[^(\\s|[.,!?…])]").matches("x")) << "a class inside a class";
+  EXPECT_TRUE(TextPattern::regex("\\p{Han}\\p{Hiragana}").matches("日そ"));
+  EXPECT_FALSE(TextPattern::regex("\\p{Han}").matches("〔")) << "used in Han text, but common";
   EXPECT_THAT(pieces(TextPattern::regex("\\b"), "é́ 日"), ElementsAre("é́", " ", "日"));
 }
 
