@@ -15,10 +15,11 @@ struct TokenEntry {
   std::string decoder_input;  // prepared for the decoder
   std::string bytes;          // what it adds to a text
   bool special = false;
+  bool left_out = false;  // of text without special tokens
 };
 
-// As the `tokenizers` library has it: an added token that is normalized decodes from its normal form, and
-// what is special is told by that form.
+// As the `tokenizers` library has it: an added token that is normalized decodes from its normal form, and is
+// left out only if that is a special token's name.
 std::vector<TokenEntry> entries_by_id(const TokenizerParts& parts) {
   std::unordered_set<std::string_view> special;
   for (const AddedToken& token : parts.added_tokens) {
@@ -29,7 +30,7 @@ std::vector<TokenEntry> entries_by_id(const TokenizerParts& parts) {
     if (static_cast<std::size_t>(id) >= entries.size()) entries.resize(static_cast<std::size_t>(id) + 1);
     std::string input = parts.decoder.prepare(form);
     std::string bytes = parts.decoder.bytes_of(input);
-    entries[id] = {text, std::move(input), std::move(bytes), special.contains(form)};
+    entries[id] = {text, std::move(input), std::move(bytes), special.contains(text), special.contains(form)};
   };
   for (const auto& [text, id] : parts.model.vocabulary()) set(id, text, text);
   for (const AddedToken& token : parts.added_tokens) {
@@ -180,9 +181,7 @@ std::string Tokenizer::decode(std::span<const TokenId> tokens, bool skip_special
   std::string text;
   DecodeStream stream = start_decoding(/*continues_text=*/false);
   for (const TokenId token : tokens) {
-    const TokenEntry& entry = state_->entry(token);
-    if (entry.text.empty() || (skip_special_tokens && entry.special)) continue;
-    stream.push(entry.decoder_input, text);
+    if (has_text(token, skip_special_tokens)) stream.push(decoder_input(token), text);
   }
   stream.finish(text);
   return text;
@@ -204,8 +203,9 @@ const std::string& Tokenizer::token_string(TokenId token) const {
   return state_->entry(token).text;
 }
 
-bool Tokenizer::exists(TokenId token) const {
-  return !state_->entry(token).text.empty();
+bool Tokenizer::has_text(TokenId token, bool skip_special_tokens) const {
+  const TokenEntry& entry = state_->entry(token);
+  return !entry.text.empty() && !(skip_special_tokens && entry.left_out);
 }
 
 bool Tokenizer::is_special(TokenId token) const {
@@ -245,8 +245,7 @@ TextDecoder::TextDecoder(const Tokenizer& tokenizer, bool skip_special_tokens, b
 
 std::string TextDecoder::push(TokenId token) {
   std::string text;
-  const bool skipped = skip_special_tokens_ && tokenizer_.is_special(token);
-  if (tokenizer_.exists(token) && !skipped) stream_.push(tokenizer_.decoder_input(token), text);
+  if (tokenizer_.has_text(token, skip_special_tokens_)) stream_.push(tokenizer_.decoder_input(token), text);
   return text;
 }
 

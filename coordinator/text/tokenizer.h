@@ -41,13 +41,13 @@ class Tokenizer {
   // For TextDecoder: where a stream begins, and what it takes for a token (empty: no such token).
   DecodeStream start_decoding(bool continues_text) const;
   const std::string& decoder_input(TokenId token) const;
+  bool has_text(TokenId token, bool skip_special_tokens) const;  // it is not left out
 
   // The bytes that a token adds to a text that has begun; may be part of a character. Special tokens: their
   // name. Empty: no such token.
   const std::string& token_bytes(TokenId token) const;
   // As it stands in the vocabulary (e.g. "Ġthe"). Empty: no such token.
   const std::string& token_string(TokenId token) const;
-  bool exists(TokenId token) const;
   bool is_special(TokenId token) const;
   std::optional<TokenId> find(std::string_view token) const;  // by its vocabulary string
   std::int64_t vocab_size() const;                            // largest id + 1

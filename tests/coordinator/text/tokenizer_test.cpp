@@ -87,6 +87,9 @@ TEST(TokenizerTest, MarksOutliveNormalizing) {
       << "each with the space that it is normalized to";
   EXPECT_THAT(tokenizer.encode("<s>a <#s>", {.literal_mark = "#"}), ElementsAre(5, 4, 0, 1, 2, 3));
   EXPECT_FALSE(tokenizer.hides_special_names("<#s>"));
+  EXPECT_TRUE(tokenizer.is_special(5));
+  EXPECT_EQ(tokenizer.decode(std::vector<TokenId>{4, 5}, true), "a ▁<s>")
+      << "the library leaves out only what decodes to a special token's name";
 }
 
 TEST(TokenizerTest, LookUps) {
