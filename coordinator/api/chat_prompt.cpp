@@ -22,11 +22,11 @@ std::string choose_mark() {
 }
 
 // Every string in `value`, keys too. Roles stay as they are: they were checked, and templates compare them.
-json marked(const json& value, const std::vector<std::string>& names, std::string_view mark) {
-  if (value.is_string()) return mark_names(value.get_ref<const std::string&>(), names, mark);
+json marked(const json& value, const Tokenizer& tokenizer, std::string_view mark) {
+  if (value.is_string()) return mark_literal(value.get_ref<const std::string&>(), tokenizer, mark);
   if (value.is_array()) {
     json result = json::array();
-    for (const json& item : value) result.push_back(marked(item, names, mark));
+    for (const json& item : value) result.push_back(marked(item, tokenizer, mark));
     return result;
   }
   if (!value.is_object()) return value;
@@ -34,7 +34,7 @@ json marked(const json& value, const std::vector<std::string>& names, std::strin
   auto& members = result.get_ref<json::object_t&>();
   for (const auto& [key, member] :
        value.items())  // appended as they are: operator[] would search all of them
-    members.emplace_back(mark_names(key, names, mark), marked(member, names, mark));
+    members.emplace_back(mark_literal(key, tokenizer, mark), marked(member, tokenizer, mark));
   return result;
 }
 
@@ -70,14 +70,28 @@ std::string mark_names(std::string_view text, const std::vector<std::string>& na
   return marked;
 }
 
+std::string mark_literal(std::string_view text, const Tokenizer& tokenizer, std::string_view mark) {
+  std::string marked = mark_names(text, tokenizer.special_token_names(), mark);
+  if (!tokenizer.hides_special_names(marked)) return marked;
+  // Normalizing would make a name of what is none yet, in ways too many to tell: no two characters stay
+  // together.
+  const std::string valid = to_valid_utf8(text);
+  marked.clear();
+  for (std::size_t at = 0; at < valid.size();) {
+    append_utf8(marked, next_character(valid, at));
+    marked += mark;
+  }
+  return marked;
+}
+
 std::vector<TokenId> read_chat_prompt(RequestFields& fields, const json* tools, const Service& service) {
-  const std::vector<std::string>& names = service.tokenizer.special_token_names();
+  const Tokenizer& tokenizer = service.tokenizer;
   const std::string mark = choose_mark();
   json as_sent = read_messages(fields);
   json messages = as_sent;
   const bool has_arguments = read_tool_arguments(messages);
-  messages = marked(messages, names, mark);
-  const json marked_tools = tools ? marked(*tools, names, mark) : json();
+  messages = marked(messages, tokenizer, mark);
+  const json marked_tools = tools ? marked(*tools, tokenizer, mark) : json();
 
   const bool continues = fields.boolean("continue_final_message").value_or(false);
   ChatInput input{.messages = messages,
@@ -90,7 +104,8 @@ std::vector<TokenId> read_chat_prompt(RequestFields& fields, const json* tools, 
       text = service.chat_template.render(input);
     } catch (const TemplateError&) {
       if (!has_arguments) throw;
-      messages = marked(as_sent, names, mark);  // some templates add the arguments to a text, as they came
+      messages =
+          marked(as_sent, tokenizer, mark);  // some templates add the arguments to a text, as they came
       text = service.chat_template.render(input);
     }
   } catch (const TemplateError& error) {

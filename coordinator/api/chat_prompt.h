@@ -18,6 +18,9 @@ namespace sinkstream {
 std::vector<TokenId> read_chat_prompt(RequestFields& fields, const nlohmann::ordered_json* tools,
                                       const Service& service);
 
+// The text with marks in it, so that EncodeOptions::literal_mark keeps it from becoming special tokens.
+std::string mark_literal(std::string_view text, const Tokenizer& tokenizer, std::string_view mark);
+
 // Puts `mark` after the first character of every occurrence of a name.
 std::string mark_names(std::string_view text, const std::vector<std::string>& names, std::string_view mark);
 

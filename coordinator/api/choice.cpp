@@ -33,7 +33,7 @@ Choice::Choice(const Tokenizer& tokenizer, const GenerationOptions& options, con
       hidden_tokens_left_(prompt.hidden_tokens),
       in_prompt_(options.echo),
       prompt_(tokenizer, {}, /*skip_special_tokens=*/false),
-      output_(tokenizer, options.stop) {
+      output_(tokenizer, options.stop, /*skip_special_tokens=*/true, prompt.answer_continues_text) {
   if (echo_ && !logprobs_) echoed_.assign(prompt.tokens.begin() + prompt.hidden_tokens, prompt.tokens.end());
 }
 

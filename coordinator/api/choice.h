@@ -18,6 +18,9 @@ struct Prompt {
   std::vector<TokenId> tokens;
   // Leading tokens that the tokenizer put before the client's text; an echo does not show them.
   std::int64_t hidden_tokens = 0;
+  // The answer goes on where this text ends: a space that its first word begins with is part of it, which a
+  // decoder strips from the beginning of a text.
+  bool answer_continues_text = false;
 };
 
 struct TokenReport {

@@ -1,6 +1,8 @@
 // POST /v1/completions
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "coordinator/api/endpoints.h"
 #include "coordinator/api/generation.h"
 #include "coordinator/api/request_json.h"
@@ -109,6 +111,13 @@ std::int64_t count_added_tokens(const std::vector<TokenId>& tokens, std::string_
   return added;
 }
 
+// Whether the prompt has any text that an answer could go on with.
+bool has_text(const std::vector<TokenId>& tokens, const Tokenizer& tokenizer) {
+  return std::any_of(tokens.begin(), tokens.end(), [&tokenizer](TokenId token) {
+    return !tokenizer.is_special(token) && !tokenizer.token_bytes(token).empty();
+  });
+}
+
 Prompt text_prompt(const std::string& text, bool add_special_tokens, const Service& service,
                    const std::string& name) {
   if (text.empty()) throw bad_request("'" + name + "' must not be empty.", name);
@@ -116,12 +125,17 @@ Prompt text_prompt(const std::string& text, bool add_special_tokens, const Servi
   prompt.tokens = encode_text(service, text, {.add_special_tokens = add_special_tokens}, name);
   prompt.hidden_tokens = count_added_tokens(prompt.tokens, text, service.tokenizer);
   if (add_special_tokens) prompt.hidden_tokens += begin_with_sink(prompt.tokens, service.engine.limits());
+  prompt.answer_continues_text = has_text(prompt.tokens, service.tokenizer);
   return prompt;
 }
 
-Prompt token_prompt(const json& ids, std::int64_t vocab_size, const std::string& name) {
+Prompt token_prompt(const json& ids, std::int64_t vocab_size, const Tokenizer& tokenizer,
+                    const std::string& name) {
   if (ids.empty()) throw bad_request("'" + name + "' must not be empty.", name);
-  return {token_id_values(ids, vocab_size, name)};
+  Prompt prompt;
+  prompt.tokens = token_id_values(ids, vocab_size, name);
+  prompt.answer_continues_text = has_text(prompt.tokens, tokenizer);
+  return prompt;
 }
 
 std::vector<Prompt> read_prompts(RequestFields& fields, std::int64_t n, const Service& service) {
@@ -139,7 +153,7 @@ std::vector<Prompt> read_prompts(RequestFields& fields, std::int64_t n, const Se
   }
   if (field->empty()) throw fields.error("prompt", "'prompt' must not be empty.");
   if (!field->front().is_string() && !field->front().is_array())
-    return {token_prompt(*field, vocab_size, "prompt")};
+    return {token_prompt(*field, vocab_size, service.tokenizer, "prompt")};
   const auto total = static_cast<std::int64_t>(field->size()) * n;
   if (total > kMaxGenerations) {
     throw fields.error("prompt", fmt::format("{} prompts times n = {} are more than {} generations.",
@@ -151,7 +165,7 @@ std::vector<Prompt> read_prompts(RequestFields& fields, std::int64_t n, const Se
     if (entry.is_string() && field->front().is_string()) {
       prompts.push_back(text_prompt(entry.get_ref<const std::string&>(), add_special_tokens, service, name));
     } else if (entry.is_array() && field->front().is_array()) {
-      prompts.push_back(token_prompt(entry, vocab_size, name));
+      prompts.push_back(token_prompt(entry, vocab_size, service.tokenizer, name));
     } else {
       throw bad_request("All entries of 'prompt' must be of one kind.", name, "invalid_type");
     }

@@ -82,4 +82,9 @@ std::int64_t JsonField::integer() const {
   return value_->get<std::int64_t>();
 }
 
+double JsonField::number() const {
+  if (!value_->is_number()) fail("must be a number");
+  return value_->get<double>();
+}
+
 }  // namespace sinkstream

@@ -32,6 +32,7 @@ class JsonField {
   std::string string_or(std::string_view fallback) const;
   bool boolean_or(bool fallback) const;
   std::int64_t integer() const;
+  double number() const;
 
  private:
   JsonField(std::shared_ptr<const nlohmann::json> document, std::shared_ptr<const std::string> file)

@@ -1,12 +1,70 @@
 #include "coordinator/text/oniguruma.h"
 
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#include <algorithm>
+#include <array>
+#include <memory>
 #include <stdexcept>
+#include <utility>
 
 namespace sinkstream {
 namespace {
 
-// Oniguruma's \w; PCRE2's own leaves out marks and connecting punctuation.
-constexpr std::string_view kWordProperties = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+// Oniguruma's \w; PCRE2's own leaves out marks, connecting punctuation, and Latin-1's fractions and powers.
+// In brackets it leaves the last out too, as [:word:] does, and [:punct:] has symbols among it.
+constexpr std::string_view kBracketWord = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+constexpr std::string_view kBracketPunctuation = "\\p{P}\\p{S}";
+constexpr std::string_view kWord =
+    "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{B2}\\x{B3}\\x{B9}\\x{BC}\\x{BD}\\x{BE}";
+
+// Names that only Oniguruma knows, for \p{..} and [:..:], in lower case without spaces, - and _.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 43> kNames = {{
+    {"alnum", "\\p{Alphabetic}\\p{Nd}"},
+    {"alpha", "\\p{Alphabetic}"},
+    {"closepunctuation", "\\p{Pe}"},
+    {"connectorpunctuation", "\\p{Pc}"},
+    {"control", "\\p{Cc}"},
+    {"currencysymbol", "\\p{Sc}"},
+    {"dashpunctuation", "\\p{Pd}"},
+    {"decimalnumber", "\\p{Nd}"},
+    {"digit", "\\p{Nd}"},
+    {"enclosingmark", "\\p{Me}"},
+    {"finalpunctuation", "\\p{Pf}"},
+    {"format", "\\p{Cf}"},
+    {"initialpunctuation", "\\p{Pi}"},
+    {"letter", "\\p{L}"},
+    {"letternumber", "\\p{Nl}"},
+    {"lineseparator", "\\p{Zl}"},
+    {"lower", "\\p{Lowercase}"},
+    {"lowercaseletter", "\\p{Ll}"},
+    {"mark", "\\p{M}"},
+    {"mathsymbol", "\\p{Sm}"},
+    {"modifierletter", "\\p{Lm}"},
+    {"modifiersymbol", "\\p{Sk}"},
+    {"nonspacingmark", "\\p{Mn}"},
+    {"number", "\\p{N}"},
+    {"openpunctuation", "\\p{Ps}"},
+    {"otherletter", "\\p{Lo}"},
+    {"othernumber", "\\p{No}"},
+    {"otherpunctuation", "\\p{Po}"},
+    {"othersymbol", "\\p{So}"},
+    {"paragraphseparator", "\\p{Zp}"},
+    {"privateuse", "\\p{Co}"},
+    {"punct", "\\p{P}"},
+    {"punctuation", "\\p{P}"},
+    {"separator", "\\p{Z}"},
+    {"space", "\\p{White_Space}"},
+    {"spaceseparator", "\\p{Zs}"},
+    {"spacingmark", "\\p{Mc}"},
+    {"symbol", "\\p{S}"},
+    {"titlecaseletter", "\\p{Lt}"},
+    {"upper", "\\p{Uppercase}"},
+    {"uppercaseletter", "\\p{Lu}"},
+    {"word", kWord},
+    {"xdigit", "0-9a-fA-F"},
+}};
 
 bool is_ascii_letter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
@@ -14,6 +72,34 @@ bool is_ascii_letter(char c) {
 
 bool is_ascii_digit(char c) {
   return c >= '0' && c <= '9';
+}
+
+bool is_hex(std::string_view digits) {
+  return !digits.empty() && digits.find_first_not_of("0123456789abcdefABCDEF") == digits.npos;
+}
+
+// The members of a class by name; empty: PCRE2 has the name itself, or nobody has.
+std::string_view members_of(std::string_view name) {
+  std::string plain;
+  for (const char c : name) {
+    if (c != ' ' && c != '-' && c != '_')
+      plain += static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+  }
+  const auto found = std::find_if(kNames.begin(), kNames.end(),
+                                  [&plain](const auto& entry) { return entry.first == plain; });
+  return found == kNames.end() ? std::string_view() : found->second;
+}
+
+// By its bare name PCRE2 takes a script with all characters that are used in it, Oniguruma only its own.
+bool is_script(std::string_view name) {
+  const std::string property = "\\p{sc:" + std::string(name) + "}";
+  int error = 0;
+  PCRE2_SIZE offset = 0;
+  const std::unique_ptr<pcre2_code, void (*)(pcre2_code*)> code(
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(property.data()), property.size(), PCRE2_UTF, &error,
+                    &offset, nullptr),
+      pcre2_code_free);
+  return code != nullptr;
 }
 
 class Translator {
@@ -25,14 +111,17 @@ class Translator {
       const char c = pattern_[at_];
       if (c == '\\') {
         escape();
-      } else if (in_class_) {
+      } else if (class_depth_ > 0) {
         class_character(c);
       } else if (c == '(') {
         group();
+      } else if (c == '[') {
+        open_class();
+      } else if (c == '{') {
+        interval();
       } else {
         if (c == '}') refuse_repeated_interval();
         copy(1);
-        if (c == '[') open_class();
       }
     }
     return std::move(result_);
@@ -57,23 +146,55 @@ class Translator {
   bool next_is(std::string_view text) const { return pattern_.substr(at_).starts_with(text); }
 
   void open_class() {
-    in_class_ = true;
+    class_depth_ = 1;
+    copy(1);
     if (next_is("^")) copy(1);
-    if (next_is("]")) copy(1);  // as the first character it stands for itself
+    if (next_is("]")) replace(1, "\\]");  // as the first character it stands for itself
   }
 
   void class_character(char c) {
-    if (c == '[') refuse("[ inside a character class");
+    if (next_is("[:")) return posix_class();
+    if (next_is("[^")) refuse("[^ inside a character class");
     if (next_is("&&")) refuse("&&");
-    if (c == ']') in_class_ = false;
+    if (c == '[') {  // a class inside a class adds its members, which PCRE2 has no brackets for
+      if (result_.ends_with('-')) refuse("-[ inside a character class");
+      ++class_depth_;
+      return replace(1, "");
+    }
+    if (c == ']' && --class_depth_ > 0) return replace(1, "");
     copy(1);
   }
 
+  // [:alpha:] and [:^alpha:].
+  void posix_class() {
+    const std::size_t end = pattern_.find(":]", at_);
+    const std::string_view name = pattern_.substr(at_ + 2, end == pattern_.npos ? 0 : end - at_ - 2);
+    const std::string_view members = name == "punct"  ? kBracketPunctuation
+                                     : name == "word" ? kBracketWord
+                                                      : members_of(name);
+    if (members.empty()) refuse(pattern_.substr(at_, name.size() + 4));
+    replace(name.size() + 4, members);
+  }
+
   void group() {
-    for (const std::string_view opening : {"(?:", "(?=", "(?!", "(?>", "(?<=", "(?<!", "(?i:"}) {
+    for (const std::string_view opening : {"(?:", "(?=", "(?!", "(?>", "(?<=", "(?<!", "(?i:", "(?-i:"}) {
       if (next_is(opening)) return copy(opening.size());
     }
+    if (next_is("(?m:")) return replace(4, "(?s:");   // Ruby's m: a dot is also a line end
+    if (next_is("(?i)") && at_ == 0) return copy(4);  // elsewhere its reach differs
+    if (next_is("(?<") && is_ascii_letter(pattern_.substr(at_ + 3, 1).empty() ? ' ' : pattern_[at_ + 3])) {
+      return copy(3);
+    }
     if (next_is("(?") || next_is("(*")) refuse(pattern_.substr(at_, 3));
+    copy(1);
+  }
+
+  // {,3} is {0,3}.
+  void interval() {
+    const std::size_t end = pattern_.find('}', at_);
+    const bool open_below = next_is("{,") && end != pattern_.npos && end > at_ + 2 &&
+                            std::all_of(pattern_.begin() + at_ + 2, pattern_.begin() + end, is_ascii_digit);
+    if (open_below) return replace(2, "{0,");
     copy(1);
   }
 
@@ -97,17 +218,27 @@ class Translator {
       case 'v':
         return replace(2, "\\x0B");
       case 'w':
-        return word(false);
+        return members(2, class_depth_ > 0 ? kBracketWord : kWord, false);
       case 'W':
-        return word(true);
+        return members(2, kWord, true);
+      case 'h':
+        return members(2, "0-9a-fA-F", false);
+      case 'H':
+        return members(2, "0-9a-fA-F", true);
+      case 'b':
+      case 'B':
+        return word_boundary(c == 'B');
       case 'u':
         return code_point();
+      case 'x':
+        return hexadecimal();
       case 'p':
       case 'P':
-      case 'x':
-        return braced();
+        return property(c == 'P');
       case 'A':
       case 'z':
+      case 'Z':
+      case 'R':
       case 'n':
       case 'r':
       case 't':
@@ -121,31 +252,61 @@ class Translator {
     }
   }
 
-  void word(bool negated) {
-    if (in_class_ && negated) refuse("\\W inside a character class");
-    if (in_class_) return replace(2, kWordProperties);
-    replace(2, (negated ? "[^" : "[") + std::string(kWordProperties) + "]");
+  // `count` characters of the pattern stand for one of `members`, or for one that is none of them.
+  void members(std::size_t count, std::string_view members, bool negated) {
+    if (class_depth_ > 0 && negated) {
+      refuse(std::string(pattern_.substr(at_, count)) + " inside a character class");
+    }
+    if (class_depth_ > 0) return replace(count, members);
+    replace(count, (negated ? "[^" : "[") + std::string(members) + "]");
   }
 
-  // \p{..}, \P{..} and \x{..}.
-  void braced() {
+  void word_boundary(bool negated) {
+    if (class_depth_ > 0) refuse(std::string(pattern_.substr(at_, 2)) + " inside a character class");
+    const std::string word = "[" + std::string(kWord) + "]";
+    const std::string boundary =
+        negated ? "(?:(?<=" + word + ")(?=" + word + ")|(?<!" + word + ")(?!" + word + "))"
+                : "(?:(?<=" + word + ")(?!" + word + ")|(?<!" + word + ")(?=" + word + "))";
+    replace(2, boundary);
+  }
+
+  // \p{..}, \p{^..} and \P{..}.
+  void property(bool negated) {
     const std::size_t end = pattern_.find('}', at_);
     if (pattern_.substr(at_ + 2, 1) != "{" || end == pattern_.npos) {
       refuse(std::string(pattern_.substr(at_, 2)) + " without braces");
     }
-    copy(end + 1 - at_);
+    std::string_view name = pattern_.substr(at_ + 3, end - at_ - 3);
+    if (name.starts_with('^')) {
+      name.remove_prefix(1);
+      negated = !negated;
+    }
+    if (const std::string_view named = members_of(name); !named.empty()) {
+      return members(end + 1 - at_, named, negated);
+    }
+    const char* kind = is_script(name) ? "sc:" : "";
+    replace(end + 1 - at_, (negated ? "\\P{" : "\\p{") + (kind + std::string(name)) + "}");
+  }
+
+  // \x41 and \x{1F600}. Two digits of 80 or more would be a byte, not a character.
+  void hexadecimal() {
+    if (const std::size_t end = pattern_.find('}', at_); next_is("\\x{") && end != pattern_.npos) {
+      return copy(end + 1 - at_);
+    }
+    const std::string_view digits = pattern_.substr(at_ + 2, 2);
+    if (digits.size() != 2 || !is_hex(digits) || digits[0] > '7') refuse(pattern_.substr(at_, 4));
+    copy(4);
   }
 
   void code_point() {
     const std::string_view digits = pattern_.substr(at_ + 2, 4);
-    if (digits.size() != 4 || digits.find_first_not_of("0123456789abcdefABCDEF") != digits.npos)
-      refuse("\\u");
+    if (digits.size() != 4 || !is_hex(digits)) refuse("\\u");
     replace(6, "\\x{" + std::string(digits) + "}");
   }
 
   std::string_view pattern_;
   std::size_t at_ = 0;
-  bool in_class_ = false;
+  int class_depth_ = 0;
   std::string result_;
 };
 

@@ -7,6 +7,7 @@
 #include <new>
 #include <stdexcept>
 
+#include "coordinator/text/newer_characters.h"
 #include "coordinator/text/oniguruma.h"
 #include "coordinator/text/utf8.h"
 
@@ -61,12 +62,15 @@ struct Match {
 
 Match search(const pcre2_code* code, std::string_view text, std::size_t from, std::uint32_t options) {
   thread_local const Scratch scratch;
-  const auto run = [&](std::uint32_t extra) {
-    return pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from,
-                       options | extra | PCRE2_NO_UTF_CHECK, scratch.data.get(), scratch.context.get());
-  };
-  int result = run(0);
-  if (result == PCRE2_ERROR_JIT_STACKLIMIT) result = run(PCRE2_NO_JIT);  // the interpreter uses the heap
+  const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
+  int result = options == 0 ? pcre2_jit_match(code, subject, text.size(), from, 0, scratch.data.get(),
+                                              scratch.context.get())
+                            : PCRE2_ERROR_JIT_BADOPTION;
+  // The interpreter has no stack to run out of, and takes every option.
+  if (result == PCRE2_ERROR_JIT_STACKLIMIT || result == PCRE2_ERROR_JIT_BADOPTION) {
+    result = pcre2_match(code, subject, text.size(), from, options | PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
+                         scratch.data.get(), scratch.context.get());
+  }
   if (result == PCRE2_ERROR_NOMATCH) return {false, 0, 0};
   if (result < 0) {
     throw std::runtime_error("the tokenizer's regular expression gave up on this text: " +
@@ -92,7 +96,8 @@ pcre2_code* compile(std::string_view expression, std::uint32_t options) {
 }  // namespace
 
 struct TextPattern::Code {
-  std::unique_ptr<pcre2_code, Deleter<pcre2_code_free>> pcre;
+  std::string literal;
+  std::unique_ptr<pcre2_code, Deleter<pcre2_code_free>> pcre;  // none: the literal is looked for
 };
 
 TextPattern::TextPattern(std::unique_ptr<Code> code) : code_(std::move(code)) {}
@@ -108,31 +113,82 @@ TextPattern TextPattern::regex(std::string_view expression) {
 
 TextPattern TextPattern::literal(std::string_view text) {
   auto code = std::make_unique<Code>();
-  code->pcre.reset(compile(text, PCRE2_LITERAL));
+  code->literal = text;
+  if (text.empty()) code->pcre.reset(compile("", 0));  // matches between all characters
   return TextPattern(std::move(code));
 }
 
-void TextPattern::append_piece_ends(std::string_view text, std::size_t base,
-                                    std::vector<std::size_t>& ends) const {
-  std::size_t last = 0;
-  const auto cut_at = [&](std::size_t position) {
-    if (position > last) ends.push_back(base + position);
-    last = position;
-  };
-  for (std::size_t from = 0; from < text.size();) {
+const std::string& TextPattern::literal_text() const {
+  return code_->literal;
+}
+
+// As Oniguruma's iterator in the `tokenizers` library goes: an empty match is taken unless the last match
+// ended there.
+template <typename Visit>
+void TextPattern::for_each_match(std::string_view text, Visit visit) const {
+  std::string shown;
+  if (code_->pcre == nullptr) {
+    const std::string& literal = code_->literal;
+    for (std::size_t at = text.find(literal); at != text.npos; at = text.find(literal, at + literal.size())) {
+      visit(at, at + literal.size());
+    }
+    return;
+  }
+  if (has_newer_characters(text)) text = shown = with_stand_ins(text);
+  std::size_t last_end = text.npos;
+  for (std::size_t from = 0; from <= text.size();) {
     const Match match = search(code_->pcre.get(), text, from, 0);
     if (!match.found) break;
-    cut_at(match.begin);
-    cut_at(match.end);
-    from = match.end;
-    if (match.end == match.begin && from < text.size()) from += first_character(text.substr(from)).length;
+    if (match.begin == match.end && match.end == last_end) {
+      if (from == text.size()) break;
+      next_character(text, from);
+      continue;
+    }
+    visit(match.begin, match.end);
+    from = last_end = match.end;
   }
-  cut_at(text.size());
+}
+
+void TextPattern::find(std::string_view text, std::size_t base, std::vector<Stretch>& stretches) const {
+  if (text.empty()) {
+    stretches.push_back({base, base, false});
+    return;
+  }
+  std::size_t done = 0;
+  for_each_match(text, [&](std::size_t begin, std::size_t end) {
+    if (begin > done) stretches.push_back({base + done, base + begin, false});
+    stretches.push_back({base + begin, base + end, true});
+    done = end;
+  });
+  if (done < text.size()) stretches.push_back({base + done, base + text.size(), false});
+}
+
+void TextPattern::replace(std::string_view text, std::string_view content, std::string& result) const {
+  if (text.empty()) return;
+  std::size_t done = 0;
+  for_each_match(text, [&](std::size_t begin, std::size_t end) {
+    result += text.substr(done, begin - done);
+    result += content;
+    done = end;
+  });
+  result += text.substr(done);
 }
 
 bool TextPattern::matches(std::string_view text) const {
-  const Match match = search(code_->pcre.get(), text, 0, PCRE2_ANCHORED | PCRE2_ENDANCHORED);
-  return match.found;
+  if (code_->pcre == nullptr) return text == code_->literal;
+  std::string shown;
+  if (has_newer_characters(text)) text = shown = with_stand_ins(text);
+  return search(code_->pcre.get(), text, 0, PCRE2_ANCHORED | PCRE2_ENDANCHORED).found;
+}
+
+std::optional<std::size_t> TextPattern::length_at_beginning(std::string_view text) const {
+  if (code_->pcre == nullptr) {
+    return text.starts_with(code_->literal) ? std::optional(code_->literal.size()) : std::nullopt;
+  }
+  std::string shown;
+  if (has_newer_characters(text)) text = shown = with_stand_ins(text);
+  const Match match = search(code_->pcre.get(), text, 0, PCRE2_ANCHORED);
+  return match.found ? std::optional(match.end) : std::nullopt;
 }
 
 }  // namespace sinkstream

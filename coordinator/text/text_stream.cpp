@@ -3,33 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "coordinator/text/utf8.h"
-
 namespace sinkstream {
-
-std::string Utf8Stream::push(std::string_view bytes) {
-  pending_ += bytes;
-  std::string text;
-  std::string_view rest = pending_;
-  while (!rest.empty()) {
-    const Utf8Step step = first_character(rest);
-    if (step.status == Utf8Status::cut_short) break;
-    if (step.status == Utf8Status::valid) {
-      text += rest.substr(0, step.length);
-    } else {
-      append_utf8(text, kReplacementCharacter);
-    }
-    rest.remove_prefix(step.length);
-  }
-  pending_.erase(0, pending_.size() - rest.size());
-  return text;
-}
-
-std::string Utf8Stream::finish() {
-  std::string text = to_valid_utf8(pending_);
-  pending_.clear();
-  return text;
-}
 
 StopMatcher::StopMatcher(const std::vector<std::string>& stops) {
   for (const std::string& stop : stops) {
@@ -84,16 +58,15 @@ std::string StopMatcher::finish() {
 }
 
 TextStream::TextStream(const Tokenizer& tokenizer, const std::vector<std::string>& stops,
-                       bool skip_special_tokens)
-    : tokenizer_(tokenizer), skip_special_tokens_(skip_special_tokens), stops_(stops) {}
+                       bool skip_special_tokens, bool continues_text)
+    : decoder_(tokenizer, skip_special_tokens, continues_text), stops_(stops) {}
 
 std::string TextStream::push(TokenId token) {
-  if (skip_special_tokens_ && tokenizer_.is_special(token)) return {};
-  return stops_.push(utf8_.push(tokenizer_.token_bytes(token)));
+  return stops_.push(decoder_.push(token));
 }
 
 std::string TextStream::finish() {
-  std::string text = stops_.push(utf8_.finish());
+  std::string text = stops_.push(decoder_.finish());
   return text + stops_.finish();
 }
 

@@ -11,16 +11,6 @@
 
 namespace sinkstream {
 
-// Joins token bytes into whole UTF-8 characters. The pieces together equal Tokenizer::decode of all the
-// tokens.
-class Utf8Stream {
- public:
-  std::string push(std::string_view bytes);  // what has become certain
-  std::string finish();                      // the rest; an incomplete character becomes U+FFFD
- private:
-  std::string pending_;
-};
-
 // Holds back the longest suffix that may be the beginning of a stop string. The stop string that is complete
 // first wins; of several that end together, the longest. Time is linear in the text.
 class StopMatcher {
@@ -46,19 +36,19 @@ class StopMatcher {
   bool matched_ = false;
 };
 
-// Tokens in, text out: special tokens are left out unless asked for.
+// Tokens in, text out: special tokens are left out unless asked for. The pieces together equal
+// Tokenizer::decode of all the tokens, up to a stop string.
 class TextStream {
  public:
+  // `continues_text`: text stands before the first token, so nothing is stripped from its beginning.
   TextStream(const Tokenizer& tokenizer, const std::vector<std::string>& stops,
-             bool skip_special_tokens = true);
+             bool skip_special_tokens = true, bool continues_text = false);
   std::string push(TokenId token);  // the text that can be shown now; nothing more after a stop string
   std::string finish();             // the rest
   bool stopped() const { return stops_.matched(); }
 
  private:
-  const Tokenizer& tokenizer_;
-  bool skip_special_tokens_;
-  Utf8Stream utf8_;
+  TextDecoder decoder_;
   StopMatcher stops_;
 };
 

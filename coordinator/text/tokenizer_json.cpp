@@ -1,12 +1,13 @@
 #include "coordinator/text/tokenizer_json.h"
 
+#include <algorithm>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <unordered_map>
 
-#include "coordinator/text/byte_level.h"
 #include "coordinator/text/json_field.h"
-#include "coordinator/text/utf8.h"
+#include "coordinator/text/tokenizer_steps.h"
 
 namespace sinkstream {
 namespace {
@@ -18,6 +19,8 @@ TokenId read_token_id(const JsonField& field) {
   if (id < 0 || id > kMaxTokenId) field.fail("token id " + std::to_string(id) + " is out of range");
   return static_cast<TokenId>(id);
 }
+
+// ---- model
 
 Vocabulary read_vocabulary(const JsonField& field) {
   Vocabulary vocabulary;
@@ -37,8 +40,9 @@ std::pair<std::string, std::string> read_merge(const JsonField& field) {
   if (field.is_string()) {
     const std::string& text = field.string();
     const std::size_t space = text.find(' ');
-    if (space == text.npos || text.find(' ', space + 1) != text.npos)
-      field.fail("must be two parts with a space between");
+    if (space == text.npos || text.find(' ', space + 1) != text.npos) {
+      field.fail("must be two parts with one space between; parts that contain spaces are written as a list");
+    }
     return {text.substr(0, space), text.substr(space + 1)};
   }
   const std::vector<JsonField> parts = field.elements();
@@ -46,37 +50,65 @@ std::pair<std::string, std::string> read_merge(const JsonField& field) {
   return {parts[0].string(), parts[1].string()};
 }
 
-void refuse_unless_empty(const JsonField& field) {
-  if (!field.string_or("").empty()) field.not_supported("\"" + field.string() + "\"");
+BytePairOptions read_model_options(const JsonField& field) {
+  if (const JsonField dropout = field["dropout"]; !dropout.is_null() && dropout.number() != 0) {
+    dropout.not_supported("anything but null or 0: answers must not depend on chance");
+  }
+  BytePairOptions options;
+  if (const JsonField unknown = field["unk_token"]; !unknown.is_null())
+    options.unknown_token = unknown.string();
+  options.fuse_unknown = field["fuse_unk"].boolean_or(false);
+  options.byte_fallback = field["byte_fallback"].boolean_or(false);
+  options.ignore_merges = field["ignore_merges"].boolean_or(false);
+  options.continuing_prefix = field["continuing_subword_prefix"].string_or("");
+  options.word_suffix = field["end_of_word_suffix"].string_or("");
+  return options;
 }
 
-BytePairEncoding read_model(const JsonField& field) {
+BytePairEncoding read_model(const JsonField& field, bool raw_bytes) {
   if (const JsonField type = field["type"]; type.string_or("BPE") != "BPE") {
-    type.not_supported("\"" + type.string() + "\" (only \"BPE\" is)");
+    type.not_supported("\"" + type.string() +
+                       "\" (only \"BPE\" is, which the models that this server runs come with)");
   }
-  if (field["byte_fallback"].boolean_or(false)) field["byte_fallback"].not_supported("true");
-  if (!field["dropout"].is_null()) field["dropout"].not_supported("anything but null");
-  refuse_unless_empty(field["unk_token"]);
-  refuse_unless_empty(field["continuing_subword_prefix"]);
-  refuse_unless_empty(field["end_of_word_suffix"]);
-
+  BytePairOptions options = read_model_options(field);
+  options.raw_bytes = raw_bytes;
   BytePairEncoding::Merges merges;
   for (const JsonField& merge : field["merges"].elements()) merges.push_back(read_merge(merge));
   try {
-    return BytePairEncoding(read_vocabulary(field["vocab"]), merges,
-                            field["ignore_merges"].boolean_or(false));
+    return BytePairEncoding(read_vocabulary(field["vocab"]), merges, std::move(options));
   } catch (const std::invalid_argument& error) {
     field.fail(error.what());
   }
 }
 
-std::vector<AddedToken> read_added_tokens(const JsonField& field, const Vocabulary& vocabulary) {
-  std::vector<AddedToken> tokens;
-  std::unordered_map<TokenId, std::string> names;
-  for (const auto& [name, id] : vocabulary) names.emplace(id, name);
-  if (field.is_null()) return tokens;
-  for (const JsonField& entry : field.elements()) {
-    AddedToken token;
+// ---- added tokens
+
+// Gives ids as the `tokenizers` library does: that of the same string in the vocabulary, or the next free
+// one, whatever the file says. A file that gives an id to two strings, or two to a string, is refused.
+class AddedTokenReader {
+ public:
+  AddedTokenReader(const Vocabulary& vocabulary, const Normalizer& normalizer)
+      : vocabulary_(vocabulary), normalizer_(normalizer), next_id_(static_cast<TokenId>(vocabulary.size())) {
+    for (const auto& [name, id] : vocabulary) names_.emplace(id, name);
+  }
+
+  std::vector<AddedToken> read(const JsonField& field) {
+    if (field.is_null()) return {};
+    std::vector<AddedToken> tokens;
+    for (const JsonField& entry : field.elements()) {
+      AddedToken token = read_entry(entry);
+      if (!contents_.insert(token.content).second) {
+        entry["content"].fail("\"" + token.content + "\" is there twice");
+      }
+      if (token.normalized) set_normal_form(entry["content"], token);
+      tokens.push_back(std::move(token));
+    }
+    return tokens;
+  }
+
+ private:
+  AddedToken read_entry(const JsonField& entry) {
+    AddedToken token{};
     token.id = read_token_id(entry["id"]);
     token.content = entry["content"].string();
     token.special = entry["special"].boolean_or(false);
@@ -85,128 +117,120 @@ std::vector<AddedToken> read_added_tokens(const JsonField& field, const Vocabula
     token.rstrip = entry["rstrip"].boolean_or(false);
     token.normalized = entry["normalized"].boolean_or(!token.special);
     if (token.content.empty()) entry["content"].fail("is empty");
-    const auto [named, is_new] = names.emplace(token.id, token.content);
-    if (named->second != token.content) {
-      entry["id"].fail("\"" + token.content + "\" has the id " + std::to_string(token.id) + " of \"" +
-                       named->second + "\"");
+    check_id(entry, token.id, token.content);
+    if (const auto known = vocabulary_.find(token.content); known != vocabulary_.end()) {
+      token.id = known->second;
+    } else {
+      token.id = next_id_++;
+      check_id(entry, token.id, token.content);
     }
-    if (const auto known = vocabulary.find(token.content);
-        known != vocabulary.end() && known->second != token.id) {
-      entry["id"].fail("\"" + token.content + "\" has the id " + std::to_string(known->second) +
-                       " in model.vocab");
-    }
-    tokens.push_back(std::move(token));
+    return token;
   }
-  return tokens;
-}
 
-TextPattern read_pattern(const JsonField& field) {
-  const JsonField regex = field["Regex"];
-  const JsonField literal = field["String"];
-  try {
-    if (!regex.is_null()) return TextPattern::regex(regex.string());
-    if (!literal.is_null()) return TextPattern::literal(literal.string());
-  } catch (const std::invalid_argument& error) {
-    field.fail(error.what());
-  }
-  field.fail("must have \"Regex\" or \"String\"");
-}
-
-SplitStep read_split(const JsonField& field) {
-  if (field["behavior"].string() != "Isolated") {
-    field["behavior"].not_supported("\"" + field["behavior"].string() + "\" (only \"Isolated\" is)");
-  }
-  if (field["invert"].boolean_or(false)) field["invert"].not_supported("true");
-  return {read_pattern(field["pattern"])};
-}
-
-ByteLevelStep read_byte_level(const JsonField& field) {
-  ByteLevelStep step{field["add_prefix_space"].boolean_or(true), std::nullopt};
-  if (field["use_regex"].boolean_or(true)) step.pattern = TextPattern::regex(gpt2_pattern());
-  return step;
-}
-
-void read_pre_tokenizer(const JsonField& field, std::vector<PreTokenizerStep>& steps) {
-  if (field.is_null()) field.not_supported("a tokenizer without the ByteLevel pre-tokenizer");
-  const std::string& type = field["type"].string();
-  if (type == "Sequence") {
-    for (const JsonField& part : field["pretokenizers"].elements()) {
-      if (part["type"].string() == "Sequence") part.not_supported("a Sequence inside a Sequence");
-      read_pre_tokenizer(part, steps);
-    }
-  } else if (type == "Split") {
-    steps.push_back(read_split(field));
-  } else if (type == "ByteLevel") {
-    steps.push_back(read_byte_level(field));
-  } else {
-    field["type"].not_supported("\"" + type + "\" (Sequence, Split and ByteLevel are)");
-  }
-}
-
-PreTokenizer read_pre_tokenizer(const JsonField& field) {
-  std::vector<PreTokenizerStep> steps;
-  read_pre_tokenizer(field, steps);
-  if (steps.empty() || !std::holds_alternative<ByteLevelStep>(steps.back())) {
-    field.not_supported("a pre-tokenizer that does not end with ByteLevel");
-  }
-  return PreTokenizer(std::move(steps));
-}
-
-void read_template(const JsonField& field, TokenizerParts& parts) {
-  bool before_text = true;
-  for (const JsonField& piece : field["single"].elements()) {
-    if (!piece["Sequence"].is_null()) {
-      if (piece["Sequence"]["id"].string() != "A" || !before_text)
-        piece.fail("one text, \"A\", may stand here");
-      before_text = false;
-      continue;
-    }
-    const JsonField special = piece["SpecialToken"];
-    if (special.is_null()) piece.fail("must have \"Sequence\" or \"SpecialToken\"");
-    const JsonField ids = field["special_tokens"][special["id"].string()]["ids"];
-    for (const JsonField& id : ids.elements()) {
-      (before_text ? parts.prefix : parts.suffix).push_back(read_token_id(id));
+  // The library gives either of two tokens at random, or never ends: nothing to follow.
+  void set_normal_form(const JsonField& field, AddedToken& token) {
+    token.normal = normalizer_.run(token.content).text;
+    if (token.normal.empty()) field.fail("nothing is left of it when it is normalized");
+    if (!normals_.insert(token.normal).second) {
+      field.fail("is the same as another added token when it is normalized");
     }
   }
-  if (before_text) field["single"].fail("has no \"Sequence\"");
-}
 
-void read_post_processor(const JsonField& field, TokenizerParts& parts) {
-  if (field.is_null()) return;
-  const std::string& type = field["type"].string();
-  if (type == "TemplateProcessing") {
-    if (!parts.prefix.empty() || !parts.suffix.empty()) field.not_supported("a second TemplateProcessing");
-    read_template(field, parts);
-  } else if (type == "Sequence") {
-    for (const JsonField& part : field["processors"].elements()) {
-      if (part["type"].string() == "Sequence") part.not_supported("a Sequence inside a Sequence");
-      read_post_processor(part, parts);
+  void check_id(const JsonField& entry, TokenId id, const std::string& content) {
+    const auto [named, is_new] = names_.emplace(id, content);
+    if (named->second != content) {
+      entry["id"].fail("\"" + content + "\" has the id " + std::to_string(id) + " of \"" + named->second +
+                       "\"");
     }
-  } else if (type != "ByteLevel") {  // which only moves offsets
-    field["type"].not_supported("\"" + type + "\" (TemplateProcessing, ByteLevel and Sequence are)");
+    if (const auto known = vocabulary_.find(content); known != vocabulary_.end() && known->second != id) {
+      entry["id"].fail("\"" + content + "\" has the id " + std::to_string(known->second) + " in model.vocab");
+    }
   }
-}
 
-void check_decoder(const JsonField& field) {
-  if (field.is_null()) field.not_supported("null (only ByteLevel is)");
-  if (const JsonField type = field["type"]; type.string() != "ByteLevel") {
-    type.not_supported("\"" + type.string() + "\" (only ByteLevel is)");
+  const Vocabulary& vocabulary_;
+  const Normalizer& normalizer_;
+  TokenId next_id_;
+  std::unordered_map<TokenId, std::string> names_;
+  std::set<std::string> contents_, normals_;
+};
+
+// ---- post-processor
+
+class PostProcessorReader {
+ public:
+  explicit PostProcessorReader(TokenizerParts& parts) : parts_(parts) {}
+
+  void read(const JsonField& field, bool in_sequence = false) {
+    if (field.is_null()) return;
+    const std::string& type = field["type"].string();
+    if (type == "TemplateProcessing") {
+      refuse_a_second(field);
+      read_template(field);
+    } else if (type == "BertProcessing" || type == "RobertaProcessing") {
+      refuse_a_second(field);
+      parts_.prefix.push_back(read_pair(field["cls"]));
+      parts_.suffix.push_back(read_pair(field["sep"]));
+    } else if (type == "Sequence") {
+      if (in_sequence) field.not_supported("a Sequence inside a Sequence");
+      for (const JsonField& part : field["processors"].elements()) read(part, true);
+    } else if (type != "ByteLevel") {  // which only moves offsets
+      field["type"].not_supported(
+          "\"" + type +
+          "\" (TemplateProcessing, BertProcessing, RobertaProcessing, ByteLevel and Sequence are)");
+    }
   }
-}
+
+ private:
+  void refuse_a_second(const JsonField& field) {
+    if (has_one_) field.not_supported("a second post-processor that adds tokens");
+    has_one_ = true;
+  }
+
+  // ["</s>", 2]
+  static TokenId read_pair(const JsonField& field) {
+    const std::vector<JsonField> parts = field.elements();
+    if (parts.size() != 2) field.fail("must be a token's text and id");
+    return read_token_id(parts[1]);
+  }
+
+  void read_template(const JsonField& field) {
+    bool before_text = true;
+    for (const JsonField& piece : field["single"].elements()) {
+      if (const JsonField sequence = piece["Sequence"]; !sequence.is_null()) {
+        if (sequence["id"].string() != "A" || !before_text) piece.fail("must be sequence \"A\", once");
+        before_text = false;
+        continue;
+      }
+      const JsonField special = piece["SpecialToken"];
+      if (special.is_null()) piece.fail("must have \"Sequence\" or \"SpecialToken\"");
+      const JsonField ids = field["special_tokens"][special["id"].string()]["ids"];
+      for (const JsonField& id : ids.elements()) {
+        (before_text ? parts_.prefix : parts_.suffix).push_back(read_token_id(id));
+      }
+    }
+    if (before_text) field["single"].fail("has no \"Sequence\"");
+  }
+
+  TokenizerParts& parts_;
+  bool has_one_ = false;
+};
 
 }  // namespace
 
 TokenizerParts read_tokenizer_json(const std::filesystem::path& file) {
   const JsonField root = JsonField::read_file(file);
-  if (const JsonField normalizer = root["normalizer"]; !normalizer.is_null()) {
-    normalizer["type"].not_supported("\"" + normalizer["type"].string() + "\" (only null is)");
+  if (const JsonField version = root["version"]; version.string_or("1.0") != "1.0") {
+    version.not_supported("\"" + version.string() + "\" (only \"1.0\" is)");
   }
-  check_decoder(root["decoder"]);
-  BytePairEncoding model = read_model(root["model"]);
-  std::vector<AddedToken> added_tokens = read_added_tokens(root["added_tokens"], model.vocabulary());
+  Normalizer normalizer = read_normalizer(root["normalizer"]);
+  PreTokenizer pre_tokenizer = read_pre_tokenizer(root["pre_tokenizer"]);
+  Decoder decoder = read_decoder(root["decoder"]);
+  BytePairEncoding model = read_model(root["model"], pre_tokenizer.leaves_raw_bytes());
+  std::vector<AddedToken> added = AddedTokenReader(model.vocabulary(), normalizer).read(root["added_tokens"]);
   TokenizerParts parts{
-      std::move(added_tokens), read_pre_tokenizer(root["pre_tokenizer"]), std::move(model), {}, {}};
-  read_post_processor(root["post_processor"], parts);
+      std::move(added),  std::move(normalizer), std::move(pre_tokenizer), std::move(model), {}, {},
+      std::move(decoder)};
+  PostProcessorReader(parts).read(root["post_processor"]);
   return parts;
 }
 

@@ -6,19 +6,24 @@
 
 #include "coordinator/text/added_tokens.h"
 #include "coordinator/text/byte_pair_encoding.h"
+#include "coordinator/text/decoder.h"
+#include "coordinator/text/normalizer.h"
 #include "coordinator/text/pre_tokenizer.h"
 #include "worker/token_id.h"
 
 namespace sinkstream {
 
 struct TokenizerParts {
-  std::vector<AddedToken> added_tokens;
+  std::vector<AddedToken> added_tokens;  // no two of one id, content, or normal form
+  Normalizer normalizer;
   PreTokenizer pre_tokenizer;
   BytePairEncoding model;
   std::vector<TokenId> prefix, suffix;  // what the post-processor puts around a text
+  Decoder decoder;
 };
 
 // Throws StartupError (ExitCode::model) naming file and field; what is not supported is refused by name.
+// "truncation" and "padding" do not apply to a server's prompts and are not read.
 TokenizerParts read_tokenizer_json(const std::filesystem::path& file);
 
 }  // namespace sinkstream

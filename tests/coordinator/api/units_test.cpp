@@ -1,6 +1,10 @@
 // The parts of the API that need no server.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
 #include "coordinator/api/chat_prompt.h"
 #include "coordinator/api/choice.h"
 #include "coordinator/api/request_fields.h"
@@ -95,6 +99,54 @@ TEST(MarkNames, CutsEveryOccurrence) {
   EXPECT_EQ(mark_names("<|a|", names, "#"), "<|a|");
   EXPECT_EQ(mark_names("\xc3\xa9t\xc3\xa9", names, "#"), "\xc3\xa9#t\xc3\xa9");
   EXPECT_EQ(mark_names("", names, "#"), "");
+}
+
+// With a normalizer, a special token that is looked for in normalized text, and SentencePiece's spaces.
+Tokenizer sentencepiece_tokenizer() {
+  const std::filesystem::path file =
+      std::filesystem::path(::testing::TempDir()) / "sentencepiece_tokenizer.json";
+  std::ofstream(file) << R"({
+    "added_tokens": [{"id": 9, "content": "<s>", "special": true, "normalized": true}],
+    "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"},
+      {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]},
+    "decoder": {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+      {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+    "model": {"type": "BPE", "unk_token": "?",
+              "vocab": {"?": 0, "▁": 1, "a": 2, "b": 3, "▁a": 4, "▁b": 5, "<": 6, "s": 7, ">": 8},
+              "merges": ["▁ a", "▁ b"]}
+  })";
+  return Tokenizer::load(file);
+}
+
+TEST(MarkLiteral, NoSpellingOfASpecialTokenGetsThrough) {
+  const Tokenizer tokenizer = sentencepiece_tokenizer();
+  const TokenId special = *tokenizer.find("<s>");
+  const std::string mark = "\uE000x\uE001";
+  for (const char* text : {"<s>", "a<S>b", "\uFF1Cs\uFF1E", "<\uFF53>", "a b"}) {
+    const auto unmarked = tokenizer.encode(text);
+    const auto literal = tokenizer.encode(mark_literal(text, tokenizer, mark), {.literal_mark = mark});
+    EXPECT_EQ(std::count(literal.begin(), literal.end(), special), 0) << text;
+    EXPECT_EQ(std::count(unmarked.begin(), unmarked.end(), special), text == std::string("a b") ? 0 : 1)
+        << text;
+  }
+  EXPECT_EQ(mark_literal("a b", tokenizer, mark), "a b");
+  const auto both = tokenizer.encode("<s>" + mark_literal("a <s>", tokenizer, mark), {.literal_mark = mark});
+  EXPECT_EQ(both, (std::vector<TokenId>{9, 2, 1, 6, 7, 8}))
+      << "the template's own is one, the message's is text";
+}
+
+TEST(ChoiceOfSentencePiece, AnAnswerGoesOnWithItsSpaceOrBeginsWithoutIt) {
+  const Tokenizer tokenizer = sentencepiece_tokenizer();
+  const auto answer = [&](bool continues) {
+    Prompt prompt;
+    prompt.answer_continues_text = continues;
+    Choice choice(tokenizer, GenerationOptions{}, prompt);
+    std::string text = choice.push({0, 4, false, -1.0f, {}}).text;
+    text += choice.push({1, 5, false, -1.0f, {}}).text;
+    return text + choice.finish().text;
+  };
+  EXPECT_EQ(answer(true), " a b");
+  EXPECT_EQ(answer(false), "a b");
 }
 
 class ChoiceTest : public ::testing::Test {

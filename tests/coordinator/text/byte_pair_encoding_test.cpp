@@ -28,7 +28,7 @@ Vocabulary vocabulary_of(const std::vector<std::string>& names) {
 
 TEST(BytePairEncodingTest, LowestRankFirstThenLeftmost) {
   const BytePairEncoding model(vocabulary_of({"a", "b", "c", "ab", "bc", "aa", "abc"}),
-                               {{"b", "c"}, {"a", "a"}, {"a", "b"}, {"ab", "c"}}, false);
+                               {{"b", "c"}, {"a", "a"}, {"a", "b"}, {"ab", "c"}});
   EXPECT_THAT(encode(model, "abc"), ElementsAre(0, 4)) << "bc is older than ab";
   EXPECT_THAT(encode(model, "aaa"), ElementsAre(5, 0)) << "leftmost first";
   EXPECT_THAT(encode(model, "aab"), ElementsAre(5, 1));
@@ -37,22 +37,63 @@ TEST(BytePairEncodingTest, LowestRankFirstThenLeftmost) {
 
 TEST(BytePairEncodingTest, IgnoreMergesTakesWholePieces) {
   const Vocabulary vocabulary = vocabulary_of({"a", "b", "ab", "aba"});
-  EXPECT_THAT(encode(BytePairEncoding(vocabulary, {{"a", "b"}}, false), "aba"), ElementsAre(2, 0));
-  EXPECT_THAT(encode(BytePairEncoding(vocabulary, {{"a", "b"}}, true), "aba"), ElementsAre(3));
+  EXPECT_THAT(encode(BytePairEncoding(vocabulary, {{"a", "b"}}), "aba"), ElementsAre(2, 0));
+  EXPECT_THAT(encode(BytePairEncoding(vocabulary, {{"a", "b"}}, {.ignore_merges = true}), "aba"),
+              ElementsAre(3));
 }
 
 TEST(BytePairEncodingTest, CharactersOutsideTheVocabularyGiveNothing) {
-  const BytePairEncoding model(vocabulary_of({"a", "é", "日", "aa"}), {{"a", "a"}}, false);
+  const BytePairEncoding model(vocabulary_of({"a", "é", "日", "aa"}), {{"a", "a"}});
   EXPECT_THAT(encode(model, "é?日"), ElementsAre(1, 2));
   EXPECT_THAT(encode(model, "a?a"), ElementsAre(3))
       << "what is left are neighbours, as in the tokenizers library";
   EXPECT_THAT(encode(model, ""), IsEmpty());
 }
 
+TEST(BytePairEncodingTest, UnknownCharacters) {
+  const Vocabulary vocabulary = vocabulary_of({"?", "a", "b", "<0xC3>", "<0xA9>", "aa"});
+  const auto tokens = [&](std::string_view text, BytePairOptions options) {
+    return encode(BytePairEncoding(vocabulary, {{"a", "a"}}, std::move(options)), text);
+  };
+  EXPECT_THAT(tokens("axya", {.unknown_token = "?"}), ElementsAre(1, 0, 0, 1));
+  EXPECT_THAT(tokens("axya", {.unknown_token = "?", .fuse_unknown = true}), ElementsAre(1, 0, 1));
+  EXPECT_THAT(tokens("aéa", {.unknown_token = "?", .byte_fallback = true}), ElementsAre(1, 3, 4, 1));
+  EXPECT_THAT(tokens("a日a", {.unknown_token = "?", .byte_fallback = true}), ElementsAre(1, 0, 1))
+      << "not all of its bytes are there";
+  EXPECT_THAT(tokens("xéb", {.unknown_token = "?", .byte_fallback = true}), ElementsAre(3, 4, 0, 2))
+      << "an unknown character shows only at the next known one, as in the tokenizers library";
+  EXPECT_THAT(tokens("aéa", {.byte_fallback = false}), ElementsAre(5));
+}
+
+TEST(BytePairEncodingTest, AnUnknownTokenThatIsNotThereFailsOnlyWhenNeeded) {
+  const BytePairEncoding model(vocabulary_of({"a"}), {}, {.unknown_token = "<unk>"});
+  EXPECT_THAT(encode(model, "a"), ElementsAre(0));
+  EXPECT_THROW(encode(model, "ab"), std::runtime_error);
+}
+
+TEST(BytePairEncodingTest, PrefixesAndSuffixes) {
+  const BytePairEncoding prefixed(vocabulary_of({"a", "##b", "ab", "##c", "abc"}),
+                                  {{"a", "##b"}, {"ab", "##c"}}, {.continuing_prefix = "##"});
+  EXPECT_THAT(encode(prefixed, "abc"), ElementsAre(4));
+  EXPECT_THAT(encode(prefixed, "abcb"), ElementsAre(4, 1));
+  const BytePairEncoding suffixed(vocabulary_of({"a", "b</w>", "b", "ab</w>"}), {{"a", "b</w>"}},
+                                  {.word_suffix = "</w>"});
+  EXPECT_THAT(encode(suffixed, "ab"), ElementsAre(3));
+  EXPECT_THAT(encode(suffixed, "bab"), ElementsAre(2, 3));
+}
+
+TEST(BytePairEncodingTest, RawBytesAreWrittenInTheByteLevelAlphabet) {
+  const Vocabulary vocabulary = vocabulary_of({"a", "Ã", "©", "Ġ", "Ã©", "Ġa"});
+  const BytePairEncoding model(vocabulary, {{"Ã", "©"}}, {.raw_bytes = true});
+  EXPECT_THAT(encode(model, " aé\xA9"), ElementsAre(3, 0, 4, 2));
+  const BytePairEncoding whole(vocabulary, {}, {.ignore_merges = true, .raw_bytes = true});
+  EXPECT_THAT(encode(whole, " a"), ElementsAre(5));
+}
+
 TEST(BytePairEncodingTest, MergesMustBeInTheVocabulary) {
   const auto message = [](const BytePairEncoding::Merges& merges) -> std::string {
     try {
-      BytePairEncoding(vocabulary_of({"a", "b"}), merges, false);
+      BytePairEncoding(vocabulary_of({"a", "b"}), merges);
       return "no error";
     } catch (const std::invalid_argument& error) {
       return error.what();
@@ -60,6 +101,14 @@ TEST(BytePairEncodingTest, MergesMustBeInTheVocabulary) {
   };
   EXPECT_THAT(message({{"a", "b"}}), HasSubstr("merges[0] needs \"ab\""));
   EXPECT_THAT(message({{"x", "b"}}), HasSubstr("merges[0] needs \"xb\""));
+}
+
+// "ab" is made of itself and nothing: no step towards it ever comes to an end of the chain.
+TEST(BytePairEncodingTest, CyclicMergesEnd) {
+  const BytePairEncoding model(vocabulary_of({"a", "b", "ab", "ba", "aba", ""}),
+                               {{"ab", ""}, {"", "ab"}, {"a", "b"}, {"b", "a"}, {"ab", "a"}, {"a", "ba"}});
+  EXPECT_THAT(encode(model, "aba"), ElementsAre(4));
+  EXPECT_THAT(encode(model, std::string(1000, 'a')), ::testing::SizeIs(1000));
 }
 
 // What byte pair encoding means, without any cleverness.
@@ -93,7 +142,7 @@ TEST(BytePairEncodingTest, ShortAndLongPiecesEqualTheDefinition) {
       merges.push_back(merge);
       names.push_back(merge.first + merge.second);
     }
-    const BytePairEncoding model(vocabulary_of(names), merges, false);
+    const BytePairEncoding model(vocabulary_of(names), merges);
     for (const std::size_t length : {1, 2, 7, 47, 48, 49, 50, 200}) {
       std::string piece;
       std::vector<std::string> symbols;

@@ -16,15 +16,16 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 std::vector<std::string> pieces(const TextPattern& pattern, const std::string& text) {
-  std::vector<std::size_t> ends;
-  pattern.append_piece_ends(text, 0, ends);
+  std::vector<Stretch> stretches;
+  pattern.find(text, 0, stretches);
   std::vector<std::string> result;
-  std::size_t begin = 0;
-  for (const std::size_t end : ends) {
-    result.push_back(text.substr(begin, end - begin));
-    begin = end;
+  std::size_t done = 0;
+  for (const auto& [begin, end, match] : stretches) {
+    EXPECT_EQ(begin, done);
+    done = end;
+    if (end > begin) result.push_back(text.substr(begin, end - begin));
   }
-  EXPECT_EQ(begin, text.size());
+  EXPECT_EQ(done, text.size());
   return result;
 }
 
@@ -39,6 +40,28 @@ TEST(TextPatternTest, MatchesAndWhatIsBetween) {
 TEST(TextPatternTest, EmptyMatchesCutAndEnd) {
   EXPECT_THAT(pieces(TextPattern::regex("x*"), "aéxxb"), ElementsAre("a", "é", "xx", "b"));
   EXPECT_THAT(pieces(TextPattern::regex("(?=b)"), "abab"), ElementsAre("a", "ba", "b"));
+}
+
+TEST(TextPatternTest, Replace) {
+  const auto replaced = [](const TextPattern& pattern, std::string_view text, std::string_view content) {
+    std::string result;
+    pattern.replace(text, content, result);
+    return result;
+  };
+  EXPECT_EQ(replaced(TextPattern::literal(" "), " a  b", "▁"), "▁a▁▁b");
+  EXPECT_EQ(replaced(TextPattern::literal("aa"), "aaaaa", "b"), "bba");
+  EXPECT_EQ(replaced(TextPattern::regex(" {2,}"), "a   b c  ", "\\1$0"), "a\\1$0b c\\1$0")
+      << "the content is literal";
+  EXPECT_EQ(replaced(TextPattern::literal(""), "ab", "-"), "-a-b-");
+  EXPECT_EQ(replaced(TextPattern::regex("x*"), "axb", "-"), "-a-b-")
+      << "no empty match right after another match";
+  EXPECT_EQ(replaced(TextPattern::literal("a"), "", "b"), "");
+}
+
+TEST(TextPatternTest, LengthAtTheBeginning) {
+  EXPECT_EQ(TextPattern::regex("b+").length_at_beginning("bba"), 2u);
+  EXPECT_EQ(TextPattern::regex("b+").length_at_beginning("abb"), std::nullopt);
+  EXPECT_EQ(TextPattern::literal("ab").length_at_beginning("abc"), 2u);
 }
 
 TEST(TextPatternTest, LiteralIsNoExpression) {
@@ -66,6 +89,32 @@ TEST(TextPatternTest, OnigurumaMeaning) {
   EXPECT_TRUE(TextPattern::regex("\\u0041\\x{42}").matches("AB"));
   EXPECT_TRUE(TextPattern::regex("(?i:'s)").matches("'ſ"));
   EXPECT_THAT(pieces(TextPattern::regex("^b"), "a\nb"), ElementsAre("a\n", "b")) << "^ after every line end";
+  EXPECT_TRUE(TextPattern::regex("\\h\\H").matches("fg")) << "hexadecimal digits";
+  EXPECT_TRUE(TextPattern::regex("a{,2}").matches("aa"));
+  EXPECT_TRUE(TextPattern::regex("(?m:.)").matches("\n"));
+  EXPECT_FALSE(TextPattern::regex(".").matches("\n"));
+  EXPECT_TRUE(TextPattern::regex("\\w").matches("²"));
+  EXPECT_FALSE(TextPattern::regex("[[:word:]]").matches("²"));
+  EXPECT_FALSE(TextPattern::regex("[\\w]").matches("²"));
+  EXPECT_TRUE(TextPattern::regex("[^\\w\\s]").matches("²"));
+  EXPECT_TRUE(TextPattern::regex("[[:punct:]]+").matches("$.+"));
+  EXPECT_TRUE(TextPattern::regex("\\p{Punct}").matches("."));
+  EXPECT_FALSE(TextPattern::regex("\\p{Punct}").matches("$"));
+  EXPECT_TRUE(TextPattern::regex("\\p{Letter}\\p{^Letter}\\p{Uppercase_Letter}").matches("a1B"));
+  EXPECT_TRUE(TextPattern::regex("[^(\\s|[.,!?…])]").matches("x")) << "a class inside a class";
+  EXPECT_TRUE(TextPattern::regex("\\p{Han}\\p{Hiragana}").matches("日そ"));
+  EXPECT_FALSE(TextPattern::regex("\\p{Han}").matches("〔")) << "used in Han text, but common";
+  EXPECT_THAT(pieces(TextPattern::regex("\\b"), "é́ 日"), ElementsAre("é́", " ", "日"));
+}
+
+// Unicode 15 and 16, which PCRE2's own tables lack.
+TEST(TextPatternTest, NewerCharacters) {
+  EXPECT_TRUE(TextPattern::regex("\\p{L}+").matches("\U0001E4D0\U00031350\U000105C0"));
+  EXPECT_TRUE(TextPattern::regex("\\p{Han}").matches("\U00031350"));
+  EXPECT_TRUE(TextPattern::regex("\\p{N}").matches("\U00010D40"));
+  EXPECT_TRUE(TextPattern::regex("[^\\s\\p{L}\\p{N}]+").matches("\U0001FAE8\u1B4E"));
+  EXPECT_THAT(pieces(TextPattern::regex("\\p{Lu}"), "\uA7DAx\U00010D50"),
+              ElementsAre("\uA7DA", "x", "\U00010D50"));
 }
 
 TEST(TextPatternTest, WithoutEquivalentRefusedByName) {
@@ -77,10 +126,13 @@ TEST(TextPatternTest, WithoutEquivalentRefusedByName) {
       return error.what();
     }
   };
-  EXPECT_THAT(message("a\\h"), HasSubstr("\"\\h\" at character 2"));
+  EXPECT_THAT(message("a\\G"), HasSubstr("\"\\G\" at character 2"));
   EXPECT_THAT(message("\\1"), HasSubstr("\\1"));
   EXPECT_THAT(message("[a&&b]"), HasSubstr("&&"));
-  EXPECT_THAT(message("[a[b]]"), HasSubstr("inside a character class"));
+  EXPECT_THAT(message("[a[^b]]"), HasSubstr("inside a character class"));
+  EXPECT_THAT(message("[[:nonsense:]]"), HasSubstr("[:nonsense:]"));
+  EXPECT_THAT(message("[a"), HasSubstr("wrong"));
+  EXPECT_THAT(message("\\x80"), HasSubstr("\\x80"));
   EXPECT_THAT(message("a{1,3}+"), HasSubstr("}+"));
   EXPECT_THAT(message("(?m)a"), HasSubstr("(?m"));
   EXPECT_THAT(message("(*VERB)"), HasSubstr("(*V"));

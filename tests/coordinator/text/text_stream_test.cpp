@@ -6,6 +6,7 @@
 #include <random>
 
 #include "coordinator/text/utf8.h"
+#include "coordinator/text/utf8_stream.h"
 
 namespace sinkstream {
 namespace {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -70,6 +71,25 @@ TEST(TokenizerTest, MarkedNamesAreText) {
   EXPECT_EQ(encode_plain("one " + mark + mark + "two" + mark, mark), encode_plain("one two"))
       << "the mark leaves no trace, also in how the text is cut";
   EXPECT_THAT(encode_plain(mark, mark), IsEmpty());
+}
+
+// Marks keep a special token's name apart also where it is looked for in normalized text.
+TEST(TokenizerTest, MarksOutliveNormalizing) {
+  const auto file = std::filesystem::path(::testing::TempDir()) / "marked_tokenizer.json";
+  std::ofstream(file) << R"({
+    "added_tokens": [{"id": 5, "content": "<s>", "special": true, "normalized": true}],
+    "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"},
+      {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]},
+    "model": {"type": "BPE", "vocab": {"▁": 0, "<": 1, "s": 2, ">": 3, "a": 4}, "merges": []}
+  })";
+  const Tokenizer tokenizer = Tokenizer::load(file);
+  EXPECT_THAT(tokenizer.encode("<s>a <s>"), ElementsAre(5, 4, 5))
+      << "each with the space that it is normalized to";
+  EXPECT_THAT(tokenizer.encode("<s>a <#s>", {.literal_mark = "#"}), ElementsAre(5, 4, 0, 1, 2, 3));
+  EXPECT_FALSE(tokenizer.hides_special_names("<#s>"));
+  EXPECT_TRUE(tokenizer.is_special(5));
+  EXPECT_EQ(tokenizer.decode(std::vector<TokenId>{4, 5}, true), "a ▁<s>")
+      << "the library leaves out only what decodes to a special token's name";
 }
 
 TEST(TokenizerTest, LookUps) {

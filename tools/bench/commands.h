@@ -1,0 +1,11 @@
+// The subcommands of stream-bench.
+#pragma once
+
+#include <CLI/App.hpp>
+
+namespace sinkstream::bench {
+
+void add_tokenizer(CLI::App& app);        // speed of a tokenizer, beside the `tokenizers` library
+void add_tokenizer_lines(CLI::App& app);  // what a tokenizer answers, for fuzz_tokenizers.py
+
+}  // namespace sinkstream::bench
