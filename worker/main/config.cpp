@@ -171,9 +171,11 @@ Config load_config(const std::string& name, const std::vector<std::string>& over
   config.file = find_file(name);
   Problems problems;
   read_tree(config.file, parse(config.file, read_file(config.file)), config, problems);
-  if (!config.model.path.empty() && config.model.path.is_relative()) {
-    config.model.path = config.file.parent_path() / config.model.path;
-  }
+  const auto from_here = [&](const std::filesystem::path& path) {
+    return path.empty() || path.is_absolute() ? path : config.file.parent_path() / path;
+  };
+  config.model.path = from_here(config.model.path);
+  config.server.api_key_file = from_here(config.server.api_key_file).string();
   for (const auto& override_text : overrides) {
     const auto equals = override_text.find('=');
     const std::string where = "--set " + override_text;

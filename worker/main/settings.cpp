@@ -207,7 +207,7 @@ std::vector<Setting> make_table() {
       snapshot_tokens,
       text("server.listen", FIELD(server.listen), "host:port", "where to listen; port 0 takes a free one"),
       text("server.api_key_file", FIELD(server.api_key_file), "a file",
-           "one API key a line; empty: no key needed"),
+           "one API key a line; relative to this file; empty: no key needed"),
       boolean("server.insecure", FIELD(server.insecure), "allow listening beyond loopback without keys"),
       integer("server.max_body_bytes", FIELD(server.max_body_bytes), 1024, 1LL << 32, "largest request body"),
       integer("server.max_header_bytes", FIELD(server.max_header_bytes), 1024, 1 << 24,

@@ -57,6 +57,13 @@ TEST_F(ConfigFile, DefaultsAndValues) {
   EXPECT_EQ(config.engine.default_max_tokens, 4096);
 }
 
+TEST_F(ConfigFile, PathsAreTakenFromTheFile) {
+  const std::string text = "model: {path: a}\nserver: {api_key_file: keys}\n";
+  EXPECT_EQ(load_config(write(text), {}).server.api_key_file, (file_.parent_path() / "keys").string());
+  EXPECT_EQ(load_config(write(text), {"server.api_key_file="}).server.api_key_file, "");
+  EXPECT_EQ(load_config(write("model: {path: /a}\n"), {}).model.path, "/a");
+}
+
 TEST_F(ConfigFile, OverridesWinAndTheirPathsAreTakenFromHere) {
   const Config config =
       load_config(write("model: {path: a, name: b}\ncache: {window_tokens: 5}\n"),
