@@ -178,13 +178,14 @@ void completions(Service& service, const std::shared_ptr<Exchange>& exchange) {
   GenerationOptions& options = plan.options;
   options = read_generation_options(fields, limits);
   options.echo = fields.boolean("echo").value_or(false);
-  options.max_tokens =
-      read_max_tokens(fields, "max_tokens", options.echo ? 0 : 1, limits).value_or(limits.default_max_tokens);
+  options.max_tokens = read_max_tokens(fields, options.echo ? 0 : 1, limits);
   const auto logprobs = fields.integer("logprobs", 0, kMaxLogprobs);
   options.logprobs = logprobs.has_value();
   options.top_logprobs = static_cast<std::int32_t>(logprobs.value_or(0));
   read_best_of(fields, options.n);
   fields.refuse_unless("suffix", "");
+  fields.refuse_unless("top_logprobs", 0);
+  fields.refuse({"messages"});
   fields.refuse_unless("continue_final_message", false);
   plan.prompts = read_prompts(fields, options.n, service);
   service.unknown_fields.note(exchange->request().id, fields.unknown());
