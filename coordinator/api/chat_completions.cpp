@@ -21,7 +21,7 @@ class ChatFormat : public AnswerFormat {
 
   Json opening(int index, const Prompt& prompt) const override {
     Json entry = chunk(index, {{"role", "assistant"}, {"content", ""}}, nullptr);
-    if (return_token_ids_) entry["prompt_token_ids"] = prompt.tokens;
+    if (return_token_ids_) entry["prompt_token_ids"] = prompt.tokens.list();
     return entry;
   }
 
@@ -43,7 +43,7 @@ class ChatFormat : public AnswerFormat {
                   {"finish_reason", finish_reason}};
     if (return_token_ids_) {
       entry["token_ids"] = piece.token_ids;
-      entry["prompt_token_ids"] = prompt.tokens;
+      entry["prompt_token_ids"] = prompt.tokens.list();
     }
     return entry;
   }

@@ -24,7 +24,7 @@ class CompletionFormat : public AnswerFormat {
   Json opening(int index, const Prompt& prompt) const override {
     if (!return_token_ids_) return nullptr;
     Json entry = choice(index, Piece{}, nullptr);
-    entry["prompt_token_ids"] = prompt.tokens;
+    entry["prompt_token_ids"] = prompt.tokens.list();
     return entry;
   }
 
@@ -37,7 +37,7 @@ class CompletionFormat : public AnswerFormat {
   Json whole(int index, const Piece& piece, const Prompt& prompt, const char* finish_reason) const override {
     Json entry = choice(index, piece, finish_reason);
     if (logprobs_ && entry["logprobs"].is_null()) entry["logprobs"] = logprobs_json({});
-    if (return_token_ids_) entry["prompt_token_ids"] = prompt.tokens;
+    if (return_token_ids_) entry["prompt_token_ids"] = prompt.tokens.list();
     return entry;
   }
 
@@ -112,11 +112,10 @@ std::int64_t count_added_tokens(const std::vector<TokenId>& tokens, std::string_
 Prompt text_prompt(const std::string& text, bool add_special_tokens, const Service& service,
                    const std::string& name) {
   if (text.empty()) throw bad_request("'" + name + "' must not be empty.", name);
-  Prompt prompt;
-  prompt.tokens = encode_text(service, text, {.add_special_tokens = add_special_tokens}, name);
-  prompt.hidden_tokens = count_added_tokens(prompt.tokens, text, service.tokenizer);
-  if (add_special_tokens) prompt.hidden_tokens += begin_with_sink(prompt.tokens, service.engine.limits());
-  return prompt;
+  std::vector<TokenId> tokens = encode_text(service, text, {.add_special_tokens = add_special_tokens}, name);
+  std::int64_t hidden_tokens = count_added_tokens(tokens, text, service.tokenizer);
+  if (add_special_tokens) hidden_tokens += begin_with_sink(tokens, service.engine.limits());
+  return {std::move(tokens), hidden_tokens};
 }
 
 Prompt token_prompt(const json& ids, std::int64_t vocab_size, const std::string& name) {

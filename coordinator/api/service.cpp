@@ -1,5 +1,6 @@
 #include "coordinator/api/service.h"
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -36,6 +37,20 @@ void UnknownFieldLog::note(const std::string& request_id, const std::vector<std:
         nlohmann::json(shown).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
     spdlog::info("{} sends the unknown field {}; it is ignored, here and from now on", request_id, quoted);
   }
+}
+
+std::shared_ptr<void> LivePrompts::hold(std::int64_t tokens) {
+  if (tokens > max_tokens_) {
+    throw bad_request(fmt::format("The prompts have {} tokens; this server takes {} at once "
+                                  "(server.max_live_prompt_tokens).",
+                                  tokens, max_tokens_),
+                      "prompt");
+  }
+  if (held_->fetch_add(tokens) + tokens > max_tokens_) {
+    *held_ -= tokens;
+    throw too_busy("The server holds as many prompt tokens as it can; try again soon.");
+  }
+  return {nullptr, [held = held_, tokens](void*) { *held -= tokens; }};
 }
 
 void check_model(const std::optional<std::string>& name, const EngineLimits& limits) {

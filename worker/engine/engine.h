@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "worker/model/cache_geometry.h"
+#include "worker/shared_tokens.h"
 #include "worker/token_id.h"
 
 namespace sinkstream {
@@ -29,7 +30,7 @@ struct SamplingParams {
 
 struct GenerationRequest {
   std::string id;               // unique among live requests; for cancel and logs
-  std::vector<TokenId> prompt;  // at least one token, each in [0, vocab_size)
+  SharedTokens prompt;          // at least one token, each in [0, vocab_size)
   std::int64_t max_tokens = 0;  // 0: only reads the prompt
   bool ignore_eos = false;      // goes on past the model's end tokens
   std::vector<TokenId> stop_token_ids;

@@ -53,7 +53,7 @@ TEST_F(Endpoints, TokenizeOfMessagesIsWhatAChatReads) {
   const Json messages = {{{"role", "user"}, {"content", "hi <|end|>"}}};
   const Json tokens = answer("/tokenize", {{"messages", messages}})["tokens"];
   answer("/v1/chat/completions", {{"messages", messages}});
-  EXPECT_EQ(tokens, Json(engine->requests().back().prompt));
+  EXPECT_EQ(tokens, Json(engine->requests().back().prompt.list()));
   const Json without_prompt =
       answer("/tokenize", {{"messages", messages}, {"add_generation_prompt", false}})["tokens"];
   EXPECT_EQ(without_prompt.size() + 1, tokens.size());
@@ -142,7 +142,7 @@ TEST_F(TokenizeOfMessages, TheLastMessageContinued) {
   answer("/v1/chat/completions",
          Json::parse(
              R"({"continue_final_message": true, "messages": [{"role": "assistant", "content": "b"}]})"));
-  EXPECT_EQ(tokenizer().decode(engine->requests().back().prompt, false), "<|begin|><|assistant|>b");
+  EXPECT_EQ(tokenizer().decode(engine->requests().back().prompt.list(), false), "<|begin|><|assistant|>b");
 }
 
 TEST_F(TokenizeOfMessages, ManyFieldsTakeNoLongerThanTheyShould) {
@@ -213,11 +213,12 @@ TEST_F(Endpoints, ATrainedSinkComesFirst) {
   answer("/v1/chat/completions", chat("x"));
   const auto requests = engine->requests();
   ASSERT_EQ(requests.size(), 4u);
-  EXPECT_EQ(requests[0].prompt.at(0), kSink);
-  EXPECT_EQ(std::vector<TokenId>(requests[0].prompt.begin() + 1, requests[0].prompt.end()), plain);
-  EXPECT_NE(requests[1].prompt.at(0), kSink);
-  EXPECT_EQ(requests[2].prompt, (std::vector<TokenId>{5, 6}));
-  EXPECT_EQ(requests[3].prompt.at(0), kSink);
+  EXPECT_EQ(requests[0].prompt.list().at(0), kSink);
+  EXPECT_EQ(std::vector<TokenId>(requests[0].prompt.list().begin() + 1, requests[0].prompt.list().end()),
+            plain);
+  EXPECT_NE(requests[1].prompt.list().at(0), kSink);
+  EXPECT_EQ(requests[2].prompt.list(), (std::vector<TokenId>{5, 6}));
+  EXPECT_EQ(requests[3].prompt.list().at(0), kSink);
   EXPECT_EQ(answer("/tokenize", {{"prompt", "x"}})["tokens"][0], kSink);
   EXPECT_EQ(
       answer("/v1/completions", {{"prompt", "x"}, {"echo", true}, {"max_tokens", 0}})["choices"][0]["text"],

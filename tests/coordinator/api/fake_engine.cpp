@@ -80,7 +80,7 @@ std::vector<GenerationRequest> FakeEngine::requests() const {
 SubmitResult FakeEngine::submit(std::vector<Submission> submissions) {
   const std::lock_guard lock(mutex_);
   if (ending_) return SubmitResult::ending;
-  if (active_.size() + submissions.size() > static_cast<std::size_t>(limits_.max_queue)) {
+  if (active_.size() + submissions.size() > static_cast<std::size_t>(limits_.num_slots + limits_.max_queue)) {
     return SubmitResult::queue_full;
   }
   for (Submission& submission : submissions) {

@@ -53,7 +53,8 @@ TEST_F(Lifecycle, AClientThatLeavesTheQueueIsCancelled) {
 }
 
 TEST_F(Lifecycle, AFullQueueSaysWhenToComeBack) {
-  limits.max_queue = 2;
+  limits.num_slots = 1;
+  limits.max_queue = 1;
   start();
   engine->hold(true);
   RawClient first(address);
@@ -70,6 +71,52 @@ TEST_F(Lifecycle, AFullQueueSaysWhenToComeBack) {
   engine->hold(false);
   EXPECT_EQ(first.receive().status, 200);
   EXPECT_EQ(post_json(kChat, two).status, 200);
+}
+
+TEST_F(Lifecycle, MoreThanCouldEverBeQueuedIsNoMatterOfTime) {
+  limits.num_slots = 1;
+  limits.max_queue = 2;
+  start();
+  Json request = chat("hi");
+  request["n"] = 4;
+  const RawResponse refused = post_json(kChat, request);
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_EQ(error_of(refused)["param"], "n");
+  EXPECT_NE(error_of(refused)["message"].get<std::string>().find("takes 3 at once"), std::string::npos);
+  const RawResponse prompts = post_json("/v1/completions", {{"prompt", {"a", "b", "c", "d"}}});
+  EXPECT_EQ(prompts.status, 400);
+  EXPECT_EQ(error_of(prompts)["param"], "prompt");
+  request["n"] = 3;
+  EXPECT_EQ(post_json(kChat, request).status, 200);
+}
+
+TEST_F(Lifecycle, PromptsThatWaitAreBoundedTogether) {
+  settings.max_live_prompt_tokens = 100;
+  start();
+  engine->hold(true);
+  const Json sixty = {{"prompt", std::vector<int>(60, 5)}, {"n", 3}};  // the three hold it once
+  std::optional<RawClient> first(address);
+  first->send(post("/v1/completions", sixty.dump()));
+  ASSERT_TRUE(eventually([&] { return engine->num_active() == 3; }));
+  const auto requests = engine->requests();
+  EXPECT_EQ(requests[0].prompt.list().data(), requests[2].prompt.list().data());
+
+  const RawResponse refused = post_json("/v1/completions", sixty);
+  EXPECT_EQ(refused.status, 429);
+  EXPECT_EQ(refused.headers.at("retry-after"), "2");
+  EXPECT_EQ(error_of(refused)["type"], "rate_limit_error");
+  const RawResponse never = post_json("/v1/completions", {{"prompt", std::vector<int>(101, 5)}});
+  EXPECT_EQ(never.status, 400);
+  EXPECT_NE(error_of(never)["message"].get<std::string>().find("server.max_live_prompt_tokens"),
+            std::string::npos);
+  EXPECT_EQ(engine->num_active(), 3u);
+
+  first.reset();  // what is cancelled holds nothing any more
+  EXPECT_TRUE(eventually([&] { return engine->num_active() == 0; }));
+  engine->hold(false);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(eventually([&] { return post_json("/v1/completions", sixty).status == 200; }));
+  }
 }
 
 TEST_F(Lifecycle, AStreamInTheQueueIsKeptAlive) {

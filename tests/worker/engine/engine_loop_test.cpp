@@ -181,7 +181,7 @@ TEST(EngineLoop, ASessionAmongOthersEqualsTheSessionAlone) {
   const auto request_of = [&](int i) {
     GenerationRequest request;
     request.id = "r" + std::to_string(i);
-    request.prompt.assign(ids.begin() + i, ids.begin() + i + 1 + 13 * i);
+    request.prompt = std::vector<TokenId>(ids.begin() + i, ids.begin() + i + 1 + 13 * i);
     request.max_tokens = 40;
     request.sampling.temperature = 0.9f;
     request.sampling.top_p = i % 2 ? 0.9f : 1.0f;

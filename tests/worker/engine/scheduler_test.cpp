@@ -36,8 +36,9 @@ class Bench {
   std::shared_ptr<Recorder> add(const std::string& id, std::int64_t prompt_tokens, std::int64_t max_tokens) {
     GenerationRequest request;
     request.id = id;
-    request.prompt.resize(static_cast<std::size_t>(prompt_tokens));
-    std::iota(request.prompt.begin(), request.prompt.end(), 10);
+    std::vector<TokenId> prompt(static_cast<std::size_t>(prompt_tokens));
+    std::iota(prompt.begin(), prompt.end(), 10);
+    request.prompt = std::move(prompt);
     request.max_tokens = max_tokens;
     return add(request);
   }
@@ -164,8 +165,9 @@ TEST(Scheduler, EndTokensEndAndAreNotReported) {
 
 TEST(Scheduler, PromptsAreScoredWithoutGenerating) {
   Bench bench;
-  GenerationRequest request{.id = "score", .prompt = {}, .max_tokens = 0, .prompt_logprobs = true};
-  for (TokenId i = 0; i < 30; ++i) request.prompt.push_back(10 + i);
+  std::vector<TokenId> prompt(30);
+  std::iota(prompt.begin(), prompt.end(), 10);
+  const GenerationRequest request{.id = "score", .prompt = prompt, .max_tokens = 0, .prompt_logprobs = true};
   const auto recorder = bench.add(request);
   bench.run();
   ASSERT_EQ(recorder->tokens.size(), 30u);
