@@ -27,6 +27,18 @@ std::string new_answer_id(const std::string& prefix) {
   return fmt::format("{}{:016x}{:016x}", prefix, random(), random());
 }
 
+const char* to_label(AbandonCause cause) {
+  switch (cause) {
+    case AbandonCause::client_left:
+      return "client_left";
+    case AbandonCause::client_stalled:
+      return "client_stalled";
+    case AbandonCause::server_ended:
+      break;
+  }
+  return "server_ended";
+}
+
 class Generation : public std::enable_shared_from_this<Generation> {
  public:
   // `held_prompts` is kept as long as the prompts are.
@@ -69,7 +81,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void show(std::size_t index, Piece piece);
   void end_choice(std::size_t index, const char* reason);
   void complete();
-  void abandon();
+  void abandon(AbandonCause cause);
   void cancel_unfinished();
   void send_choice(Json choice);
 
@@ -178,8 +190,8 @@ bool Generation::paused() const {
 
 void Generation::begin() {
   // The exchange must not keep the generation alive, nor the other way round.
-  exchange_->on_abandoned([weak = weak_from_this()] {
-    if (const auto self = weak.lock()) self->abandon();
+  exchange_->on_abandoned([weak = weak_from_this()](AbandonCause cause) {
+    if (const auto self = weak.lock()) self->abandon(cause);
   });
   if (plan_.options.stream && !over_) exchange_->start_stream();
   for (std::size_t i = 0; i < choices_.size(); ++i) {
@@ -242,6 +254,7 @@ void Generation::take_finish(std::size_t index, const FinishEvent& event) {
     end_choice(index, event.reason == FinishReason::stop ? "stop" : "length");
   } else {
     metrics_.count_finish("failed");
+    metrics_.count_abort("engine_failed");
     exchange_->fail(unavailable("The generation broke off: " +
                                 (event.message.empty() ? "the server is ending" : event.message)));
     over_ = true;
@@ -251,10 +264,11 @@ void Generation::take_finish(std::size_t index, const FinishEvent& event) {
   if (unfinished_ == 0) complete();
 }
 
-void Generation::abandon() {
+void Generation::abandon(AbandonCause cause) {
   if (over_) return;
   over_ = true;
   metrics_.count_finish("abandoned");
+  metrics_.count_abort(to_label(cause));
   cancel_unfinished();
 }
 

@@ -86,6 +86,10 @@ std::int64_t begin_with_sink(std::vector<TokenId>& tokens, const EngineLimits& l
   return 1;
 }
 
+bool makes_steps(const EngineStats& stats, const EngineLimits& limits) {
+  return stats.seconds_since_step < limits.stuck_seconds / 2;
+}
+
 std::int64_t context_tokens(const EngineLimits& limits) {
   if (limits.max_context > 0) return limits.max_context;
   return limits.window.sink_tokens + limits.window.window_tokens;

@@ -84,6 +84,9 @@ std::vector<TokenId> encode_text(const Service& service, std::string_view text, 
 // added.
 std::int64_t begin_with_sink(std::vector<TokenId>& tokens, const EngineLimits& limits);
 
+// False when a step has taken half as long as what counts as stuck: by then something is wrong.
+bool makes_steps(const EngineStats& stats, const EngineLimits& limits);
+
 // The longest prompt that a session still remembers whole: S + W, or max_context in dense mode.
 std::int64_t context_tokens(const EngineLimits& limits);
 

@@ -161,6 +161,50 @@ TEST_F(Endpoints, Health) {
   }
 }
 
+TEST_F(Endpoints, AStepThatDoesNotEndIsNoHealth) {
+  limits.stuck_seconds = 8;
+  start();
+  EngineStats stats;
+  for (const auto& [seconds, status, metric] :
+       {std::tuple(3.9, 200, "1"), std::tuple(4.0, 503, "0"), std::tuple(0.0, 200, "1")}) {
+    stats.seconds_since_step = seconds;
+    engine->set_stats(stats);
+    EXPECT_EQ(ask(get("/health")).status, status) << seconds;
+    EXPECT_EQ(ask(get("/health/ready")).status, status) << seconds;
+    EXPECT_EQ(ask(get("/health/live")).status, 200) << seconds;
+    const std::string line = "\nsinkstream_healthy " + std::string(metric) + "\n";
+    EXPECT_NE(ask(get("/metrics")).body.find(line), std::string::npos) << seconds;
+  }
+  stats.seconds_since_step = 5.25;
+  engine->set_stats(stats);
+  EXPECT_EQ(Json::parse(ask(get("/health")).body)["message"], "a step has not finished for 5.2 s");
+}
+
+TEST_F(Endpoints, MetricsOfTheEngine) {
+  start();
+  EngineStats stats;
+  stats.resident_tokens = 64;
+  for (const double seconds : {0.0005, 0.02, 0.02, 1e6}) stats.steps.add(seconds);
+  for (int i = 0; i < 3; ++i) stats.queueing.add(3);
+  stats.prefill.add(0.25);
+  stats.decode.add(60);
+  engine->set_stats(stats);
+  const std::string metrics = ask(get("/metrics")).body;
+  for (const char* expected :
+       {"# TYPE sinkstream_step_seconds histogram", "sinkstream_step_seconds_count 4",
+        "sinkstream_step_seconds_bucket{le=\"0.001\"} 1", "sinkstream_step_seconds_bucket{le=\"0.01\"} 1",
+        "sinkstream_step_seconds_bucket{le=\"0.025\"} 3", "sinkstream_step_seconds_bucket{le=\"7200\"} 3",
+        "sinkstream_step_seconds_bucket{le=\"+Inf\"} 4", "sinkstream_request_queue_seconds_sum 9",
+        "sinkstream_request_queue_seconds_bucket{le=\"2.5\"} 0",
+        "sinkstream_request_queue_seconds_bucket{le=\"5\"} 3",
+        "sinkstream_prefill_seconds_bucket{le=\"0.25\"} 1", "sinkstream_decode_seconds_bucket{le=\"60\"} 1",
+        "sinkstream_kv_cache_usage_ratio 0.25",  // of 8 slots with 32 tokens
+        "sinkstream_sessions 0"}) {
+    EXPECT_NE(metrics.find(std::string("\n") + expected + "\n"), std::string::npos) << expected << "\n"
+                                                                                    << metrics;
+  }
+}
+
 TEST_F(Endpoints, MetricsAreWellFormed) {
   start();
   answer("/v1/chat/completions", chat("hi"));

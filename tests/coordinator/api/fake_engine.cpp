@@ -62,6 +62,11 @@ void FakeEngine::fail_all(const std::string& message) {
   active_.clear();
 }
 
+void FakeEngine::set_stats(const EngineStats& stats) {
+  const std::lock_guard lock(mutex_);
+  stats_ = stats;
+}
+
 std::size_t FakeEngine::num_active() const {
   const std::lock_guard lock(mutex_);
   return active_.size();

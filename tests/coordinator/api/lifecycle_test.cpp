@@ -22,6 +22,14 @@ class Lifecycle : public CoordinatorTest {
     say("word ", true);
     engine->set_token_time(1ms);
   }
+  // What /metrics says of sinkstream_aborted_total; empty: nothing.
+  std::string aborted(const std::string& why) const {
+    const std::string metrics = ask(get("/metrics")).body;
+    const std::string name = "sinkstream_aborted_total{why=\"" + why + "\"} ";
+    const std::size_t begin = metrics.find(name);
+    if (begin == std::string::npos) return "";
+    return metrics.substr(begin + name.size(), metrics.find('\n', begin) - begin - name.size());
+  }
   static Json error_of(const RawResponse& response) { return Json::parse(response.body).at("error"); }
 };
 
@@ -50,6 +58,7 @@ TEST_F(Lifecycle, AClientThatLeavesTheQueueIsCancelled) {
   }
   EXPECT_TRUE(eventually([&] { return engine->num_active() == 0; }));
   EXPECT_EQ(engine->num_cancelled(), 1u);
+  EXPECT_EQ(aborted("client_left"), "1");
 }
 
 TEST_F(Lifecycle, AFullQueueSaysWhenToComeBack) {
@@ -147,6 +156,7 @@ TEST_F(Lifecycle, AReaderThatStallsIsPausedThenCancelled) {
   EXPECT_TRUE(eventually([&] { return engine->num_active() == 0; }));
   EXPECT_EQ(engine->num_cancelled(), 1u);
   EXPECT_LT(engine->stats().generated_tokens, 100000);
+  EXPECT_EQ(aborted("client_stalled"), "1");
 }
 
 TEST_F(Lifecycle, WhatTheEngineBreaksOffIsAnError) {
@@ -165,6 +175,7 @@ TEST_F(Lifecycle, WhatTheEngineBreaksOffIsAnError) {
   EXPECT_EQ(error["type"], "unavailable_error");
   EXPECT_NE(error["message"].get<std::string>().find("rank 1 is lost"), std::string::npos);
   EXPECT_EQ(whole.receive().status, 503);
+  EXPECT_EQ(aborted("engine_failed"), "2");
 }
 
 TEST_F(Lifecycle, ALostGroupIsToldToEverybodyAtOnce) {
@@ -190,6 +201,7 @@ TEST_F(Lifecycle, ALostGroupIsToldToEverybodyAtOnce) {
   EXPECT_EQ(Json::parse(health.body)["status"], "failed");
   EXPECT_EQ(ask(get("/health/live")).status, 200);
   EXPECT_EQ(post_json(kChat, chat("hi")).status, 503);
+  EXPECT_EQ(aborted("server_ended"), "2");
   EXPECT_TRUE(eventually([&] { return engine->num_active() == 0; }));
 }
 

@@ -163,6 +163,38 @@ TEST(Scheduler, EndTokensEndAndAreNotReported) {
   EXPECT_EQ(own->finishes.at(0).reason, FinishReason::stop);
 }
 
+TEST(Scheduler, TimesOfSessionsAreCounted) {
+  const auto count = [](const DurationHistogram& histogram) {
+    return std::accumulate(histogram.counts.begin(), histogram.counts.end(), std::int64_t{0});
+  };
+  Bench bench;
+  GenerationRequest score{.id = "score", .prompt = {5, 6}, .max_tokens = 0};
+  bench.add(score);
+  for (int i = 0; i < 4; ++i) bench.add("r" + std::to_string(i), 5, 3);
+  const auto recorder = std::make_shared<Recorder>();
+  bench.scheduler.add({{.id = "late", .prompt = {5}, .max_tokens = 2},
+                       recorder,
+                       std::chrono::steady_clock::now() - std::chrono::seconds(20)});
+  bench.run();
+  EngineStats stats;
+  bench.scheduler.add_counts(stats);
+  EXPECT_EQ(count(stats.queueing), 6);
+  EXPECT_EQ(count(stats.prefill), 6);
+  EXPECT_EQ(count(stats.decode), 5);  // nothing is generated when a prompt is only scored
+  EXPECT_GE(stats.queueing.sum, 20);
+  EXPECT_LT(stats.queueing.sum, 60);
+  EXPECT_EQ(stats.queueing.counts.at(13), 1);  // up to 60 s
+}
+
+TEST(DurationHistogram, BoundsBelongToTheirBuckets) {
+  DurationHistogram histogram;
+  for (const double seconds : {0.0, 0.001, 0.0011, 7200.0, 1e9}) histogram.add(seconds);
+  EXPECT_EQ(histogram.counts.front(), 2);
+  EXPECT_EQ(histogram.counts.at(1), 1);
+  EXPECT_EQ(histogram.counts.at(16), 1);
+  EXPECT_EQ(histogram.counts.back(), 1);
+}
+
 TEST(Scheduler, PromptsAreScoredWithoutGenerating) {
   Bench bench;
   std::vector<TokenId> prompt(30);
