@@ -14,14 +14,22 @@ namespace sinkstream {
 struct Coordinator::State {
   State(Engine& engine, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
         const ServerSettings& settings)
-      : server(settings), service{engine,         tokenizer,
-                                  chat_template,  server.executor(),
-                                  metrics,        availability,
-                                  unknown_fields, static_cast<std::int64_t>(std::time(nullptr))} {}
+      : live_prompts(settings.max_live_prompt_tokens),
+        server(settings),
+        service{engine,
+                tokenizer,
+                chat_template,
+                server.executor(),
+                metrics,
+                availability,
+                unknown_fields,
+                live_prompts,
+                static_cast<std::int64_t>(std::time(nullptr))} {}
 
   Metrics metrics;
   Availability availability;
   UnknownFieldLog unknown_fields;
+  LivePrompts live_prompts;
   Server server;
   Service service;
 };

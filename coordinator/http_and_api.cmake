@@ -42,6 +42,7 @@ add_library(sinkstream_coordinator STATIC
   api/completions.cpp
   api/detokenize.cpp
   api/generation.cpp
+  api/generation_budget.cpp
   api/generation_options.cpp
   api/health.cpp
   api/metrics.cpp

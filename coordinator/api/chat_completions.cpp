@@ -21,7 +21,7 @@ class ChatFormat : public AnswerFormat {
 
   Json opening(int index, const Prompt& prompt) const override {
     Json entry = chunk(index, {{"role", "assistant"}, {"content", ""}}, nullptr);
-    if (return_token_ids_) entry["prompt_token_ids"] = prompt.tokens;
+    if (return_token_ids_) entry["prompt_token_ids"] = prompt.tokens.list();
     return entry;
   }
 
@@ -43,7 +43,7 @@ class ChatFormat : public AnswerFormat {
                   {"finish_reason", finish_reason}};
     if (return_token_ids_) {
       entry["token_ids"] = piece.token_ids;
-      entry["prompt_token_ids"] = prompt.tokens;
+      entry["prompt_token_ids"] = prompt.tokens.list();
     }
     return entry;
   }
@@ -90,15 +90,6 @@ void read_logprobs(RequestFields& fields, GenerationOptions& options) {
   options.top_logprobs = static_cast<std::int32_t>(top.value_or(0));
 }
 
-std::int64_t read_chat_max_tokens(RequestFields& fields, const EngineLimits& limits) {
-  const auto newer = read_max_tokens(fields, "max_completion_tokens", 1, limits);
-  const auto older = read_max_tokens(fields, "max_tokens", 1, limits);
-  if (newer && older && *newer != *older) {
-    throw fields.error("max_tokens", "'max_tokens' and 'max_completion_tokens' contradict each other.");
-  }
-  return newer.value_or(older.value_or(limits.default_max_tokens));
-}
-
 void chat_completions(Service& service, const std::shared_ptr<Exchange>& exchange) {
   service.availability.require();
   const nlohmann::ordered_json body = parse_request_json(exchange->take_body());
@@ -107,9 +98,10 @@ void chat_completions(Service& service, const std::shared_ptr<Exchange>& exchang
 
   GenerationPlan plan;
   plan.options = read_generation_options(fields, limits);
-  plan.options.max_tokens = read_chat_max_tokens(fields, limits);
+  plan.options.max_tokens = read_max_tokens(fields, 1, limits);
   read_logprobs(fields, plan.options);
   fields.refuse_unless("echo", false);
+  fields.refuse({"prompt"});
   plan.prompts.push_back({read_chat_prompt(fields, /*tools=*/nullptr, service)});
   service.unknown_fields.note(exchange->request().id, fields.unknown());
 

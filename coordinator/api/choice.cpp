@@ -33,14 +33,13 @@ Choice::Choice(const Tokenizer& tokenizer, const GenerationOptions& options, con
       hidden_tokens_left_(prompt.hidden_tokens),
       in_prompt_(options.echo),
       prompt_(tokenizer, {}, /*skip_special_tokens=*/false),
-      output_(tokenizer, options.stop, /*skip_special_tokens=*/true, prompt.answer_continues_text) {
-  if (echo_ && !logprobs_) echoed_.assign(prompt.tokens.begin() + prompt.hidden_tokens, prompt.tokens.end());
-}
+      output_(tokenizer, options.stop, /*skip_special_tokens=*/true, prompt.answer_continues_text) {}
 
-Piece Choice::opening() {
+Piece Choice::opening(const Prompt& prompt) {
   Piece piece;
   if (!echo_ || logprobs_) return piece;
-  piece.text = tokenizer_.decode(std::exchange(echoed_, {}), /*skip_special_tokens=*/false);
+  const std::vector<TokenId> shown(prompt.tokens.begin() + prompt.hidden_tokens, prompt.tokens.end());
+  piece.text = tokenizer_.decode(shown, /*skip_special_tokens=*/false);
   in_prompt_ = false;
   return piece;
 }

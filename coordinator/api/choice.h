@@ -15,7 +15,7 @@
 namespace sinkstream {
 
 struct Prompt {
-  std::vector<TokenId> tokens;
+  SharedTokens tokens;
   // Leading tokens that the tokenizer put before the client's text; an echo does not show them.
   std::int64_t hidden_tokens = 0;
   // The answer goes on where this text ends: a space that its first word begins with is part of it, which a
@@ -43,7 +43,8 @@ class Choice {
  public:
   Choice(const Tokenizer& tokenizer, const GenerationOptions& options, const Prompt& prompt);
 
-  Piece opening();  // once, first: an echo that needs nothing from the engine
+  // Once, first: an echo that needs nothing from the engine.
+  Piece opening(const Prompt& prompt);
   Piece push(TokenEvent event);
   // Ends the text: what was held back in case it became part of a character or stop string.
   Piece finish();
@@ -61,7 +62,6 @@ class Choice {
   bool echo_;
   bool logprobs_;
   bool return_token_ids_;
-  std::vector<TokenId> echoed_;      // the shown part of the prompt, until it is
   std::int64_t hidden_tokens_left_;  // of the prompt's reports
   bool in_prompt_;                   // the echo is not finished
   TextStream prompt_;

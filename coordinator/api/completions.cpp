@@ -26,7 +26,7 @@ class CompletionFormat : public AnswerFormat {
   Json opening(int index, const Prompt& prompt) const override {
     if (!return_token_ids_) return nullptr;
     Json entry = choice(index, Piece{}, nullptr);
-    entry["prompt_token_ids"] = prompt.tokens;
+    entry["prompt_token_ids"] = prompt.tokens.list();
     return entry;
   }
 
@@ -39,7 +39,7 @@ class CompletionFormat : public AnswerFormat {
   Json whole(int index, const Piece& piece, const Prompt& prompt, const char* finish_reason) const override {
     Json entry = choice(index, piece, finish_reason);
     if (logprobs_ && entry["logprobs"].is_null()) entry["logprobs"] = logprobs_json({});
-    if (return_token_ids_) entry["prompt_token_ids"] = prompt.tokens;
+    if (return_token_ids_) entry["prompt_token_ids"] = prompt.tokens.list();
     return entry;
   }
 
@@ -121,21 +121,19 @@ bool has_text(const std::vector<TokenId>& tokens, const Tokenizer& tokenizer) {
 Prompt text_prompt(const std::string& text, bool add_special_tokens, const Service& service,
                    const std::string& name) {
   if (text.empty()) throw bad_request("'" + name + "' must not be empty.", name);
-  Prompt prompt;
-  prompt.tokens = encode_text(service, text, {.add_special_tokens = add_special_tokens}, name);
-  prompt.hidden_tokens = count_added_tokens(prompt.tokens, text, service.tokenizer);
-  if (add_special_tokens) prompt.hidden_tokens += begin_with_sink(prompt.tokens, service.engine.limits());
-  prompt.answer_continues_text = has_text(prompt.tokens, service.tokenizer);
-  return prompt;
+  std::vector<TokenId> tokens = encode_text(service, text, {.add_special_tokens = add_special_tokens}, name);
+  std::int64_t hidden_tokens = count_added_tokens(tokens, text, service.tokenizer);
+  if (add_special_tokens) hidden_tokens += begin_with_sink(tokens, service.engine.limits());
+  const bool continues_text = has_text(tokens, service.tokenizer);
+  return {std::move(tokens), hidden_tokens, continues_text};
 }
 
 Prompt token_prompt(const json& ids, std::int64_t vocab_size, const Tokenizer& tokenizer,
                     const std::string& name) {
   if (ids.empty()) throw bad_request("'" + name + "' must not be empty.", name);
-  Prompt prompt;
-  prompt.tokens = token_id_values(ids, vocab_size, name);
-  prompt.answer_continues_text = has_text(prompt.tokens, tokenizer);
-  return prompt;
+  std::vector<TokenId> tokens = token_id_values(ids, vocab_size, name);
+  const bool continues_text = has_text(tokens, tokenizer);
+  return {std::move(tokens), /*hidden_tokens=*/0, continues_text};
 }
 
 std::vector<Prompt> read_prompts(RequestFields& fields, std::int64_t n, const Service& service) {
@@ -192,13 +190,14 @@ void completions(Service& service, const std::shared_ptr<Exchange>& exchange) {
   GenerationOptions& options = plan.options;
   options = read_generation_options(fields, limits);
   options.echo = fields.boolean("echo").value_or(false);
-  options.max_tokens =
-      read_max_tokens(fields, "max_tokens", options.echo ? 0 : 1, limits).value_or(limits.default_max_tokens);
+  options.max_tokens = read_max_tokens(fields, options.echo ? 0 : 1, limits);
   const auto logprobs = fields.integer("logprobs", 0, kMaxLogprobs);
   options.logprobs = logprobs.has_value();
   options.top_logprobs = static_cast<std::int32_t>(logprobs.value_or(0));
   read_best_of(fields, options.n);
   fields.refuse_unless("suffix", "");
+  fields.refuse_unless("top_logprobs", 0);
+  fields.refuse({"messages"});
   fields.refuse_unless("continue_final_message", false);
   plan.prompts = read_prompts(fields, options.n, service);
   service.unknown_fields.note(exchange->request().id, fields.unknown());

@@ -11,6 +11,7 @@
 #include <utility>
 #include <variant>
 
+#include "coordinator/api/generation_budget.h"
 #include "coordinator/api/metrics.h"
 #include "coordinator/api/usage.h"
 
@@ -19,43 +20,30 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Bounds on what one request makes the server hold.
-constexpr std::int64_t kMaxPromptTokens = 8'388'608;   // of all its generations
-constexpr std::int64_t kMaxWholeLogprobs = 4'194'304;  // in an answer that is not streamed
-constexpr std::size_t kMaxQueuedEvents = 4096;         // from the engine, before its sessions sit out
-constexpr const char* kQueueFullRetrySeconds = "2";
+constexpr std::size_t kMaxQueuedEvents = 4096;  // from the engine, before its sessions sit out
 
 std::string new_answer_id(const std::string& prefix) {
   thread_local std::mt19937_64 random{std::random_device{}()};
   return fmt::format("{}{:016x}{:016x}", prefix, random(), random());
 }
 
-void check_budget(const GenerationPlan& plan) {
-  const GenerationOptions& options = plan.options;
-  std::int64_t prompt_tokens = 0;
-  for (const Prompt& prompt : plan.prompts) prompt_tokens += static_cast<std::int64_t>(prompt.tokens.size());
-  prompt_tokens *= options.n;
-  if (prompt_tokens > kMaxPromptTokens) {
-    throw bad_request(fmt::format("All prompts together, times n, have {} tokens; {} are allowed.",
-                                  prompt_tokens, kMaxPromptTokens),
-                      "prompt");
+const char* to_label(AbandonCause cause) {
+  switch (cause) {
+    case AbandonCause::client_left:
+      return "client_left";
+    case AbandonCause::client_stalled:
+      return "client_stalled";
+    case AbandonCause::server_ended:
+      break;
   }
-  if (options.stream || !options.logprobs) return;
-  const std::int64_t generated =
-      static_cast<std::int64_t>(plan.prompts.size()) * options.n * options.max_tokens;
-  const std::int64_t logprobs = (generated + (options.echo ? prompt_tokens : 0)) * (1 + options.top_logprobs);
-  if (logprobs > kMaxWholeLogprobs) {
-    throw bad_request(
-        fmt::format("The answer could hold {} log-probabilities; {} are allowed. Stream it, or lower "
-                    "max_tokens, n or the number of alternatives.",
-                    logprobs, kMaxWholeLogprobs),
-        "logprobs");
-  }
+  return "server_ended";
 }
 
 class Generation : public std::enable_shared_from_this<Generation> {
  public:
-  Generation(Service& service, std::shared_ptr<Exchange> exchange, GenerationPlan plan);
+  // `held_prompts` is kept as long as the prompts are.
+  Generation(Service& service, std::shared_ptr<Exchange> exchange, GenerationPlan plan,
+             std::shared_ptr<void> held_prompts);
 
   void start();
 
@@ -93,7 +81,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void show(std::size_t index, Piece piece);
   void end_choice(std::size_t index, const char* reason);
   void complete();
-  void abandon();
+  void abandon(AbandonCause cause);
   void cancel_unfinished();
   void send_choice(Json choice);
 
@@ -107,6 +95,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   const std::weak_ptr<Executor> executor_;
   const std::shared_ptr<Exchange> exchange_;
   const GenerationPlan plan_;
+  const std::shared_ptr<void> held_prompts_;
   const std::string id_;
   const std::int64_t created_ = std::time(nullptr);
 
@@ -135,13 +124,15 @@ class ChoiceListener : public GenerationListener {
   const std::size_t index_;
 };
 
-Generation::Generation(Service& service, std::shared_ptr<Exchange> exchange, GenerationPlan plan)
+Generation::Generation(Service& service, std::shared_ptr<Exchange> exchange, GenerationPlan plan,
+                       std::shared_ptr<void> held_prompts)
     : engine_(service.engine),
       limits_(service.engine.limits()),
       metrics_(service.metrics),
       executor_(service.executor),
       exchange_(std::move(exchange)),
       plan_(std::move(plan)),
+      held_prompts_(std::move(held_prompts)),
       id_(new_answer_id(plan_.format->id_prefix())) {
   const std::size_t total = plan_.prompts.size() * static_cast<std::size_t>(plan_.options.n);
   for (std::size_t i = 0; i < total; ++i) {
@@ -158,12 +149,8 @@ void Generation::start() {
   switch (engine_.submit(std::move(submissions))) {
     case SubmitResult::accepted:
       break;
-    case SubmitResult::queue_full: {
-      RequestError error{429, "rate_limit_error", "rate_limit_exceeded",
-                         "The server has as much work as it can queue; try again soon."};
-      error.headers.push_back({"Retry-After", kQueueFullRetrySeconds});
-      throw error;
-    }
+    case SubmitResult::queue_full:
+      throw too_busy("The server has as much work as it can queue; try again soon.");
     case SubmitResult::ending:
       throw unavailable("The server is ending and takes no new requests.");
   }
@@ -175,7 +162,7 @@ Submission Generation::submission(std::size_t index) {
   GenerationRequest request;
   request.id = choice_id(index);
   request.prompt = prompt_of(index).tokens;
-  request.max_tokens = options.max_tokens;
+  request.max_tokens = longest_answer(options, prompt_of(index), limits_);
   request.ignore_eos = options.ignore_eos;
   request.stop_token_ids = options.stop_token_ids;
   request.sampling = options.sampling;
@@ -203,14 +190,14 @@ bool Generation::paused() const {
 
 void Generation::begin() {
   // The exchange must not keep the generation alive, nor the other way round.
-  exchange_->on_abandoned([weak = weak_from_this()] {
-    if (const auto self = weak.lock()) self->abandon();
+  exchange_->on_abandoned([weak = weak_from_this()](AbandonCause cause) {
+    if (const auto self = weak.lock()) self->abandon(cause);
   });
   if (plan_.options.stream && !over_) exchange_->start_stream();
   for (std::size_t i = 0; i < choices_.size(); ++i) {
     send_choice(plan_.format->opening(static_cast<int>(i), prompt_of(i)));
   }
-  for (std::size_t i = 0; i < choices_.size(); ++i) show(i, choices_[i].choice.opening());
+  for (std::size_t i = 0; i < choices_.size(); ++i) show(i, choices_[i].choice.opening(prompt_of(i)));
   {
     const std::lock_guard lock(mutex_);
     begun_ = true;
@@ -267,6 +254,7 @@ void Generation::take_finish(std::size_t index, const FinishEvent& event) {
     end_choice(index, event.reason == FinishReason::stop ? "stop" : "length");
   } else {
     metrics_.count_finish("failed");
+    metrics_.count_abort("engine_failed");
     exchange_->fail(unavailable("The generation broke off: " +
                                 (event.message.empty() ? "the server is ending" : event.message)));
     over_ = true;
@@ -276,10 +264,11 @@ void Generation::take_finish(std::size_t index, const FinishEvent& event) {
   if (unfinished_ == 0) complete();
 }
 
-void Generation::abandon() {
+void Generation::abandon(AbandonCause cause) {
   if (over_) return;
   over_ = true;
   metrics_.count_finish("abandoned");
+  metrics_.count_abort(to_label(cause));
   cancel_unfinished();
 }
 
@@ -356,23 +345,22 @@ Json Generation::answer(Json choices, bool stream) const {
 }
 
 Json Generation::usage() const {
-  std::int64_t prompt_tokens = 0;
   std::int64_t completion_tokens = 0;
   SessionUsage longest;
-  for (const Prompt& prompt : plan_.prompts) prompt_tokens += static_cast<std::int64_t>(prompt.tokens.size());
   for (const Progress& progress : choices_) {
     completion_tokens += progress.choice.completion_tokens();
     if (progress.session.seen_tokens > longest.seen_tokens) longest = progress.session;
   }
-  return usage_json(prompt_tokens, completion_tokens, longest);
+  return usage_json(count_prompt_tokens(plan_), completion_tokens, longest);
 }
 
 }  // namespace
 
 void start_generation(Service& service, const std::shared_ptr<Exchange>& exchange, GenerationPlan plan) {
   service.availability.require();
-  check_budget(plan);
-  std::make_shared<Generation>(service, exchange, std::move(plan))->start();
+  check_budget(plan, service.engine.limits());
+  std::shared_ptr<void> held_prompts = service.live_prompts.hold(count_prompt_tokens(plan));
+  std::make_shared<Generation>(service, exchange, std::move(plan), std::move(held_prompts))->start();
 }
 
 }  // namespace sinkstream

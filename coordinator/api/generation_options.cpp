@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -68,7 +70,9 @@ std::vector<std::pair<TokenId, float>> read_logit_bias(RequestFields& fields, st
     const std::string& key = item.key();
     TokenId token = -1;
     const auto [end, failure] = std::from_chars(key.data(), key.data() + key.size(), token);
-    if (failure != std::errc{} || end != key.data() + key.size() || token < 0 || token >= vocab_size) {
+    const bool is_id = failure == std::errc{} && end == key.data() + key.size() && token >= 0;
+    // Written one way only, "1" and not "01": no token can come twice.
+    if (!is_id || token >= vocab_size || key != std::to_string(token)) {
       throw fields.error("logit_bias",
                          fmt::format("A key of 'logit_bias' is no token id from 0 to {}.", vocab_size - 1));
     }
@@ -81,15 +85,18 @@ std::vector<std::pair<TokenId, float>> read_logit_bias(RequestFields& fields, st
 SamplingParams read_sampling(RequestFields& fields, const EngineLimits& limits) {
   constexpr std::int64_t kAnyLow = std::numeric_limits<std::int64_t>::min();
   constexpr std::int64_t kAnyHigh = std::numeric_limits<std::int64_t>::max();
+  // A value so small that it would round to an excluded 0 becomes the smallest that is none.
   const auto number = [&](const char* name, const NumberRange& range, float absent) {
     const auto given = fields.number(name, range);
-    return given ? static_cast<float>(*given) : absent;
+    if (!given) return absent;
+    const auto value = static_cast<float>(*given);
+    return range.above_low ? std::max(value, std::numeric_limits<float>::min()) : value;
   };
   SamplingParams sampling;
   sampling.temperature = number("temperature", {0, 2}, sampling.temperature);
   sampling.top_p = number("top_p", {0, 1, true}, sampling.top_p);
   sampling.min_p = number("min_p", {0, 1}, sampling.min_p);
-  sampling.repetition_penalty = number("repetition_penalty", {0, 2, true}, sampling.repetition_penalty);
+  sampling.repetition_penalty = number("repetition_penalty", {0.01, 2}, sampling.repetition_penalty);
   sampling.presence_penalty = number("presence_penalty", {-2, 2}, sampling.presence_penalty);
   sampling.frequency_penalty = number("frequency_penalty", {-2, 2}, sampling.frequency_penalty);
   const std::int64_t top_k =
@@ -120,7 +127,28 @@ std::string read_truncation(RequestFields& fields, const EngineLimits& limits) {
   return limits.max_context > 0 ? "disabled" : truncation;
 }
 
+// A sampler that we don't have: `strength` switches it on, the others only tune it.
+void refuse_sampler(RequestFields& fields, const char* strength, const json& off,
+                    std::initializer_list<const char*> others) {
+  fields.refuse_unless(strength, off);
+  if (fields.value(strength)) return fields.ignore(others);
+  fields.refuse(others);
+}
+
+void refuse_samplers(RequestFields& fields) {
+  refuse_sampler(fields, "repeat_penalty", 1, {"repeat_last_n"});
+  refuse_sampler(fields, "mirostat", 0, {"mirostat_mode", "mirostat_tau", "mirostat_eta"});
+  refuse_sampler(
+      fields, "dry_multiplier", 0,
+      {"dry_base", "dry_allowed_length", "dry_penalty_last_n", "dry_range", "dry_sequence_breakers"});
+  refuse_sampler(fields, "xtc_probability", 0, {"xtc_threshold"});
+  refuse_sampler(fields, "dynatemp_range", 0, {"dynatemp_exponent"});
+  for (const char* name : {"typical_p", "tfs_z"}) fields.refuse_unless(name, 1);
+  for (const char* name : {"top_a", "no_repeat_ngram_size"}) fields.refuse_unless(name, 0);
+}
+
 void refuse_unsupported(RequestFields& fields) {
+  refuse_samplers(fields);
   fields.refuse({"tools",
                  "functions",
                  "audio",
@@ -140,6 +168,8 @@ void refuse_unsupported(RequestFields& fields) {
                  "bad_words",
                  "allowed_token_ids",
                  "prompt_logprobs",
+                 "truncate_prompt_tokens",
+                 "n_predict",
                  "chat_template",
                  "chat_template_kwargs",
                  "documents",
@@ -149,6 +179,7 @@ void refuse_unsupported(RequestFields& fields) {
   fields.refuse_unless("length_penalty", 1.0);
   fields.refuse_unless("use_beam_search", false);
   fields.refuse_unless("skip_special_tokens", true);
+  fields.refuse_unless("include_stop_str_in_output", false);
   fields.refuse_unless("function_call", "none");
   const json* tool_choice = fields.value("tool_choice");
   if (tool_choice && *tool_choice != "none") fields.refuse_unless("tool_choice", "auto");
@@ -174,9 +205,13 @@ GenerationOptions read_generation_options(RequestFields& fields, const EngineLim
   return options;
 }
 
-std::optional<std::int64_t> read_max_tokens(RequestFields& fields, const char* name, std::int64_t low,
-                                            const EngineLimits& limits) {
-  return fields.integer(name, low, limits.max_tokens);
+std::int64_t read_max_tokens(RequestFields& fields, std::int64_t low, const EngineLimits& limits) {
+  const auto newer = fields.integer("max_completion_tokens", low, limits.max_tokens);
+  const auto older = fields.integer("max_tokens", low, limits.max_tokens);
+  if (newer && older && *newer != *older) {
+    throw fields.error("max_tokens", "'max_tokens' and 'max_completion_tokens' contradict each other.");
+  }
+  return newer.value_or(older.value_or(limits.default_max_tokens));
 }
 
 void check_prompt_length(std::int64_t prompt_tokens, const std::string& truncation,

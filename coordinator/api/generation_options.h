@@ -27,17 +27,17 @@ struct GenerationOptions {
   bool echo = false;  // the answer begins with the prompt
   bool logprobs = false;
   std::int32_t top_logprobs = 0;
-  std::string
-      truncation;  // "auto": a long prompt is taken in whole and partly forgotten; "disabled": refused
+  // "auto": what does not fit in the window is forgotten; "disabled": such a prompt is refused, and an answer
+  // ends before anything would be.
+  std::string truncation;
 };
 
 // Reads all but max_tokens, echo, logprobs and top_logprobs, which the endpoints name differently, and
 // refuses what would change the result and is not supported. Throws RequestError.
 GenerationOptions read_generation_options(RequestFields& fields, const EngineLimits& limits);
 
-// `name` of max_tokens; absent: the engine's default.
-std::optional<std::int64_t> read_max_tokens(RequestFields& fields, const char* name, std::int64_t low,
-                                            const EngineLimits& limits);
+// `max_completion_tokens` or its older name `max_tokens`, at least `low`; absent: the engine's default.
+std::int64_t read_max_tokens(RequestFields& fields, std::int64_t low, const EngineLimits& limits);
 
 // Throws RequestError (400 context_length_exceeded).
 void check_prompt_length(std::int64_t prompt_tokens, const std::string& truncation,

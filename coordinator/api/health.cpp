@@ -1,5 +1,7 @@
 // GET /health, /health/ready: whether requests are taken and answered. GET /health/live: whether this process
 // runs.
+#include <fmt/format.h>
+
 #include "coordinator/api/answer_format.h"
 #include "coordinator/api/endpoints.h"
 
@@ -19,8 +21,10 @@ Response health(const Service& service) {
     return status_response(kUnavailable, {{"status", "failed"}, {"message", *failure}});
   }
   const EngineStats stats = service.engine.stats();
-  if (!stats.healthy)
-    return status_response(kUnavailable, {{"status", "failed"}, {"message", "no step is finished"}});
+  if (!makes_steps(stats, service.engine.limits())) {
+    const std::string message = fmt::format("a step has not finished for {:.1f} s", stats.seconds_since_step);
+    return status_response(kUnavailable, {{"status", "failed"}, {"message", message}});
+  }
   if (service.availability.draining()) return status_response(kUnavailable, {{"status", "draining"}});
   return status_response(200, {{"status", "ok"}});
 }

@@ -6,7 +6,10 @@
 #include <prometheus/text_serializer.h>
 
 #include <iterator>
+#include <limits>
 #include <vector>
+
+#include "coordinator/api/service.h"
 
 namespace sinkstream {
 namespace {
@@ -44,6 +47,26 @@ MetricFamily build_info(const EngineLimits& limits) {
   return info;
 }
 
+MetricFamily histogram_family(const char* name, const char* help, const DurationHistogram& histogram) {
+  prometheus::ClientMetric metric;
+  std::uint64_t count = 0;
+  for (std::size_t i = 0; i < histogram.counts.size(); ++i) {
+    const bool bounded = i < DurationHistogram::kBounds.size();
+    count += static_cast<std::uint64_t>(histogram.counts[i]);
+    metric.histogram.bucket.push_back(
+        {count, bounded ? DurationHistogram::kBounds[i] : std::numeric_limits<double>::infinity()});
+  }
+  metric.histogram.sample_count = count;
+  metric.histogram.sample_sum = histogram.sum;
+  return {name, help, MetricType::Histogram, {metric}};
+}
+
+// How full the caches are: resident tokens of those that all slots could hold.
+double cache_usage(const EngineStats& stats, const EngineLimits& limits) {
+  const double capacity = static_cast<double>(limits.num_slots) * static_cast<double>(context_tokens(limits));
+  return capacity > 0 ? static_cast<double>(stats.resident_tokens) / capacity : 0;
+}
+
 std::vector<MetricFamily> engine_families(const Engine& engine) {
   const EngineStats stats = engine.stats();
   const EngineLimits& limits = engine.limits();
@@ -57,16 +80,25 @@ std::vector<MetricFamily> engine_families(const Engine& engine) {
   return {
       gauge("sinkstream_requests_running", "Generations in a slot.", number(stats.running)),
       gauge("sinkstream_requests_waiting", "Generations in the queue.", number(stats.waiting)),
+      gauge("sinkstream_sessions", "Sessions that hold a slot.", number(stats.running)),
       gauge("sinkstream_slots", "Places for sessions.", limits.num_slots),
+      gauge("sinkstream_kv_cache_usage_ratio", "Resident tokens of those that all slots could hold.",
+            cache_usage(stats, limits)),
       gauge("sinkstream_kv_resident_tokens", "Tokens in all caches now.", number(stats.resident_tokens)),
       counter("sinkstream_kv_evicted_tokens_total", "Tokens that sessions have forgotten.",
               number(stats.evicted_tokens)),
       counter("sinkstream_prompt_tokens_total", "Prompt tokens taken in.", number(stats.prompt_tokens)),
       counter("sinkstream_generation_tokens_total", "Tokens generated.", number(stats.generated_tokens)),
-      counter("sinkstream_steps_total", "Steps of the worker group.", number(stats.steps)),
-      counter("sinkstream_step_seconds_total", "Time spent in steps.", stats.seconds_in_steps),
-      gauge("sinkstream_seconds_since_step", "Since the last step or idle check.", stats.seconds_since_step),
-      gauge("sinkstream_healthy", "1 while the worker group works.", stats.healthy ? 1 : 0),
+      histogram_family("sinkstream_step_seconds", "Steps of the worker group.", stats.steps),
+      histogram_family("sinkstream_request_queue_seconds", "Of a generation, from its submission to a slot.",
+                       stats.queueing),
+      histogram_family("sinkstream_prefill_seconds", "Of a generation, from its slot to its prompt taken in.",
+                       stats.prefill),
+      histogram_family("sinkstream_decode_seconds", "Of a generation, from its first token to its end.",
+                       stats.decode),
+      gauge("sinkstream_seconds_since_step", "How long the present step has taken; 0 between steps.",
+            stats.seconds_since_step),
+      gauge("sinkstream_healthy", "1 unless a step takes too long.", makes_steps(stats, limits) ? 1 : 0),
       build_info(limits),
   };
 }
@@ -83,6 +115,11 @@ struct Metrics::State {
                                                           .Name("sinkstream_request_finished_total")
                                                           .Help("Ends of generations by reason.")
                                                           .Register(registry);
+  prometheus::Family<prometheus::Counter>& aborted =
+      prometheus::BuildCounter()
+          .Name("sinkstream_aborted_total")
+          .Help("Requests that ended before their answer, by cause.")
+          .Register(registry);
   prometheus::Histogram& first_token =
       histogram(registry, "sinkstream_time_to_first_token_seconds",
                 "From a request's first byte to its first generated token.", kSecondsToFirstToken);
@@ -106,6 +143,10 @@ void Metrics::count_request(const AnsweredRequest& request) {
 
 void Metrics::count_finish(const char* reason) {
   state_->finished.Add({{"reason", reason}}).Increment();
+}
+
+void Metrics::count_abort(const char* why) {
+  state_->aborted.Add({{"why", why}}).Increment();
 }
 
 void Metrics::observe_first_token(std::chrono::steady_clock::duration since_request) {

@@ -18,6 +18,7 @@ class Metrics {
 
   void count_request(const AnsweredRequest& request);
   void count_finish(const char* reason);  // stop, length, failed, abandoned
+  void count_abort(const char* why);  // of requests: client_left, client_stalled, server_ended, engine_failed
   void observe_first_token(std::chrono::steady_clock::duration since_request);
   void observe_token_gap(std::chrono::steady_clock::duration gap);
 

@@ -1,5 +1,6 @@
 #include "coordinator/api/service.h"
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -38,6 +39,20 @@ void UnknownFieldLog::note(const std::string& request_id, const std::vector<std:
   }
 }
 
+std::shared_ptr<void> LivePrompts::hold(std::int64_t tokens) {
+  if (tokens > max_tokens_) {
+    throw bad_request(fmt::format("The prompts have {} tokens; this server takes {} at once "
+                                  "(server.max_live_prompt_tokens).",
+                                  tokens, max_tokens_),
+                      "prompt");
+  }
+  if (held_->fetch_add(tokens) + tokens > max_tokens_) {
+    *held_ -= tokens;
+    throw too_busy("The server holds as many prompt tokens as it can; try again soon.");
+  }
+  return {nullptr, [held = held_, tokens](void*) { *held -= tokens; }};
+}
+
 void check_model(const std::optional<std::string>& name, const EngineLimits& limits) {
   constexpr std::size_t kMaxQuotedBytes = 100;
   if (!name || *name == limits.model_name) return;
@@ -69,6 +84,10 @@ std::int64_t begin_with_sink(std::vector<TokenId>& tokens, const EngineLimits& l
   if (!limits.sink_token || (!tokens.empty() && tokens.front() == *limits.sink_token)) return 0;
   tokens.insert(tokens.begin(), *limits.sink_token);
   return 1;
+}
+
+bool makes_steps(const EngineStats& stats, const EngineLimits& limits) {
+  return stats.seconds_since_step < limits.stuck_seconds / 2;
 }
 
 std::int64_t context_tokens(const EngineLimits& limits) {

@@ -47,6 +47,19 @@ class UnknownFieldLog {
   std::set<std::string> noted_;  // guarded by mutex_
 };
 
+// The prompts of all requests that wait or are being answered, bounded together. Any thread.
+class LivePrompts {
+ public:
+  explicit LivePrompts(std::int64_t max_tokens) : max_tokens_(max_tokens) {}
+  // Counts these tokens until the result is let go, which may be after this has ended. Throws RequestError:
+  // no room now (429), or ever (400).
+  std::shared_ptr<void> hold(std::int64_t tokens);
+
+ private:
+  const std::int64_t max_tokens_;
+  std::shared_ptr<std::atomic<std::int64_t>> held_ = std::make_shared<std::atomic<std::int64_t>>(0);
+};
+
 struct Service {
   Engine& engine;
   const Tokenizer& tokenizer;
@@ -55,6 +68,7 @@ struct Service {
   Metrics& metrics;
   Availability& availability;
   UnknownFieldLog& unknown_fields;
+  LivePrompts& live_prompts;
   std::int64_t started_at;  // Unix time; when the model was "created"
 };
 
@@ -69,6 +83,9 @@ std::vector<TokenId> encode_text(const Service& service, std::string_view text, 
 // Puts the model's own sink before tokens that do not begin with it, if it has one; returns how many it
 // added.
 std::int64_t begin_with_sink(std::vector<TokenId>& tokens, const EngineLimits& limits);
+
+// False when a step has taken half as long as what counts as stuck: by then something is wrong.
+bool makes_steps(const EngineStats& stats, const EngineLimits& limits);
 
 // The longest prompt that a session still remembers whole: S + W, or max_context in dense mode.
 std::int64_t context_tokens(const EngineLimits& limits);

@@ -122,7 +122,8 @@ void Connection::consume_input(std::size_t bytes) {
 
 // Where a request goes: to a route, or straight back with an answer.
 struct Connection::Outcome {
-  const Route* route = nullptr;
+  const Route* route =
+      nullptr;  // with an answer too, if there is one for the path: requests are counted by it
   std::optional<Response> answer = {};
 };
 
@@ -131,7 +132,7 @@ asio::awaitable<bool> Connection::serve_request() {
   Outcome outcome;
   try {
     if (!co_await receive_head(incoming)) co_return false;
-    outcome = admit(incoming);
+    admit(incoming, outcome);
     if (!outcome.answer && incoming.has_body()) {
       if (!co_await receive_body(incoming)) co_return false;
     }
@@ -191,23 +192,29 @@ asio::awaitable<bool> Connection::receive_head(IncomingRequest& incoming) {
   co_return true;
 }
 
-// Everything that can be decided before the body is read.
-Connection::Outcome Connection::admit(const IncomingRequest& incoming) const {
+// Everything that can be decided before the body is read. What it throws is an answer as well.
+void Connection::admit(const IncomingRequest& incoming, Outcome& outcome) const {
   const Request& request = incoming.request();
-  if (request.target == "*") return {nullptr, Response{204, "", "", {{"Allow", "GET, HEAD, POST, OPTIONS"}}}};
+  if (request.target == "*") {
+    outcome.answer = Response{204, "", "", {{"Allow", "GET, HEAD, POST, OPTIONS"}}};
+    return;
+  }
   const Router::Match match = context_.router.find(request.method, request.path);
+  outcome.route = match.route ? match.route : match.on_path;
   context_.gate.check(request, match.route && match.route->open);
   if (match.allow.empty()) {
     throw RequestError{404, "not_found_error", "not_found", "There is no " + request.path + " here."};
   }
-  if (request.method == "OPTIONS") return {nullptr, Response{204, "", "", {{"Allow", match.allow}}}};
+  if (request.method == "OPTIONS") {
+    outcome.answer = Response{204, "", "", {{"Allow", match.allow}}};
+    return;
+  }
   if (!match.route) {
     RequestError error = protocol_error(405, request.path + " does not take " + request.method + ".");
     error.headers.push_back({"Allow", match.allow});
     throw error;
   }
   if (match.route->offload) check_content(request);
-  return {match.route, std::nullopt};
 }
 
 asio::awaitable<bool> Connection::receive_body(IncomingRequest& incoming) {
@@ -245,7 +252,7 @@ asio::awaitable<bool> Connection::write_answer(PendingExchange& exchange) {
     if (exchange.has_output()) {
       const std::string bytes = exchange.take_output();
       if (!co_await write(bytes)) {
-        exchange.abandon();
+        exchange.abandon(stalled_ ? AbandonCause::client_stalled : AbandonCause::client_left);
         co_return false;
       }
       exchange.wrote(bytes.size());
@@ -253,7 +260,7 @@ asio::awaitable<bool> Connection::write_answer(PendingExchange& exchange) {
     } else if (exchange.ended()) {
       co_return true;
     } else if (input_ended_) {
-      exchange.abandon();
+      exchange.abandon(stalled_ ? AbandonCause::client_stalled : AbandonCause::client_left);
       co_return false;
     } else if (exchange.streaming() && Clock::now() >= next_ping) {
       exchange.ping();
@@ -279,6 +286,7 @@ asio::awaitable<bool> Connection::write(std::string_view bytes) {
       if (cancelled || !self || self->writable_) return;
       spdlog::warn("a client took nothing for {} s; its connection is closed",
                    self->context_.settings.stall_seconds);
+      self->stalled_ = true;
       self->close();
     });
     const auto [wait_error] = co_await socket_.async_wait(asio::ip::tcp::socket::wait_write, kAsTuple);

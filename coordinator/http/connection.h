@@ -68,7 +68,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // These throw RequestError. false: the client has gone, or stayed idle.
   Awaitable<bool> receive_head(IncomingRequest& incoming);
   Awaitable<bool> receive_body(IncomingRequest& incoming);
-  Outcome admit(const IncomingRequest& incoming) const;
+  void admit(const IncomingRequest& incoming, Outcome& outcome) const;
   void dispatch(const Route& route, std::shared_ptr<BodyReservation> reservation);
 
   Awaitable<bool> write_answer(PendingExchange& exchange);  // false: the client has gone
@@ -90,6 +90,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   boost::asio::steady_timer stall_timer_;
   bool writable_ = true;
+  bool stalled_ = false;  // closed because it took nothing
 
   std::shared_ptr<PendingExchange> exchange_;  // in flight
 };

@@ -10,6 +10,12 @@
 
 namespace sinkstream {
 
+enum class AbandonCause {
+  client_left,
+  client_stalled,  // took nothing for ServerSettings::stall_seconds
+  server_ended,
+};
+
 // Either one respond(), or start_stream() ... finish_stream(); fail() at any time. What comes after the end,
 // or after the client has gone, is ignored. An exchange that is let go unanswered becomes a 500. All methods:
 // any thread; calls from one thread take effect in order.
@@ -32,7 +38,7 @@ class Exchange {
 
   // Called once on the I/O thread when the client has gone or the server has given the exchange up before its
   // answer was complete; at once if that is so already.
-  virtual void on_abandoned(std::function<void()> callback) = 0;
+  virtual void on_abandoned(std::function<void(AbandonCause)> callback) = 0;
 
   // More unsent bytes than ServerSettings::max_stream_buffer_bytes.
   virtual bool backlogged() const = 0;

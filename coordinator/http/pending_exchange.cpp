@@ -77,10 +77,10 @@ void PendingExchange::fail(const RequestError& error) {
   });
 }
 
-void PendingExchange::on_abandoned(std::function<void()> callback) {
+void PendingExchange::on_abandoned(std::function<void(AbandonCause)> callback) {
   run_on_io([callback = std::move(callback)](PendingExchange& self) {
     if (self.abandoned_) {
-      callback();
+      callback(*self.abandoned_);
     } else if (!self.ended()) {
       self.abandoned_callback_ = callback;
     }
@@ -96,21 +96,21 @@ void PendingExchange::ping() {
   send(": ping\n\n");
 }
 
-void PendingExchange::abandon() {
+void PendingExchange::abandon(AbandonCause cause) {
   if (ended()) return;
   const auto callback = std::exchange(abandoned_callback_, nullptr);
-  abandoned_ = true;
+  abandoned_ = cause;
   output_.clear();
   end(State::broken);
-  if (callback) callback();
+  if (callback) callback(cause);
 }
 
 void PendingExchange::give_up(const RequestError& error) {
   if (ended()) return;
   const auto callback = std::exchange(abandoned_callback_, nullptr);
-  abandoned_ = true;
+  abandoned_ = AbandonCause::server_ended;
   fail(error);
-  if (callback) callback();
+  if (callback) callback(AbandonCause::server_ended);
 }
 
 void PendingExchange::add_output(std::string bytes) {

@@ -31,7 +31,7 @@ class PendingExchange : public Exchange, public std::enable_shared_from_this<Pen
   void send(std::string_view events) override;
   void finish_stream() override;
   void fail(const RequestError& error) override;
-  void on_abandoned(std::function<void()> callback) override;
+  void on_abandoned(std::function<void(AbandonCause)> callback) override;
   bool backlogged() const override {
     return unsent_bytes_.load(std::memory_order_relaxed) > max_unsent_bytes_;
   }
@@ -41,7 +41,7 @@ class PendingExchange : public Exchange, public std::enable_shared_from_this<Pen
   std::string take_output() { return std::exchange(output_, {}); }
   void wrote(std::size_t bytes);
   void ping();                              // a comment, if a stream is open
-  void abandon();                           // the client has gone
+  void abandon(AbandonCause cause);         // the client has gone
   void give_up(const RequestError& error);  // the server ends: tells the client and the endpoint
   bool streaming() const { return state_ == State::streaming; }
   bool ended() const { return state_ == State::complete || state_ == State::broken; }
@@ -66,12 +66,12 @@ class PendingExchange : public Exchange, public std::enable_shared_from_this<Pen
   // I/O thread only.
   ResponseFraming framing_;
   State state_ = State::waiting;
-  bool abandoned_ = false;
+  std::optional<AbandonCause> abandoned_;
   std::string output_;
   int status_ = 0;
   std::size_t bytes_written_ = 0;
   std::function<void()> wake_;
-  std::function<void()> abandoned_callback_;
+  std::function<void(AbandonCause)> abandoned_callback_;
 };
 
 }  // namespace sinkstream

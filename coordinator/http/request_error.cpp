@@ -5,6 +5,7 @@
 namespace sinkstream {
 namespace {
 
+constexpr const char* kBusyRetrySeconds = "2";
 constexpr const char* kUnavailableRetrySeconds = "5";
 
 nlohmann::ordered_json string_or_null(const std::string& text) {
@@ -19,6 +20,12 @@ RequestError bad_request(const std::string& message, std::string param, std::str
 
 RequestError protocol_error(int status, const std::string& message, std::string code) {
   return {status, "invalid_request_error", std::move(code), message};
+}
+
+RequestError too_busy(const std::string& message) {
+  RequestError error{429, "rate_limit_error", "rate_limit_exceeded", message};
+  error.headers.push_back({"Retry-After", kBusyRetrySeconds});
+  return error;
 }
 
 RequestError unavailable(const std::string& message) {

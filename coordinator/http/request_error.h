@@ -33,6 +33,8 @@ RequestError bad_request(const std::string& message, std::string param = {},
                          std::string code = "invalid_value");
 // 400 for what the protocol forbids before any endpoint is reached, or with another status of the 4xx.
 RequestError protocol_error(int status, const std::string& message, std::string code = {});
+// 429 with Retry-After: as much work is being done or waits as there is room for.
+RequestError too_busy(const std::string& message);
 // 503 with Retry-After: ending, or the worker group is lost.
 RequestError unavailable(const std::string& message);
 // 500: our bug. The message carries nothing from inside.

@@ -19,6 +19,7 @@ Router::Match Router::find(std::string_view method, std::string_view path) const
   Match match;
   for (const Route& route : routes_) {
     if (!matches(route.path, path)) continue;
+    match.on_path = &route;
     if (method == route.method || (method == "HEAD" && route.method == "GET")) match.route = &route;
     match.allow += route.method == "GET" ? "GET, HEAD, " : route.method + ", ";
   }

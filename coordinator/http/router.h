@@ -25,8 +25,9 @@ class Router {
   void add(Route route);
 
   struct Match {
-    const Route* route = nullptr;  // nullptr: none for this method
-    std::string allow;             // the path's methods; empty: no such path
+    const Route* route = nullptr;    // nullptr: none for this method
+    const Route* on_path = nullptr;  // of any method; nullptr: no such path
+    std::string allow;               // the path's methods; empty: no such path
   };
   Match find(std::string_view method, std::string_view path) const;
 

@@ -23,6 +23,7 @@ ServerSettings checked(const ServerSettings& settings) {
   check_range("max_body_bytes", static_cast<double>(settings.max_body_bytes), 1, kMaxBytes);
   check_range("max_header_bytes", static_cast<double>(settings.max_header_bytes), 1024, 16777216);
   check_range("max_connections", static_cast<double>(settings.max_connections), 1, 1e6);
+  check_range("max_live_prompt_tokens", static_cast<double>(settings.max_live_prompt_tokens), 1, kMaxBytes);
   check_range("max_stream_buffer_bytes", static_cast<double>(settings.max_stream_buffer_bytes), 1, kMaxBytes);
   check_range("header_seconds", settings.header_seconds, kMinSeconds, kMaxSeconds);
   check_range("body_seconds", settings.body_seconds, kMinSeconds, kMaxSeconds);

@@ -41,7 +41,9 @@ struct Parts {
   Metrics metrics;
   Availability availability;
   UnknownFieldLog unknown_fields;
-  Service service{engine, tokenizer, chat_template, nullptr, metrics, availability, unknown_fields, 0};
+  LivePrompts live_prompts{1000};
+  Service service{engine,       tokenizer,      chat_template, nullptr, metrics,
+                  availability, unknown_fields, live_prompts,  0};
 };
 
 void read_chat(const nlohmann::ordered_json& body, const Service& service) {

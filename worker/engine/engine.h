@@ -2,13 +2,16 @@
 // engine knows tokens, sessions and steps.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "worker/engine/duration_histogram.h"
 #include "worker/model/cache_geometry.h"
+#include "worker/shared_tokens.h"
 #include "worker/token_id.h"
 
 namespace sinkstream {
@@ -33,7 +36,7 @@ struct SamplingParams {
 
 struct GenerationRequest {
   std::string id;               // unique among live requests; for cancel and logs
-  std::vector<TokenId> prompt;  // at least one token, each in [0, vocab_size)
+  SharedTokens prompt;          // at least one token, each in [0, vocab_size)
   std::int64_t max_tokens = 0;  // 0: only reads the prompt
   bool ignore_eos = false;      // goes on past the model's end tokens
   std::vector<TokenId> stop_token_ids;
@@ -85,6 +88,7 @@ class GenerationListener {
 struct Submission {
   GenerationRequest request;
   std::shared_ptr<GenerationListener> listener;
+  std::chrono::steady_clock::time_point submitted = std::chrono::steady_clock::now();
 };
 
 enum class SubmitResult {
@@ -105,19 +109,21 @@ struct EngineLimits {
   std::int64_t max_tokens = 0;
   std::int32_t max_queue = 0;
   std::int32_t num_slots = 0;
+  double stuck_seconds = 10;  // a step that takes longer ends the group
 };
 
 struct EngineStats {
-  std::int64_t running = 0;  // sessions in slots
-  std::int64_t waiting = 0;  // in the queue
-  std::int64_t steps = 0;
+  std::int64_t running = 0;        // sessions in slots
+  std::int64_t waiting = 0;        // in the queue
   std::int64_t prompt_tokens = 0;  // taken in
   std::int64_t generated_tokens = 0;
   std::int64_t evicted_tokens = 0;
   std::int64_t resident_tokens = 0;  // in all slots now
-  double seconds_in_steps = 0;
-  double seconds_since_step = 0;  // since the last finished step or idle check
-  bool healthy = true;
+  double seconds_since_step = 0;     // how long the present step has taken so far; 0: there is none
+  DurationHistogram steps;
+  DurationHistogram queueing;  // of sessions, from submit to a slot
+  DurationHistogram prefill;   // from there to the whole prompt taken in
+  DurationHistogram decode;    // from the first token to the end
 };
 
 // All methods: any thread.

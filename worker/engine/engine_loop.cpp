@@ -49,7 +49,7 @@ EngineStats EngineLoop::stats() const {
   const std::lock_guard lock(mutex_);
   EngineStats stats = stats_;
   stats.waiting += std::ssize(inbox_);
-  stats.seconds_since_step = in_step_ ? seconds(Clock::now() - last_step_) : 0;
+  stats.seconds_since_step = in_step_ ? seconds(Clock::now() - step_begin_) : 0;
   return stats;
 }
 
@@ -105,7 +105,7 @@ void EngineLoop::step(const StepPlan& plan) {
     known_waiting_ = scheduler_.waiting();
     known_free_ = scheduler_.free_slots();
     in_step_ = true;
-    last_step_ = begin;
+    step_begin_ = begin;
   }
   auto message = encode(plan);
   communicator_.broadcast(message);
@@ -117,8 +117,7 @@ void EngineLoop::step(const StepPlan& plan) {
   known_waiting_ = scheduler_.waiting();
   known_free_ = scheduler_.free_slots();
   scheduler_.add_counts(stats_);
-  ++stats_.steps;
-  stats_.seconds_in_steps += seconds(Clock::now() - begin);
+  stats_.steps.add(seconds(Clock::now() - begin));
 }
 
 void EngineLoop::send_last_plan() {

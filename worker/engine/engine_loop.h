@@ -55,7 +55,7 @@ class EngineLoop final : public Engine {
   std::int32_t known_waiting_ = 0;  // the scheduler's, as of the last step
   std::int32_t known_free_ = 0;
   EngineStats stats_;
-  Clock::time_point last_step_ = Clock::now();
+  Clock::time_point step_begin_;
   bool in_step_ = false;
 
   Scheduler scheduler_;  // the loop's thread only

@@ -5,6 +5,13 @@
 #include <utility>
 
 namespace sinkstream {
+namespace {
+
+double seconds(std::chrono::steady_clock::duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
+}  // namespace
 
 Scheduler::Scheduler(SchedulerLimits limits)
     : limits_(std::move(limits)), slots_(static_cast<std::size_t>(limits_.num_slots)) {}
@@ -76,6 +83,9 @@ void Scheduler::add_counts(EngineStats& stats) const {
   stats.prompt_tokens = prompt_tokens_;
   stats.generated_tokens = generated_tokens_;
   stats.evicted_tokens = finished_evicted_;
+  stats.queueing = queueing_;
+  stats.prefill = prefill_;
+  stats.decode = decode_;
   stats.resident_tokens = 0;
   for (const auto& session : slots_) {
     if (!session) continue;
@@ -99,6 +109,7 @@ void Scheduler::admit() {
     session->request = std::move(submission.request);
     session->listener = std::move(submission.listener);
     session->slot = slot;
+    queueing_.add(seconds(session->phase_begin - submission.submitted));
     slots_[static_cast<std::size_t>(slot)] = std::move(session);
   }
 }
@@ -177,7 +188,7 @@ void Scheduler::deliver(Session& session, const PlanOutput& output, const PlanRo
     return;
   }
   if (sampled) {
-    ++session.generated;
+    if (session.generated++ == 0) end_phase(session, prefill_);
     ++generated_tokens_;
     if (is_end(session, result.token)) return finish(session, FinishReason::stop);
   }
@@ -193,12 +204,20 @@ void Scheduler::deliver(Session& session, const PlanOutput& output, const PlanRo
 void Scheduler::finish_scored_prompts() {
   for (const auto& session : slots_) {
     if (session && session->request.max_tokens == 0 && session->prompt_left() == 0) {
+      end_phase(*session, prefill_);
       finish(*session, FinishReason::length);
     }
   }
 }
 
+void Scheduler::end_phase(Session& session, DurationHistogram& histogram) {
+  const Clock::time_point now = Clock::now();
+  histogram.add(seconds(now - session.phase_begin));
+  session.phase_begin = now;
+}
+
 void Scheduler::finish(Session& session, FinishReason reason, const std::string& message) {
+  if (session.generated > 0) end_phase(session, decode_);
   const SessionUsage usage = session_usage(session.seen, limits_.window);
   finished_evicted_ += usage.evicted_tokens;
   session.listener->on_finish({reason, message, usage});

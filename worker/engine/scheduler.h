@@ -2,6 +2,7 @@
 // tokens and slots; no tensors, sockets or threads.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -48,12 +49,15 @@ class Scheduler {
   void add_counts(EngineStats& stats) const;
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   struct Session {
     GenerationRequest request;
     std::shared_ptr<GenerationListener> listener;
     std::int32_t slot = 0;
-    std::int64_t seen = 0;       // tokens taken in: the prompt's, then the generated ones'
-    std::int64_t generated = 0;  // tokens chosen
+    std::int64_t seen = 0;                         // tokens taken in: the prompt's, then the generated ones'
+    std::int64_t generated = 0;                    // tokens chosen
+    Clock::time_point phase_begin = Clock::now();  // of the prefill, then of the decoding
 
     std::int64_t prompt_left() const { return std::max<std::int64_t>(0, std::ssize(request.prompt) - seen); }
   };
@@ -65,6 +69,7 @@ class Scheduler {
   void deliver(Session& session, const PlanOutput& output, const PlanRow& row, const TokenResult& result);
   void finish(Session& session, FinishReason reason, const std::string& message = "");
   void finish_scored_prompts();
+  void end_phase(Session& session, DurationHistogram& histogram);
   bool is_end(const Session& session, TokenId token) const;
   Session* session_in(std::int32_t slot);
 
@@ -75,6 +80,7 @@ class Scheduler {
   std::uint64_t next_number_ = 1;
   std::int32_t prefill_turn_ = 0;  // the slot whose prompt comes first in this step
   std::int64_t prompt_tokens_ = 0, generated_tokens_ = 0, finished_evicted_ = 0;
+  DurationHistogram queueing_, prefill_, decode_;
 };
 
 }  // namespace sinkstream

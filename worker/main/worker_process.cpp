@@ -185,6 +185,7 @@ EngineLimits engine_limits(const Config& config, const ModelConfig& model, const
   engine.max_tokens = config.engine.max_tokens;
   engine.max_queue = static_cast<std::int32_t>(config.engine.max_queue);
   engine.num_slots = limits.num_slots;
+  engine.stuck_seconds = config.parallel.stuck_seconds;
   return engine;
 }
 

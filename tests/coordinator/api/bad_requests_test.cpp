@@ -83,7 +83,7 @@ std::vector<BadRequest> bad_parameters() {
   for (const char* value : {"-1", "1e9", "2.0001"}) both("temperature", value);
   for (const char* value : {"0", "-1", "2"}) both("top_p", value);
   for (const char* field : {"presence_penalty", "frequency_penalty"}) both(field, "1e9"), both(field, "-2.1");
-  for (const char* value : {"0", "-1", "2.1"}) both("repetition_penalty", value);
+  for (const char* value : {"0", "1e-50", "0.0099", "-1", "2.1"}) both("repetition_penalty", value);
   both("min_p", "1.1");
   both("top_k", "-2");
   both("top_k", "4294967296");
@@ -103,7 +103,7 @@ std::vector<BadRequest> bad_parameters() {
   }
   cases.push_back({kText, text_with("\"logprobs\": true"), "logprobs", "invalid_type"});
   // 25
-  for (const char* key : {"abc", "-1", "", "1x", " 1", "99999999999", "1000000"}) {
+  for (const char* key : {"abc", "-1", "-0", "", "1x", " 1", "01", "00", "99999999999", "1000000"}) {
     both("logit_bias", "{\"" + std::string(key) + "\": 1}");
   }
   both("logit_bias", "{\"1\": 101}", "invalid_value", "logit_bias.1");
@@ -125,8 +125,8 @@ std::vector<BadRequest> bad_parameters() {
   for (const char* value : {"0", "-1", "100001", "9223372036854775807", "9223372036854775808"}) {
     both("max_tokens", value);
   }
-  cases.push_back({kChat, chat_with("\"max_completion_tokens\": 0"), "max_completion_tokens"});
-  cases.push_back({kChat, chat_with("\"max_completion_tokens\": 5, \"max_tokens\": 6"), "max_tokens"});
+  both("max_completion_tokens", "0");
+  both("max_completion_tokens", "5, \"max_tokens\": 6", "invalid_value", "max_tokens");
   // 34
   both("seed", "9223372036854775808");
   both("seed", "1.0", "invalid_type");
@@ -146,6 +146,17 @@ std::vector<BadRequest> bad_parameters() {
   both("guided_json", "{}", "unsupported_parameter");
   both("chat_template", "\"x\"", "unsupported_parameter");
   cases.push_back({kText, text_with("\"suffix\": \"x\""), "suffix", "unsupported_parameter"});
+  cases.push_back({kText, text_with("\"top_logprobs\": 1"), "top_logprobs", "unsupported_parameter"});
+  cases.push_back({kText, text_with("\"messages\": []"), "messages", "unsupported_parameter"});
+  cases.push_back({kChat, chat_with("\"prompt\": \"x\""), "prompt", "unsupported_parameter"});
+  for (const char* field :
+       {"truncate_prompt_tokens", "n_predict", "repeat_penalty", "repeat_last_n", "typical_p", "tfs_z",
+        "top_a", "no_repeat_ngram_size", "mirostat", "mirostat_tau", "mirostat_eta", "dry_multiplier",
+        "dry_base", "dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers", "xtc_probability",
+        "xtc_threshold", "dynatemp_range"}) {
+    both(field, "2", "unsupported_parameter");
+  }
+  both("include_stop_str_in_output", "true", "unsupported_parameter");
   both("stream_options", "{}");
   both("truncation", "\"left\"");
   cases.push_back({kChat, chat_with("\"stream\": true, \"stream_options\": {\"include_usage\": 1}"),
@@ -306,6 +317,43 @@ TEST_F(BadRequests, OddButValidJsonIsNoSyntaxError) {
         R"({"prompt":"x","seed":-9223372036854775808})", R"({"prompt":"x","seed":9223372036854775807})"}) {
     EXPECT_EQ(ask(post(kText, body)).status, 200) << body;
   }
+}
+
+// Some clients send every parameter they know; what is off changes nothing.
+TEST_F(BadRequests, SamplersThatAreOffAreAccepted) {
+  start();
+  for (const char* fields :
+       {R"("mirostat": 0, "mirostat_tau": 5.0, "mirostat_eta": 0.1)",
+        R"("xtc_probability": 0.0, "xtc_threshold": 0.1)",
+        R"("dry_multiplier": 0, "dry_base": 1.75, "dry_allowed_length": 2, "dry_sequence_breakers": ["\n"])",
+        R"("repeat_penalty": 1.0, "repeat_last_n": 64, "typical_p": 1, "tfs_z": 1.0, "top_a": 0)",
+        R"("include_stop_str_in_output": false, "truncate_prompt_tokens": null, "top_logprobs": null)"}) {
+    EXPECT_EQ(ask(post(kText, text_with(fields))).status, 200) << fields;
+    EXPECT_EQ(ask(post(kChat, chat_with(fields))).status, 200) << fields;
+  }
+}
+
+TEST_F(BadRequests, TheSmallestValuesDoNotBecomeForbiddenOnes) {
+  start();
+  for (const char* value : {"1e-50", "1e-310", "1e-46", "5e-324"}) {
+    const std::string fields = "\"top_p\": " + std::string(value) + ", \"min_p\": " + value +
+                               ", \"temperature\": " + value + ", \"presence_penalty\": " + value;
+    ASSERT_EQ(ask(post(kText, text_with(fields))).status, 200) << value;
+    EXPECT_EQ(engine->requests().back().sampling.top_p, std::numeric_limits<float>::min());
+    EXPECT_EQ(engine->requests().back().sampling.min_p, 0);
+  }
+  ASSERT_EQ(ask(post(kText, text_with("\"repetition_penalty\": 0.01"))).status, 200);
+  EXPECT_EQ(engine->requests().back().sampling.repetition_penalty, 0.01f);
+}
+
+TEST_F(BadRequests, BothNamesOfTheLongestAnswerAreKnown) {
+  start();
+  for (const char* field : {"max_tokens", "max_completion_tokens"}) {
+    ASSERT_EQ(ask(post(kText, text_with("\"" + std::string(field) + "\": 7"))).status, 200);
+    EXPECT_EQ(engine->requests().back().max_tokens, 7);
+  }
+  const std::string only_echo = text_with("\"echo\": true, \"max_completion_tokens\": 0");
+  EXPECT_EQ(ask(post(kText, only_echo)).status, 200);
 }
 
 TEST_F(BadRequests, AMegabyteWithoutSpacesTakesNoLongerThanItShould) {

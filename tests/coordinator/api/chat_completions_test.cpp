@@ -98,7 +98,7 @@ TEST_F(ChatCompletions, ChoicesFirstAppearInOrder) {
   const Json whole = answer(kPath, request);
   ASSERT_EQ(whole["choices"].size(), 3u);
   EXPECT_EQ(whole["choices"][2]["index"], 2);
-  EXPECT_EQ(whole["usage"]["prompt_tokens"], requests[0].prompt.size());
+  EXPECT_EQ(whole["usage"]["prompt_tokens"], requests[0].prompt.list().size());
 }
 
 TEST_F(ChatCompletions, StopStringsEndTheTextAndDoNotLeak) {
@@ -164,7 +164,7 @@ TEST_F(ChatCompletions, NamesOfSpecialTokensInMessagesStayText) {
   start();
   const auto prompt_of = [&](const std::string& content) {
     answer(kPath, chat(content));
-    return engine->requests().back().prompt;
+    return engine->requests().back().prompt.list();
   };
   const auto count_special = [&](const std::vector<TokenId>& tokens) {
     return std::count_if(tokens.begin(), tokens.end(),
@@ -197,9 +197,29 @@ TEST_F(ChatCompletions, TakesPartsOfTextAndInertFields) {
                   {"modalities", {"text"}},
                   {"no_such_field", {1, 2}}};
   EXPECT_EQ(answer(kPath, request)["choices"][0]["message"]["content"], "Hello, dear world!");
-  const std::string prompt = tokenizer().decode(engine->requests().back().prompt, true);
+  const std::string prompt = tokenizer().decode(engine->requests().back().prompt.list(), true);
   EXPECT_NE(prompt.find("be kind"), std::string::npos);
   EXPECT_NE(prompt.find("a\nb"), std::string::npos);
+}
+
+TEST_F(ChatCompletions, WithoutTruncationAnAnswerEndsBeforeAnythingIsForgotten) {
+  start();
+  say("word ", true);
+  Json request = chat("hi");
+  request["max_tokens"] = 1000;
+  request["truncation"] = "disabled";
+  const Json body = answer(kPath, request);
+  EXPECT_EQ(body["choices"][0]["finish_reason"], "length");
+  EXPECT_EQ(body["truncation"], "disabled");
+  const Json session = {
+      {"seen_tokens", 32}, {"pinned_tokens", 4}, {"resident_tokens", 32}, {"evicted_tokens", 0}};
+  EXPECT_EQ(body["usage"]["session"], session);
+  EXPECT_EQ(body["usage"]["total_tokens"], 33);  // the last one is not taken in
+  request["max_tokens"] = 3;
+  EXPECT_EQ(answer(kPath, request)["usage"]["completion_tokens"], 3);
+  request["max_tokens"] = 1000;
+  request["truncation"] = "auto";
+  EXPECT_EQ(answer(kPath, request)["usage"]["completion_tokens"], 1000);
 }
 
 TEST_F(ChatCompletions, LongPromptsAreTakenWholeOrRefused) {
@@ -243,7 +263,7 @@ TEST_F(ChatCompletions, ReturnsTokenIdsWhenAsked) {
   const Json whole = answer(kPath, request)["choices"][0];
   const auto reply = tokenizer().encode("Hello, dear world!", {.add_special_tokens = false});
   EXPECT_EQ(whole["token_ids"], Json(reply));
-  EXPECT_EQ(whole["prompt_token_ids"], Json(engine->requests().back().prompt));
+  EXPECT_EQ(whole["prompt_token_ids"], Json(engine->requests().back().prompt.list()));
   Json streamed = Json::array();
   for (const Json& chunk : stream(kPath, request)) {
     for (const Json& id : chunk["choices"][0].value("token_ids", Json::array())) streamed.push_back(id);

@@ -19,26 +19,27 @@ TEST_F(Completions, AnswersEachPromptNTimes) {
     EXPECT_EQ(body["choices"][static_cast<std::size_t>(i)], expected);
   }
   const auto requests = engine->requests();
-  EXPECT_EQ(requests[0].prompt, requests[1].prompt);
-  EXPECT_NE(requests[0].prompt, requests[2].prompt);
+  EXPECT_EQ(requests[0].prompt.list(), requests[1].prompt.list());
+  EXPECT_NE(requests[0].prompt.list(), requests[2].prompt.list());
   EXPECT_EQ(requests[3].sampling.seed, 8u);
-  EXPECT_EQ(requests[0].prompt, tokenizer().encode("one"));
-  EXPECT_EQ(body["usage"]["prompt_tokens"], requests[0].prompt.size() + requests[2].prompt.size());
+  EXPECT_EQ(requests[0].prompt.list(), tokenizer().encode("one"));
+  EXPECT_EQ(body["usage"]["prompt_tokens"],
+            requests[0].prompt.list().size() + requests[2].prompt.list().size());
 }
 
 TEST_F(Completions, TakesTokenIds) {
   start();
   answer(kPath, {{"prompt", {5, 6, 7}}});
-  EXPECT_EQ(engine->requests().back().prompt, (std::vector<TokenId>{5, 6, 7}));
+  EXPECT_EQ(engine->requests().back().prompt.list(), (std::vector<TokenId>{5, 6, 7}));
   EXPECT_EQ(answer(kPath, {{"prompt", {{5, 6}, {7}}}})["choices"].size(), 2u);
-  EXPECT_EQ(engine->requests().back().prompt, std::vector<TokenId>{7});
+  EXPECT_EQ(engine->requests().back().prompt.list(), std::vector<TokenId>{7});
 }
 
 TEST_F(Completions, SpecialTokensInPromptsAreRecognized) {
   start();
   answer(kPath, {{"prompt", "<|user|>hi"}});
-  EXPECT_EQ(engine->requests().back().prompt, tokenizer().encode("<|user|>hi"));
-  EXPECT_EQ(engine->requests().back().prompt.at(1), *tokenizer().find("<|user|>"));
+  EXPECT_EQ(engine->requests().back().prompt.list(), tokenizer().encode("<|user|>hi"));
+  EXPECT_EQ(engine->requests().back().prompt.list().at(1), *tokenizer().find("<|user|>"));
 }
 
 TEST_F(Completions, EchoesThePrompt) {
@@ -139,6 +140,8 @@ TEST_F(Completions, AWholeAnswerMustFitInMemory) {
   const RawResponse refused = post_json(kPath, request);
   EXPECT_EQ(refused.status, 400);
   EXPECT_EQ(Json::parse(refused.body)["error"]["param"], "logprobs");
+  request["n"] = 1;  // 600,000
+  EXPECT_EQ(post_json(kPath, request).status, 400);
   request["stream"] = true;
   EXPECT_EQ(post_json(kPath, request).status, 200);
 }

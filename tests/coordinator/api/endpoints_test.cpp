@@ -53,7 +53,7 @@ TEST_F(Endpoints, TokenizeOfMessagesIsWhatAChatReads) {
   const Json messages = {{{"role", "user"}, {"content", "hi <|end|>"}}};
   const Json tokens = answer("/tokenize", {{"messages", messages}})["tokens"];
   answer("/v1/chat/completions", {{"messages", messages}});
-  EXPECT_EQ(tokens, Json(engine->requests().back().prompt));
+  EXPECT_EQ(tokens, Json(engine->requests().back().prompt.list()));
   const Json without_prompt =
       answer("/tokenize", {{"messages", messages}, {"add_generation_prompt", false}})["tokens"];
   EXPECT_EQ(without_prompt.size() + 1, tokens.size());
@@ -142,7 +142,7 @@ TEST_F(TokenizeOfMessages, TheLastMessageContinued) {
   answer("/v1/chat/completions",
          Json::parse(
              R"({"continue_final_message": true, "messages": [{"role": "assistant", "content": "b"}]})"));
-  EXPECT_EQ(tokenizer().decode(engine->requests().back().prompt, false), "<|begin|><|assistant|>b");
+  EXPECT_EQ(tokenizer().decode(engine->requests().back().prompt.list(), false), "<|begin|><|assistant|>b");
 }
 
 TEST_F(TokenizeOfMessages, ManyFieldsTakeNoLongerThanTheyShould) {
@@ -158,6 +158,50 @@ TEST_F(Endpoints, Health) {
     const RawResponse response = ask(get(path));
     EXPECT_EQ(response.status, 200) << path;
     EXPECT_EQ(response.body, R"({"status":"ok"})");
+  }
+}
+
+TEST_F(Endpoints, AStepThatDoesNotEndIsNoHealth) {
+  limits.stuck_seconds = 8;
+  start();
+  EngineStats stats;
+  for (const auto& [seconds, status, metric] :
+       {std::tuple(3.9, 200, "1"), std::tuple(4.0, 503, "0"), std::tuple(0.0, 200, "1")}) {
+    stats.seconds_since_step = seconds;
+    engine->set_stats(stats);
+    EXPECT_EQ(ask(get("/health")).status, status) << seconds;
+    EXPECT_EQ(ask(get("/health/ready")).status, status) << seconds;
+    EXPECT_EQ(ask(get("/health/live")).status, 200) << seconds;
+    const std::string line = "\nsinkstream_healthy " + std::string(metric) + "\n";
+    EXPECT_NE(ask(get("/metrics")).body.find(line), std::string::npos) << seconds;
+  }
+  stats.seconds_since_step = 5.25;
+  engine->set_stats(stats);
+  EXPECT_EQ(Json::parse(ask(get("/health")).body)["message"], "a step has not finished for 5.2 s");
+}
+
+TEST_F(Endpoints, MetricsOfTheEngine) {
+  start();
+  EngineStats stats;
+  stats.resident_tokens = 64;
+  for (const double seconds : {0.0005, 0.02, 0.02, 1e6}) stats.steps.add(seconds);
+  for (int i = 0; i < 3; ++i) stats.queueing.add(3);
+  stats.prefill.add(0.25);
+  stats.decode.add(60);
+  engine->set_stats(stats);
+  const std::string metrics = ask(get("/metrics")).body;
+  for (const char* expected :
+       {"# TYPE sinkstream_step_seconds histogram", "sinkstream_step_seconds_count 4",
+        "sinkstream_step_seconds_bucket{le=\"0.001\"} 1", "sinkstream_step_seconds_bucket{le=\"0.01\"} 1",
+        "sinkstream_step_seconds_bucket{le=\"0.025\"} 3", "sinkstream_step_seconds_bucket{le=\"7200\"} 3",
+        "sinkstream_step_seconds_bucket{le=\"+Inf\"} 4", "sinkstream_request_queue_seconds_sum 9",
+        "sinkstream_request_queue_seconds_bucket{le=\"2.5\"} 0",
+        "sinkstream_request_queue_seconds_bucket{le=\"5\"} 3",
+        "sinkstream_prefill_seconds_bucket{le=\"0.25\"} 1", "sinkstream_decode_seconds_bucket{le=\"60\"} 1",
+        "sinkstream_kv_cache_usage_ratio 0.25",  // of 8 slots with 32 tokens
+        "sinkstream_sessions 0"}) {
+    EXPECT_NE(metrics.find(std::string("\n") + expected + "\n"), std::string::npos) << expected << "\n"
+                                                                                    << metrics;
   }
 }
 
@@ -213,11 +257,12 @@ TEST_F(Endpoints, ATrainedSinkComesFirst) {
   answer("/v1/chat/completions", chat("x"));
   const auto requests = engine->requests();
   ASSERT_EQ(requests.size(), 4u);
-  EXPECT_EQ(requests[0].prompt.at(0), kSink);
-  EXPECT_EQ(std::vector<TokenId>(requests[0].prompt.begin() + 1, requests[0].prompt.end()), plain);
-  EXPECT_NE(requests[1].prompt.at(0), kSink);
-  EXPECT_EQ(requests[2].prompt, (std::vector<TokenId>{5, 6}));
-  EXPECT_EQ(requests[3].prompt.at(0), kSink);
+  EXPECT_EQ(requests[0].prompt.list().at(0), kSink);
+  EXPECT_EQ(std::vector<TokenId>(requests[0].prompt.list().begin() + 1, requests[0].prompt.list().end()),
+            plain);
+  EXPECT_NE(requests[1].prompt.list().at(0), kSink);
+  EXPECT_EQ(requests[2].prompt.list(), (std::vector<TokenId>{5, 6}));
+  EXPECT_EQ(requests[3].prompt.list().at(0), kSink);
   EXPECT_EQ(answer("/tokenize", {{"prompt", "x"}})["tokens"][0], kSink);
   EXPECT_EQ(
       answer("/v1/completions", {{"prompt", "x"}, {"echo", true}, {"max_tokens", 0}})["choices"][0]["text"],

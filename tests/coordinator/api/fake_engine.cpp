@@ -62,6 +62,11 @@ void FakeEngine::fail_all(const std::string& message) {
   active_.clear();
 }
 
+void FakeEngine::set_stats(const EngineStats& stats) {
+  const std::lock_guard lock(mutex_);
+  stats_ = stats;
+}
+
 std::size_t FakeEngine::num_active() const {
   const std::lock_guard lock(mutex_);
   return active_.size();
@@ -80,7 +85,7 @@ std::vector<GenerationRequest> FakeEngine::requests() const {
 SubmitResult FakeEngine::submit(std::vector<Submission> submissions) {
   const std::lock_guard lock(mutex_);
   if (ending_) return SubmitResult::ending;
-  if (active_.size() + submissions.size() > static_cast<std::size_t>(limits_.max_queue)) {
+  if (active_.size() + submissions.size() > static_cast<std::size_t>(limits_.num_slots + limits_.max_queue)) {
     return SubmitResult::queue_full;
   }
   for (Submission& submission : submissions) {

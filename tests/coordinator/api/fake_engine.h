@@ -24,6 +24,7 @@ class FakeEngine : public Engine {
   void hold(bool held);  // nothing is generated meanwhile: everything waits in the queue
   void fail_all(const std::string& message);
   void end();  // takes nothing new
+  void set_stats(const EngineStats& stats);
 
   std::size_t num_active() const;
   std::size_t num_cancelled() const;

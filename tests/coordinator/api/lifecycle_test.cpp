@@ -22,6 +22,14 @@ class Lifecycle : public CoordinatorTest {
     say("word ", true);
     engine->set_token_time(1ms);
   }
+  // What /metrics says of sinkstream_aborted_total; empty: nothing.
+  std::string aborted(const std::string& why) const {
+    const std::string metrics = ask(get("/metrics")).body;
+    const std::string name = "sinkstream_aborted_total{why=\"" + why + "\"} ";
+    const std::size_t begin = metrics.find(name);
+    if (begin == std::string::npos) return "";
+    return metrics.substr(begin + name.size(), metrics.find('\n', begin) - begin - name.size());
+  }
   static Json error_of(const RawResponse& response) { return Json::parse(response.body).at("error"); }
 };
 
@@ -50,10 +58,12 @@ TEST_F(Lifecycle, AClientThatLeavesTheQueueIsCancelled) {
   }
   EXPECT_TRUE(eventually([&] { return engine->num_active() == 0; }));
   EXPECT_EQ(engine->num_cancelled(), 1u);
+  EXPECT_EQ(aborted("client_left"), "1");
 }
 
 TEST_F(Lifecycle, AFullQueueSaysWhenToComeBack) {
-  limits.max_queue = 2;
+  limits.num_slots = 1;
+  limits.max_queue = 1;
   start();
   engine->hold(true);
   RawClient first(address);
@@ -70,6 +80,52 @@ TEST_F(Lifecycle, AFullQueueSaysWhenToComeBack) {
   engine->hold(false);
   EXPECT_EQ(first.receive().status, 200);
   EXPECT_EQ(post_json(kChat, two).status, 200);
+}
+
+TEST_F(Lifecycle, MoreThanCouldEverBeQueuedIsNoMatterOfTime) {
+  limits.num_slots = 1;
+  limits.max_queue = 2;
+  start();
+  Json request = chat("hi");
+  request["n"] = 4;
+  const RawResponse refused = post_json(kChat, request);
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_EQ(error_of(refused)["param"], "n");
+  EXPECT_NE(error_of(refused)["message"].get<std::string>().find("takes 3 at once"), std::string::npos);
+  const RawResponse prompts = post_json("/v1/completions", {{"prompt", {"a", "b", "c", "d"}}});
+  EXPECT_EQ(prompts.status, 400);
+  EXPECT_EQ(error_of(prompts)["param"], "prompt");
+  request["n"] = 3;
+  EXPECT_EQ(post_json(kChat, request).status, 200);
+}
+
+TEST_F(Lifecycle, PromptsThatWaitAreBoundedTogether) {
+  settings.max_live_prompt_tokens = 100;
+  start();
+  engine->hold(true);
+  const Json sixty = {{"prompt", std::vector<int>(60, 5)}, {"n", 3}};  // the three hold it once
+  std::optional<RawClient> first(address);
+  first->send(post("/v1/completions", sixty.dump()));
+  ASSERT_TRUE(eventually([&] { return engine->num_active() == 3; }));
+  const auto requests = engine->requests();
+  EXPECT_EQ(requests[0].prompt.list().data(), requests[2].prompt.list().data());
+
+  const RawResponse refused = post_json("/v1/completions", sixty);
+  EXPECT_EQ(refused.status, 429);
+  EXPECT_EQ(refused.headers.at("retry-after"), "2");
+  EXPECT_EQ(error_of(refused)["type"], "rate_limit_error");
+  const RawResponse never = post_json("/v1/completions", {{"prompt", std::vector<int>(101, 5)}});
+  EXPECT_EQ(never.status, 400);
+  EXPECT_NE(error_of(never)["message"].get<std::string>().find("server.max_live_prompt_tokens"),
+            std::string::npos);
+  EXPECT_EQ(engine->num_active(), 3u);
+
+  first.reset();  // what is cancelled holds nothing any more
+  EXPECT_TRUE(eventually([&] { return engine->num_active() == 0; }));
+  engine->hold(false);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(eventually([&] { return post_json("/v1/completions", sixty).status == 200; }));
+  }
 }
 
 TEST_F(Lifecycle, AStreamInTheQueueIsKeptAlive) {
@@ -100,6 +156,7 @@ TEST_F(Lifecycle, AReaderThatStallsIsPausedThenCancelled) {
   EXPECT_TRUE(eventually([&] { return engine->num_active() == 0; }));
   EXPECT_EQ(engine->num_cancelled(), 1u);
   EXPECT_LT(engine->stats().generated_tokens, 100000);
+  EXPECT_EQ(aborted("client_stalled"), "1");
 }
 
 TEST_F(Lifecycle, WhatTheEngineBreaksOffIsAnError) {
@@ -118,6 +175,7 @@ TEST_F(Lifecycle, WhatTheEngineBreaksOffIsAnError) {
   EXPECT_EQ(error["type"], "unavailable_error");
   EXPECT_NE(error["message"].get<std::string>().find("rank 1 is lost"), std::string::npos);
   EXPECT_EQ(whole.receive().status, 503);
+  EXPECT_EQ(aborted("engine_failed"), "2");
 }
 
 TEST_F(Lifecycle, ALostGroupIsToldToEverybodyAtOnce) {
@@ -143,6 +201,7 @@ TEST_F(Lifecycle, ALostGroupIsToldToEverybodyAtOnce) {
   EXPECT_EQ(Json::parse(health.body)["status"], "failed");
   EXPECT_EQ(ask(get("/health/live")).status, 200);
   EXPECT_EQ(post_json(kChat, chat("hi")).status, 503);
+  EXPECT_EQ(aborted("server_ended"), "2");
   EXPECT_TRUE(eventually([&] { return engine->num_active() == 0; }));
 }
 

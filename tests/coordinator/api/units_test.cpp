@@ -157,7 +157,7 @@ class ChoiceTest : public ::testing::Test {
 
   std::vector<Piece> run(const std::string& text, const Prompt& prompt = {}) {
     Choice choice(tokenizer, options, prompt);
-    std::vector<Piece> pieces = {choice.opening()};
+    std::vector<Piece> pieces = {choice.opening(prompt)};
     for (const TokenId token : tokenizer.encode(text, {.add_special_tokens = false})) {
       pieces.push_back(choice.push({0, token, false, -1.0f, {}}));
       if (choice.stopped()) break;

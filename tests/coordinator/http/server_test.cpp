@@ -46,11 +46,17 @@ class ServerTest : public ::testing::Test {
     router.add({"GET", "/forget", [](const auto&) {}});
     router.add({"GET", "/stream", [this](const auto& exchange) {
                   exchange->start_stream();
-                  exchange->on_abandoned([this] { ++abandoned; });
+                  exchange->on_abandoned([this](AbandonCause cause) {
+                    cause_of_abandon = cause;
+                    ++abandoned;
+                  });
                   exchange->send("data: first\n\n");
                   held = exchange;
                 }});
-    server->on_answered([this](const AnsweredRequest&) { ++answered; });
+    server->on_answered([this](const AnsweredRequest& request) {
+      last_endpoint = request.endpoint;
+      ++answered;
+    });
     address = server->start();
   }
 
@@ -77,6 +83,8 @@ class ServerTest : public ::testing::Test {
   std::shared_ptr<Exchange> held;
   std::atomic<int> abandoned{0};
   std::atomic<int> answered{0};
+  std::atomic<AbandonCause> cause_of_abandon{};
+  std::string last_endpoint;  // read it when nothing is in flight
 };
 
 // ---- framing
@@ -167,6 +175,23 @@ TEST_F(ServerTest, RefusesWhatIsNotThere) {
   EXPECT_EQ(wrong_method.status, 405);
   EXPECT_EQ(wrong_method.headers.at("allow"), "POST, OPTIONS");
   EXPECT_EQ(error_type(wrong_method), "invalid_request_error");
+}
+
+TEST_F(ServerTest, RefusalsCountUnderTheirRoute) {
+  start();
+  const auto endpoint_of = [&](const std::string& request, int status) {
+    const int before = answered;
+    EXPECT_EQ(ask(request).status, status) << request;
+    EXPECT_TRUE(eventually([&] { return answered > before; }));
+    return last_endpoint;
+  };
+  EXPECT_EQ(endpoint_of(get("/echo"), 405), "/echo");
+  EXPECT_EQ(endpoint_of("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}", 415),
+            "/echo");
+  EXPECT_EQ(endpoint_of(post("/echo", std::string(1001, 'x')), 413), "/echo");
+  EXPECT_EQ(endpoint_of("GET /hello HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403), "/hello");
+  EXPECT_EQ(endpoint_of(get("/nowhere"), 404), "other");
+  EXPECT_EQ(endpoint_of("nonsense\r\n\r\n", 400), "other");
 }
 
 TEST_F(ServerTest, RefusesBodiesItCannotTake) {
@@ -329,6 +354,7 @@ TEST_F(ServerTest, ADisconnectIsNoticedWhileNothingIsSent) {
   client.close();
   EXPECT_TRUE(eventually([&] { return abandoned == 1; }));
   EXPECT_TRUE(eventually([&] { return answered == 1; }));
+  EXPECT_EQ(cause_of_abandon, AbandonCause::client_left);
 }
 
 TEST_F(ServerTest, AReaderThatStallsIsPausedThenDropped) {
@@ -345,6 +371,7 @@ TEST_F(ServerTest, AReaderThatStallsIsPausedThenDropped) {
     for (int i = 0; i < 100 && !held->backlogged(); ++i, sent += event.size()) held->send(event);
     return abandoned == 1;
   }));
+  EXPECT_EQ(cause_of_abandon, AbandonCause::client_stalled);
   EXPECT_LT(sent, 4'000'000u);  // the kernel's buffers and ours are bounded
 }
 
@@ -413,6 +440,7 @@ TEST_F(ServerTest, DrainAndFail) {
   EXPECT_FALSE(server->wait_until_idle(Clock::now() + 50ms));
   server->fail(unavailable("the end"));
   EXPECT_EQ(abandoned, 1);
+  EXPECT_EQ(cause_of_abandon, AbandonCause::server_ended);
   EXPECT_TRUE(server->wait_until_idle(Clock::now()));
   const RawResponse response = client.receive();
   EXPECT_NE(response.body.find("the end"), std::string::npos);

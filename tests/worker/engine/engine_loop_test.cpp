@@ -162,8 +162,8 @@ TEST_P(EngineOnRanks, ARequestThatRanksWouldRefuseFailsAlone) {
   std::vector<GenerationRequest> bad(5, greedy_request("bad", {1, 2, 3}, 4));
   bad[0].sampling.top_p = 0;
   bad[1].sampling.repetition_penalty = 0;
-  bad[2].prompt[1] = 256;
-  bad[3].prompt.clear();
+  bad[2].prompt = {1, 256, 3};
+  bad[3].prompt = SharedTokens();
   bad[4].top_logprobs = 21;
   for (const GenerationRequest& request : bad) {
     const FinishEvent end = group.submit(request)->finish();
@@ -200,7 +200,7 @@ TEST(EngineLoop, ASessionAmongOthersEqualsTheSessionAlone) {
   const auto request_of = [&](int i) {
     GenerationRequest request;
     request.id = "r" + std::to_string(i);
-    request.prompt.assign(ids.begin() + i, ids.begin() + i + 1 + 13 * i);
+    request.prompt = std::vector<TokenId>(ids.begin() + i, ids.begin() + i + 1 + 13 * i);
     request.max_tokens = 40;
     request.sampling.temperature = 0.9f;
     request.sampling.top_p = i % 2 ? 0.9f : 1.0f;

@@ -36,8 +36,9 @@ class Bench {
   std::shared_ptr<Recorder> add(const std::string& id, std::int64_t prompt_tokens, std::int64_t max_tokens) {
     GenerationRequest request;
     request.id = id;
-    request.prompt.resize(static_cast<std::size_t>(prompt_tokens));
-    std::iota(request.prompt.begin(), request.prompt.end(), 10);
+    std::vector<TokenId> prompt(static_cast<std::size_t>(prompt_tokens));
+    std::iota(prompt.begin(), prompt.end(), 10);
+    request.prompt = std::move(prompt);
     request.max_tokens = max_tokens;
     return add(request);
   }
@@ -162,10 +163,43 @@ TEST(Scheduler, EndTokensEndAndAreNotReported) {
   EXPECT_EQ(own->finishes.at(0).reason, FinishReason::stop);
 }
 
+TEST(Scheduler, TimesOfSessionsAreCounted) {
+  const auto count = [](const DurationHistogram& histogram) {
+    return std::accumulate(histogram.counts.begin(), histogram.counts.end(), std::int64_t{0});
+  };
+  Bench bench;
+  GenerationRequest score{.id = "score", .prompt = {5, 6}, .max_tokens = 0};
+  bench.add(score);
+  for (int i = 0; i < 4; ++i) bench.add("r" + std::to_string(i), 5, 3);
+  const auto recorder = std::make_shared<Recorder>();
+  bench.scheduler.add({{.id = "late", .prompt = {5}, .max_tokens = 2},
+                       recorder,
+                       std::chrono::steady_clock::now() - std::chrono::seconds(20)});
+  bench.run();
+  EngineStats stats;
+  bench.scheduler.add_counts(stats);
+  EXPECT_EQ(count(stats.queueing), 6);
+  EXPECT_EQ(count(stats.prefill), 6);
+  EXPECT_EQ(count(stats.decode), 5);  // nothing is generated when a prompt is only scored
+  EXPECT_GE(stats.queueing.sum, 20);
+  EXPECT_LT(stats.queueing.sum, 60);
+  EXPECT_EQ(stats.queueing.counts.at(13), 1);  // up to 60 s
+}
+
+TEST(DurationHistogram, BoundsBelongToTheirBuckets) {
+  DurationHistogram histogram;
+  for (const double seconds : {0.0, 0.001, 0.0011, 7200.0, 1e9}) histogram.add(seconds);
+  EXPECT_EQ(histogram.counts.front(), 2);
+  EXPECT_EQ(histogram.counts.at(1), 1);
+  EXPECT_EQ(histogram.counts.at(16), 1);
+  EXPECT_EQ(histogram.counts.back(), 1);
+}
+
 TEST(Scheduler, PromptsAreScoredWithoutGenerating) {
   Bench bench;
-  GenerationRequest request{.id = "score", .prompt = {}, .max_tokens = 0, .prompt_logprobs = true};
-  for (TokenId i = 0; i < 30; ++i) request.prompt.push_back(10 + i);
+  std::vector<TokenId> prompt(30);
+  std::iota(prompt.begin(), prompt.end(), 10);
+  const GenerationRequest request{.id = "score", .prompt = prompt, .max_tokens = 0, .prompt_logprobs = true};
   const auto recorder = bench.add(request);
   bench.run();
   ASSERT_EQ(recorder->tokens.size(), 30u);
