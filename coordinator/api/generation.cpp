@@ -87,6 +87,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   Json answer(Json choices, bool stream) const;
   Json usage() const;
+  bool has_long_answer() const;
+  void respond_soon();
   void respond_whole();
 
   Engine& engine_;
@@ -302,9 +304,7 @@ void Generation::end_choice(std::size_t index, const char* reason) {
 
 void Generation::complete() {
   if (!plan_.options.stream) {
-    if (const auto executor = executor_.lock()) {
-      executor->offload([self = shared_from_this()] { self->respond_whole(); });
-    }
+    respond_soon();
     return;
   }
   if (plan_.options.include_usage) {
@@ -319,6 +319,27 @@ void Generation::complete() {
 void Generation::send_choice(Json choice) {
   if (!plan_.options.stream || choice.is_null()) return;
   exchange_->send(to_event(answer(Json::array({std::move(choice)}), true)));
+}
+
+// To be written as JSON.
+bool Generation::has_long_answer() const {
+  constexpr std::size_t kManyEntries = 65536;
+  const auto alternatives = static_cast<std::size_t>(plan_.options.top_logprobs);
+  std::size_t entries = 0;
+  for (std::size_t i = 0; i < choices_.size(); ++i) {
+    const Piece& piece = choices_[i].collected;
+    entries += piece.tokens.size() * (1 + alternatives) + piece.token_ids.size();
+    if (plan_.options.return_token_ids) entries += prompt_of(i).tokens.size();
+  }
+  return entries > kManyEntries;
+}
+
+void Generation::respond_soon() {
+  const auto executor = executor_.lock();
+  if (!executor) return;
+  auto task = [self = shared_from_this()] { self->respond_whole(); };
+  if (has_long_answer()) return executor->offload_long(std::move(task));
+  executor->offload(std::move(task));
 }
 
 void Generation::respond_whole() {

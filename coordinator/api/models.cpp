@@ -17,6 +17,7 @@ Json model_json(const Service& service) {
           {"meta",
            {{"sink_tokens", limits.window.sink_tokens},
             {"window_tokens", limits.window.window_tokens},
+            {"max_tokens", limits.max_tokens},
             {"end_tokens", limits.end_tokens}}}};
 }
 

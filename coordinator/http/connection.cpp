@@ -21,6 +21,10 @@ namespace asio = boost::asio;
 constexpr auto kAsTuple = asio::as_tuple(asio::use_awaitable);
 
 constexpr std::size_t kReadBytes = 16384;
+// How long requests that fill the buffer may wait behind one that is being answered, and how much a client
+// may send after that.
+constexpr std::chrono::seconds kPipelinePatience{1};
+constexpr std::size_t kMaxDroppedBytes = 16777216;
 // How long a closing connection takes in and drops what the client still sends, so that it gets to read the
 // answer.
 constexpr std::chrono::seconds kLingerTime{1};
@@ -88,21 +92,32 @@ void Connection::give_up(const RequestError& error) {
 asio::awaitable<void> Connection::read_input() {
   const std::size_t max_input = static_cast<std::size_t>(context_.settings.max_header_bytes) + kReadBytes;
   while (socket_.is_open()) {
-    if (input_.size() >= max_input) {
-      input_taken_.expires_at(TimePoint::max());
-      co_await input_taken_.async_wait(kAsTuple);
+    if (!discard_input_ && input_.size() >= max_input) {
+      input_taken_.expires_after(kPipelinePatience);
+      const auto [taken] = co_await input_taken_.async_wait(kAsTuple);
+      if (!taken && input_.size() >= max_input) drop_further_requests();
       continue;
     }
     char bytes[kReadBytes];
     const auto [error, received] = co_await socket_.async_read_some(asio::buffer(bytes), kAsTuple);
     if (error) break;
     received_bytes_ += received;
+    if (exchange_ && discard_input_ && (dropped_bytes_ += received) > kMaxDroppedBytes) break;
     if (!discard_input_) input_.append(bytes, received);
     input_changed_.cancel();
   }
   input_ended_ = true;
   input_changed_.cancel();
   output_changed_.cancel();
+}
+
+// Only who reads on notices that a client leaves. So what is piled up behind a long answer goes, and the
+// connection ends with that answer.
+void Connection::drop_further_requests() {
+  if (!exchange_) return;
+  exchange_->close_after();
+  discard_input_ = true;
+  input_.clear();
 }
 
 asio::awaitable<bool> Connection::more_input(TimePoint deadline) {
@@ -234,12 +249,15 @@ asio::awaitable<bool> Connection::receive_body(IncomingRequest& incoming) {
 }
 
 void Connection::dispatch(const Route& route, std::shared_ptr<BodyReservation> reservation) {
-  if (route.offload) {
-    context_.executor.offload([&route, exchange = exchange_->handle(), reservation = std::move(reservation)] {
-      run_handler(route, exchange);
-    });
+  if (!route.offload) return run_handler(route, exchange_->handle());
+  auto task = [&route, pending = exchange_, exchange = exchange_->handle(),
+               reservation = std::move(reservation)] {
+    if (!pending->over()) run_handler(route, exchange);  // the client may have left meanwhile
+  };
+  if (exchange_->request().body.size() > kLargeBodyBytes) {
+    context_.executor.offload_long(std::move(task));
   } else {
-    run_handler(route, exchange_->handle());
+    context_.executor.offload(std::move(task));
   }
 }
 

@@ -61,6 +61,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Awaitable<> read_input();
   Awaitable<bool> more_input(TimePoint deadline);  // false: the deadline passed, or input has ended
   void consume_input(std::size_t bytes);
+  void drop_further_requests();
 
   // false: the connection ends.
   Awaitable<bool> serve_request();
@@ -83,6 +84,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::uint64_t received_bytes_ = 0;
   bool input_ended_ = false;
   bool discard_input_ = false;
+  std::size_t dropped_bytes_ = 0;  // while an answer is being made
   // Condition variables: waits end when they are cancelled.
   boost::asio::steady_timer input_changed_;
   boost::asio::steady_timer input_taken_;

@@ -123,8 +123,9 @@ std::size_t IncomingRequest::take_body(std::string_view input) {
     }
     if (used == 0) break;
   }
-  const auto held = static_cast<std::int64_t>(parser_.get().body().size());
-  if (!reservation_->grow_to(held, kMaxLargestBodies * max_body_bytes_)) {
+  const std::size_t held = parser_.get().body().size();
+  if (held > kLargeBodyBytes &&
+      !reservation_->grow_to(static_cast<std::int64_t>(held), kMaxLargestBodies * max_body_bytes_)) {
     throw unavailable("Too many large requests are being received; try again soon.");
   }
   return taken;

@@ -16,7 +16,10 @@
 
 namespace sinkstream {
 
-// A body's share of the memory for all bodies that are being received or parsed.
+// From here on a body takes long to parse, and counts against the memory for all such.
+inline constexpr std::size_t kLargeBodyBytes = 262144;
+
+// A body's share of the memory for all large bodies that are being received or parsed.
 class BodyReservation {
  public:
   explicit BodyReservation(std::shared_ptr<std::atomic<std::int64_t>> bytes_of_all)

@@ -96,6 +96,10 @@ void PendingExchange::ping() {
   send(": ping\n\n");
 }
 
+void PendingExchange::close_after() {
+  framing_.keep_alive = false;
+}
+
 void PendingExchange::abandon(AbandonCause cause) {
   if (ended()) return;
   const auto callback = std::exchange(abandoned_callback_, nullptr);
@@ -121,6 +125,7 @@ void PendingExchange::add_output(std::string bytes) {
 
 void PendingExchange::end(State state) {
   state_ = state;
+  over_ = true;
   abandoned_callback_ = nullptr;
   wake_();
 }

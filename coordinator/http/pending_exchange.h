@@ -32,6 +32,8 @@ class PendingExchange : public Exchange, public std::enable_shared_from_this<Pen
   void finish_stream() override;
   void fail(const RequestError& error) override;
   void on_abandoned(std::function<void(AbandonCause)> callback) override;
+  // Nobody waits for an answer any more. Any thread.
+  bool over() const { return over_.load(std::memory_order_relaxed); }
   bool backlogged() const override {
     return unsent_bytes_.load(std::memory_order_relaxed) > max_unsent_bytes_;
   }
@@ -43,6 +45,7 @@ class PendingExchange : public Exchange, public std::enable_shared_from_this<Pen
   void ping();                              // a comment, if a stream is open
   void abandon(AbandonCause cause);         // the client has gone
   void give_up(const RequestError& error);  // the server ends: tells the client and the endpoint
+  void close_after();                       // no further request on this connection
   bool streaming() const { return state_ == State::streaming; }
   bool ended() const { return state_ == State::complete || state_ == State::broken; }
   // Whether another request may follow on this connection.
@@ -62,6 +65,7 @@ class PendingExchange : public Exchange, public std::enable_shared_from_this<Pen
   Request request_;
   const std::size_t max_unsent_bytes_;
   std::atomic<std::size_t> unsent_bytes_{0};
+  std::atomic<bool> over_{false};
 
   // I/O thread only.
   ResponseFraming framing_;

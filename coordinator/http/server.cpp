@@ -76,18 +76,23 @@ std::string to_string(const tcp::endpoint& endpoint) {
 // Tasks after the end of the server are dropped.
 class ServerExecutor : public Executor {
  public:
-  ServerExecutor(std::weak_ptr<asio::io_context> io, std::weak_ptr<asio::thread_pool> pool)
-      : io_(std::move(io)), pool_(std::move(pool)) {}
+  ServerExecutor(std::weak_ptr<asio::io_context> io, std::weak_ptr<asio::thread_pool> pool,
+                 std::weak_ptr<asio::thread_pool> long_pool)
+      : io_(std::move(io)), pool_(std::move(pool)), long_pool_(std::move(long_pool)) {}
   void post(std::function<void()> task) override {
     if (const auto io = io_.lock()) asio::post(*io, std::move(task));
   }
   void offload(std::function<void()> task) override {
     if (const auto pool = pool_.lock()) asio::post(*pool, std::move(task));
   }
+  void offload_long(std::function<void()> task) override {
+    if (const auto pool = long_pool_.lock()) asio::post(*pool, std::move(task));
+  }
 
  private:
   std::weak_ptr<asio::io_context> io_;
   std::weak_ptr<asio::thread_pool> pool_;
+  std::weak_ptr<asio::thread_pool> long_pool_;
 };
 
 }  // namespace
@@ -115,7 +120,8 @@ struct Server::State {
   Router router;
   std::shared_ptr<asio::io_context> io = std::make_shared<asio::io_context>(1);
   std::shared_ptr<asio::thread_pool> pool = std::make_shared<asio::thread_pool>(kPoolThreads);
-  std::shared_ptr<ServerExecutor> executor = std::make_shared<ServerExecutor>(io, pool);
+  std::shared_ptr<asio::thread_pool> long_pool = std::make_shared<asio::thread_pool>(1);
+  std::shared_ptr<ServerExecutor> executor = std::make_shared<ServerExecutor>(io, pool, long_pool);
   const tcp::endpoint endpoint;
   const AccessGate gate;
   ConnectionContext context;
@@ -287,8 +293,8 @@ void Server::fail(const RequestError& error) {
 
 void Server::stop() {
   if (!state_->running.exchange(false)) return;
-  state_->pool->stop();
-  state_->pool->join();
+  for (const auto& pool : {state_->pool, state_->long_pool}) pool->stop();
+  for (const auto& pool : {state_->pool, state_->long_pool}) pool->join();
   state_->give_up_all(unavailable("The server is ending."));
   asio::post(*state_->io, [state = state_.get()] {
     boost::system::error_code ignored;

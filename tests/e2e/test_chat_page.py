@@ -166,6 +166,88 @@ def test_server_error_is_shown_and_can_be_tried_again(page):
     assert len(page.texts("user")) == len(page.texts("assistant")) == 1
 
 
+def sent_bodies(page):
+    return [json.loads(body) for body in page.driver.execute_script("return window.sent;")]
+
+
+def answer_with(page, status, message):
+    """Lets the first request for an answer be refused, and keeps all their bodies."""
+    page.driver.execute_script(
+        "const real = window.fetch; window.sent = [];"
+        "window.fetch = (path, options) => {"
+        "  if (!path.includes('chat')) return real(path, options);"
+        "  if (window.sent.push(options.body) > 1) return real(path, options);"
+        "  const body = JSON.stringify({error: {message: arguments[1]}});"
+        "  return Promise.resolve(new Response(body, {status: arguments[0]}));"
+        "};".replace("arguments[0]", str(status)).replace("arguments[1]", json.dumps(message)))
+
+
+def try_again(page):
+    page.driver.find_element(By.CSS_SELECTOR, ".problem button").click()
+    page.wait(lambda: page.notes() and not page.is_writing())
+
+
+def test_trying_again_uses_the_settings_as_they_are_now(page):
+    page.set("max_tokens", "2000000")
+    answer_with(page, 400, "'max_tokens' must be at most 1000000.")
+    page.send("Good evening.")
+    page.wait(page.problems, 10)
+    assert page.problems() == ["'max_tokens' must be at most 1000000."]
+    page.set("max_tokens", "5")
+    page.set("temperature", "0.5")
+    try_again(page)
+    assert page.problems() == []
+    assert [(body["max_tokens"], body["temperature"]) for body in sent_bodies(page)] == [(2000000, 0.8), (5, 0.5)]
+
+
+def test_trying_an_endless_story_again_keeps_it_endless(page):
+    answer_with(page, 503, "Not now.")
+    page.driver.find_element(By.CSS_SELECTOR, "[data-endless]").click()
+    page.wait(page.problems, 10)
+    page.driver.find_element(By.CSS_SELECTOR, ".problem button").click()
+    page.wait(lambda: page.is_writing() and page.texts("assistant")[-1:] > [""])
+    page.driver.find_element(By.TAG_NAME, "body").send_keys(Keys.ESCAPE)
+    page.wait(lambda: not page.is_writing(), 10)
+    assert "stopped" in page.notes()[-1]
+    for body in sent_bodies(page):
+        assert body["max_tokens"] == 100000 and body["ignore_eos"]
+
+
+def test_missing_key_is_explained_and_can_be_given(page):
+    answer_with(page, 401, "An API key is needed.")
+    page.send("Good evening.")
+    page.wait(page.problems, 10)
+    assert page.problems() == ["An API key is needed. Set it under Settings."]
+    page.set("api-key", "secret")
+    try_again(page)
+    assert page.problems() == []
+
+
+@pytest.mark.parametrize("field, value", [("seed", "1.5"), ("max_tokens", "0"), ("max_tokens", "2.5")])
+def test_a_bad_setting_is_refused_by_its_own_field(page, field, value):
+    answer_with(page, 500, "This must not be sent.")
+    page.set(field, value)
+    page.send("Good evening.")
+    assert page.settings.is_displayed()
+    assert page.driver.switch_to.active_element.get_attribute("id") == field
+    assert page.prompt.get_attribute("value") == "Good evening."
+    assert page.texts("user") == [] and sent_bodies(page) == []
+
+
+def test_escape_closes_the_settings_then_stops_the_answer(page):
+    page.set("max_tokens", "5000")
+    page.set("ignore_eos", True)
+    page.send("Good evening.")
+    page.wait(lambda: page.is_writing() and page.texts("assistant")[-1:] > [""])
+    page.toggle_settings.click()
+    page.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
+    assert not page.settings.is_displayed()
+    assert page.is_writing()
+    page.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
+    page.wait(lambda: not page.is_writing(), 10)
+    assert "stopped" in page.notes()[-1]
+
+
 def test_shift_enter_makes_a_new_line(page):
     page.prompt.send_keys("one", Keys.SHIFT + Keys.ENTER, Keys.NULL, "two")
     assert page.prompt.get_attribute("value") == "one\ntwo"

@@ -218,6 +218,42 @@ def test_bad_requests_are_refused_by_name(client, options, name):
     assert ask(client, max_tokens=1).choices
 
 
+SAMPLING_EXTREMES = {
+    "temperature": (0, 1e-50, 1e-45, 1e-40, 2),
+    "top_p": (1e-50, 1e-45, 1e-38, 1),
+    "min_p": (0, 1e-50, 1e-40, 1),
+    "top_k": (-1, 0, 1, 2**31 - 1),
+    "repetition_penalty": (0.01, 2),
+    "presence_penalty": (-2, 1e-50, 2),
+    "frequency_penalty": (-2, 1e-50, 2),
+    "logit_bias": ({"5": -100, "6": 100}, {"5": 1e-50}),
+    "seed": (-2**63, 2**63 - 1),
+}
+
+
+def test_no_extreme_of_a_sampling_parameter_hurts_the_group(client):
+    def complete_with(**sampling):
+        answer = complete(client, max_tokens=4, extra_body={"ignore_eos": True, "temperature": 1, **sampling})
+        assert answer.usage.completion_tokens == 4
+
+    before = ask(client).choices[0].message.content
+    for name, values in SAMPLING_EXTREMES.items():
+        for value in values:
+            complete_with(**{name: value})
+    for extreme in (0, -1):
+        complete_with(**{name: values[extreme] for name, values in SAMPLING_EXTREMES.items()})
+    smallest = {name: 1e-50 for name in ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty")}
+    complete_with(**smallest, repetition_penalty=0.01, top_k=2**31 - 1)
+    assert ask(client).choices[0].message.content == before
+
+
+def test_without_truncation_an_answer_ends_when_the_window_is_full(client):
+    answer = complete(client, max_tokens=1000, extra_body={"ignore_eos": True, "truncation": "disabled"})
+    assert answer.choices[0].finish_reason == "length"
+    assert session_of(answer.usage)["seen_tokens"] == session_of(answer.usage)["resident_tokens"] == 256
+    assert session_of(answer.usage)["evicted_tokens"] == 0
+
+
 def test_error_of_a_streamed_request_comes_before_the_stream(client):
     with pytest.raises(openai.BadRequestError):
         ask(client, stream=True, temperature=3)

@@ -21,6 +21,7 @@ TEST_F(Endpoints, Models) {
   EXPECT_EQ(model["max_model_len"], 32);
   EXPECT_EQ(model["meta"]["sink_tokens"], 4);
   EXPECT_EQ(model["meta"]["window_tokens"], 28);
+  EXPECT_EQ(model["meta"]["max_tokens"], 100000);
   EXPECT_EQ(model["meta"]["end_tokens"], Json(limits.end_tokens));
   for (const char* path : {"/v1/models/org/fake", "/v1/models/org%2Ffake"}) {
     EXPECT_EQ(Json::parse(ask(get(path)).body), model);

@@ -60,6 +60,10 @@ void RawClient::close() {
   socket_ = -1;
 }
 
+void RawClient::half_close() {
+  ::shutdown(socket_, SHUT_WR);
+}
+
 void RawClient::shrink_receive_buffer() {
   const int bytes = 4096;
   setsockopt(socket_, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);

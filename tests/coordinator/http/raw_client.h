@@ -32,6 +32,7 @@ class RawClient {
   bool receive_until(std::string_view text);
   bool at_end();  // the server closes within the time limit, and sends nothing more
   void close();
+  void half_close();  // sends no more, and still reads
   void shrink_receive_buffer();
   const std::string& unread() const { return buffer_; }
 

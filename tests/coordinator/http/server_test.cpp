@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 #include <fstream>
+#include <future>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -40,6 +41,13 @@ class ServerTest : public ::testing::Test {
     router.add({"POST", "/echo",
                 [](const auto& exchange) {
                   exchange->respond({200, "application/json", exchange->take_body()});
+                },
+                false, true});
+    router.add({"POST", "/work",
+                [this, may_end = work_may_end.get_future().share()](const auto& exchange) {
+                  ++work_begun;
+                  may_end.wait();
+                  exchange->respond({200, "text/plain", "done"});
                 },
                 false, true});
     router.add({"GET", "/throw", [](const auto&) { throw std::runtime_error("a secret"); }});
@@ -83,6 +91,8 @@ class ServerTest : public ::testing::Test {
   std::shared_ptr<Exchange> held;
   std::atomic<int> abandoned{0};
   std::atomic<int> answered{0};
+  std::atomic<int> work_begun{0};
+  std::promise<void> work_may_end;
   std::atomic<AbandonCause> cause_of_abandon{};
   std::string last_endpoint;  // read it when nothing is in flight
 };
@@ -357,6 +367,49 @@ TEST_F(ServerTest, ADisconnectIsNoticedWhileNothingIsSent) {
   EXPECT_EQ(cause_of_abandon, AbandonCause::client_left);
 }
 
+// More than is buffered, here and in the kernel: the end of the connection is behind all that.
+TEST_F(ServerTest, ADisconnectIsNoticedBehindManyPipelinedRequests) {
+  start();
+  std::string requests;
+  while (requests.size() < 4'000'000) requests += get("/hello");
+  RawClient client(address);
+  std::thread sender([&] { client.send(get("/stream") + requests); });
+  ASSERT_TRUE(client.receive_until("data: first\n\n"));
+  sender.join();
+  client.half_close();
+  EXPECT_TRUE(eventually([&] { return abandoned == 1; }));
+  EXPECT_TRUE(eventually([&] { return answered == 1; }));
+}
+
+TEST_F(ServerTest, WhoPilesUpTooManyRequestsGetsOneAnswer) {
+  settings.max_header_bytes = 1024;
+  start();
+  RawClient client(address);
+  client.send(get("/stream"));
+  ASSERT_TRUE(client.receive_until("data: first\n\n"));
+  for (int i = 0; i < 1000; ++i) client.send(get("/hello"));
+  std::this_thread::sleep_for(1500ms);
+  held->finish_stream();
+  EXPECT_TRUE(client.receive().complete);
+  EXPECT_TRUE(client.at_end());
+  EXPECT_EQ(answered, 1);
+  EXPECT_EQ(abandoned, 0);
+}
+
+// Half-closing counts as leaving, but for what is answered at once.
+TEST_F(ServerTest, WhoSendsNoMoreHasLeft) {
+  start();
+  RawClient quick(address);
+  quick.send(get("/hello"));
+  quick.half_close();
+  EXPECT_EQ(quick.receive().body, "hello");
+  RawClient client(address);
+  client.send(get("/stream"));
+  client.half_close();
+  EXPECT_TRUE(eventually([&] { return abandoned == 1; }));
+  EXPECT_EQ(cause_of_abandon, AbandonCause::client_left);
+}
+
 TEST_F(ServerTest, AReaderThatStallsIsPausedThenDropped) {
   settings.max_stream_buffer_bytes = 10000;
   settings.stall_seconds = 0.3;
@@ -396,6 +449,32 @@ TEST_F(ServerTest, AReaderThatCatchesUpGoesOn) {
 }
 
 // ---- load and end
+
+TEST_F(ServerTest, LargeBodiesKeepNobodyWaiting) {
+  settings.max_body_bytes = 1'000'000;
+  start();
+  const std::string large = post("/work", std::string(1'000'000, 'x'));
+  std::vector<std::unique_ptr<RawClient>> clients;
+  for (int i = 0; i < 16; ++i) {  // all that there is memory for
+    clients.push_back(std::make_unique<RawClient>(address));
+    clients.back()->send(large);
+    ASSERT_TRUE(eventually([&] { return work_begun == 1; }));
+  }
+  for (int i = 0; i < 10; ++i) {
+    std::this_thread::sleep_for(20ms);
+    const auto begin = Clock::now();
+    EXPECT_EQ(ask(post("/echo", "small")).body, "small");
+    EXPECT_LT(Clock::now() - begin, 1s);
+  }
+  EXPECT_EQ(ask(large).status, 503);
+  EXPECT_EQ(work_begun, 1);
+  while (clients.size() > 1) clients.pop_back();  // their work is not done any more
+  EXPECT_TRUE(eventually([&] { return answered == 10 + 1 + 15; }));
+  work_may_end.set_value();
+  EXPECT_EQ(clients.front()->receive().body, "done");
+  EXPECT_TRUE(eventually([&] { return ask(large).body == "done"; }));
+  EXPECT_LE(work_begun, 3);
+}
 
 TEST_F(ServerTest, MoreConnectionsThanAllowedWaitForTheirTurn) {
   settings.max_connections = 2;
