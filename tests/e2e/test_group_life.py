@@ -75,7 +75,7 @@ def interrupt(group):
 ])
 def test_streams_in_flight_finish_and_all_exit_0(supervised, ask_to_end):
     with Group(supervised=supervised) as group:
-        stream = Stream(group.wait_until_listening(), max_tokens=300)
+        stream = Stream(group.wait_until_listening(), max_tokens=100)
         ask_to_end(group)
         stream.join(60)
         assert stream.error is None
@@ -115,7 +115,7 @@ def test_sigterm_from_a_parent_that_is_no_launcher_asks_for_a_drain():
 
 def test_new_requests_are_refused_while_ending():
     with Group() as group:
-        stream = Stream(group.wait_until_listening(), max_tokens=300)
+        stream = Stream(group.wait_until_listening(), max_tokens=100)
         to_launcher(group)
         assert wait_until(lambda: "ending" in group.log(), 5)
         with pytest.raises((openai.InternalServerError, openai.APIConnectionError)):
