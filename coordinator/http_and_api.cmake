@@ -19,7 +19,8 @@ endif()
 target_compile_definitions(sinkstream_http PRIVATE BOOST_ASIO_SEPARATE_COMPILATION BOOST_BEAST_SEPARATE_COMPILATION
                                                    BOOST_ASIO_NO_DEPRECATED)
 # GCC 12 with sanitizers finds these in Asio's and Beast's own code.
-target_compile_options(sinkstream_http PRIVATE -Wno-mismatched-new-delete -Wno-maybe-uninitialized)
+target_compile_options(sinkstream_http PRIVATE -Wno-mismatched-new-delete -Wno-maybe-uninitialized
+                                               $<$<CXX_COMPILER_ID:GNU>:-Wno-tsan>)
 target_link_libraries(sinkstream_http
   PUBLIC Threads::Threads
   PRIVATE sinkstream_text Boost::headers nlohmann_json::nlohmann_json spdlog::spdlog)
