@@ -100,17 +100,6 @@ class CompletionFormat : public AnswerFormat {
 
 // ---- prompts
 
-// Special tokens that the tokenizer put in front of a text that does not begin with them.
-std::int64_t count_added_tokens(const std::vector<TokenId>& tokens, std::string_view text,
-                                const Tokenizer& tokenizer) {
-  std::int64_t added = 0;
-  for (const TokenId token : tokens) {
-    if (!tokenizer.is_special(token) || text.starts_with(tokenizer.token_bytes(token))) break;
-    ++added;
-  }
-  return added;
-}
-
 // Whether the prompt has any text that an answer could go on with.
 bool has_text(const std::vector<TokenId>& tokens, const Tokenizer& tokenizer) {
   return std::any_of(tokens.begin(), tokens.end(), [&tokenizer](TokenId token) {
@@ -122,8 +111,11 @@ Prompt text_prompt(const std::string& text, bool add_special_tokens, const Servi
                    const std::string& name) {
   if (text.empty()) throw bad_request("'" + name + "' must not be empty.", name);
   std::vector<TokenId> tokens = encode_text(service, text, {.add_special_tokens = add_special_tokens}, name);
-  std::int64_t hidden_tokens = count_added_tokens(tokens, text, service.tokenizer);
-  if (add_special_tokens) hidden_tokens += begin_with_sink(tokens, service.engine.limits());
+  std::int64_t hidden_tokens = 0;  // those that the text did not ask for
+  if (add_special_tokens) {
+    hidden_tokens =
+        service.tokenizer.num_tokens_before_text() + begin_with_sink(tokens, service.engine.limits());
+  }
   const bool continues_text = has_text(tokens, service.tokenizer);
   return {std::move(tokens), hidden_tokens, continues_text};
 }

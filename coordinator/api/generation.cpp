@@ -294,6 +294,7 @@ void Generation::show(std::size_t index, Piece piece) {
 void Generation::end_choice(std::size_t index, const char* reason) {
   Progress& progress = choices_[index];
   show(index, progress.choice.finish());
+  if (progress.choice.stopped()) reason = "stop";  // what was held back to the last was a stop string
   progress.finish_reason = reason;
   metrics_.count_finish(reason);
   if (!plan_.options.stream) return;

@@ -1,7 +1,5 @@
 // Where a model's directory keeps its chat templates and special tokens.
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -9,6 +7,7 @@
 #include "coordinator/text/chat_template.h"
 #include "coordinator/text/json_field.h"
 #include "worker/error.h"
+#include "worker/text_file.h"
 
 namespace sinkstream {
 namespace {
@@ -21,18 +20,17 @@ struct Source {
 };
 using Sources = std::map<std::string, Source>;  // by name
 
-std::string read_text(const fs::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  std::string text(std::istreambuf_iterator<char>(stream), {});
-  if (!stream.good() && !stream.eof())
-    throw StartupError(ExitCode::model, file.string() + ": cannot be read");
-  return text;
+// A link to nothing is there too: reading it is an error, not the absence of a file.
+bool is_there(const fs::path& file) {
+  return fs::exists(file) || fs::is_symlink(file);
 }
+
+constexpr std::uintmax_t kLargestTemplate = 16u << 20;
 
 Sources template_files(const fs::path& directory) {
   Sources sources;
   const auto add = [&sources](const std::string& name, const fs::path& file) {
-    sources[name] = {read_text(file), file.string()};
+    if (auto text = read_text_file(file, kLargestTemplate)) sources[name] = {std::move(*text), file.string()};
   };
   const fs::path more = directory / "additional_chat_templates";
   if (fs::is_directory(more)) {
@@ -40,7 +38,7 @@ Sources template_files(const fs::path& directory) {
       if (entry.path().extension() == ".jinja") add(entry.path().stem(), entry.path());
     }
   }
-  if (const fs::path usual = directory / "chat_template.jinja"; fs::exists(usual)) add("default", usual);
+  add("default", directory / "chat_template.jinja");
   return sources;
 }
 
@@ -87,18 +85,18 @@ TemplateSources find_template(const fs::path& model_directory) {
   };
   const fs::path config_file = model_directory / "tokenizer_config.json";
   const fs::path tokens_file = model_directory / "special_tokens_map.json";
-  if (fs::exists(config_file)) {
+  if (is_there(config_file)) {
     const JsonField config = JsonField::read_file(config_file);
     add_tokens(config, found.special_tokens);
     add(config, config_file);
   }
-  if (fs::exists(tokens_file)) {
+  if (is_there(tokens_file)) {
     add_tokens(JsonField::read_file(tokens_file), found.special_tokens);
-  } else if (!fs::exists(config_file)) {
+  } else if (!is_there(config_file)) {
     // Nothing is known of them; a template that adds them to a text still works.
     found.special_tokens = {{"bos_token", ""}, {"eos_token", ""}};
   }
-  if (const fs::path file = model_directory / "chat_template.json"; fs::exists(file) && sources.empty())
+  if (const fs::path file = model_directory / "chat_template.json"; is_there(file) && sources.empty())
     add(JsonField::read_file(file), file);
 
   Source& usual = sources["default"];

@@ -1,17 +1,21 @@
 #include "coordinator/text/json_field.h"
 
-#include <fstream>
-
 #include "worker/error.h"
+#include "worker/text_file.h"
 
 namespace sinkstream {
+namespace {
+
+constexpr std::uintmax_t kLargestFile = 512u << 20;  // large vocabularies take some 20 MiB
+
+}  // namespace
 
 JsonField JsonField::read_file(const std::filesystem::path& file) {
   auto name = std::make_shared<const std::string>(file.string());
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream) throw StartupError(ExitCode::model, *name + ": cannot be opened");
+  const auto text = read_text_file(file, kLargestFile);
+  if (!text) throw StartupError(ExitCode::model, *name + ": no such file");
   try {
-    auto document = std::make_shared<const nlohmann::json>(nlohmann::json::parse(stream));
+    auto document = std::make_shared<const nlohmann::json>(nlohmann::json::parse(*text));
     return JsonField(std::move(document), std::move(name));
   } catch (const nlohmann::json::exception& error) {
     throw StartupError(ExitCode::model, *name + ": not valid JSON: " + error.what());

@@ -177,6 +177,10 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOption
   return tokens;
 }
 
+std::int64_t Tokenizer::num_tokens_before_text() const {
+  return std::ssize(state_->parts.prefix);
+}
+
 std::string Tokenizer::decode(std::span<const TokenId> tokens, bool skip_special_tokens) const {
   std::string text;
   DecodeStream stream = start_decoding(/*continues_text=*/false);

@@ -34,6 +34,8 @@ class Tokenizer {
   // Throws std::runtime_error when the tokenizer's own regular expression gives up on the text, or when a
   // character is unknown and so is the token for unknown ones.
   std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options = {}) const;
+  // How many tokens `add_special_tokens` puts before a text.
+  std::int64_t num_tokens_before_text() const;
 
   // Always valid UTF-8 (parts of characters become U+FFFD). Ids that are not in the vocabulary give nothing.
   std::string decode(std::span<const TokenId> tokens, bool skip_special_tokens) const;

@@ -1,5 +1,6 @@
 """How a real group starts badly, idles, ends in good order, and dies."""
 
+import json
 import os
 import shutil
 import signal
@@ -287,6 +288,32 @@ def test_broken_tokenizer_ends_all_ranks_with_one_error(tmp_path):
 
 def test_a_sink_that_the_tokenizer_lacks_ends_all_ranks_with_one_error():
     assert_refuses(Group("model.sink_token=<|nothing|>"), 2, "model.sink_token", "<|nothing|>")
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "config.json"])
+def test_what_is_no_file_ends_all_ranks_with_one_error(tmp_path, file):
+    model = copy_model(tmp_path)
+    (model / file).unlink(missing_ok=True)
+    os.mkfifo(model / file)
+    assert_refuses(Group(f"model.path={model}"), 3, f"{file}: not a file")
+
+
+def test_links_to_nothing_are_not_taken_for_absent_files(tmp_path):
+    model = copy_model(tmp_path)
+    (model / "generation_config.json").unlink()
+    (model / "generation_config.json").symlink_to("gone")
+    assert_refuses(Group(f"model.path={model}"), 3, "generation_config.json: a link to a file that is not there")
+
+
+def test_the_tokenizers_end_token_ends_answers(tmp_path):
+    model = copy_model(tmp_path)
+    (model / "generation_config.json").unlink()
+    config = json.loads((model / "config.json").read_text())
+    config["eos_token_id"] = None
+    (model / "config.json").write_text(json.dumps(config))
+    with Group(f"model.path={model}", "model.name=demo") as group:
+        models = group.wait_until_listening().connect().models.list()
+        assert models.data[0].meta["end_tokens"] == [1]
 
 
 def test_address_in_use_ends_all_ranks_with_one_error():

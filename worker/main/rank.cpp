@@ -61,6 +61,12 @@ Rank load_rank(Communicator& group, const Config& config, const ModelConfig& mod
     if (group.is_leader()) spdlog::info("{}", line);
   }
 
+  if (group.is_leader() && config.model.weights == "bf16" && checkpoint.holds_f16()) {
+    spdlog::warn(
+        "the checkpoint's f16 weights are rounded to bf16, which has 3 bits less; model.weights: f32 keeps "
+        "them");
+  }
+
   Rank rank;
   const auto cpus = cpus_of_local_rank(allowed_cpus(), local.local_rank, local.local_size);
   if (!bind_to_cpus(cpus))

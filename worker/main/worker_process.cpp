@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <mutex>
@@ -146,6 +147,7 @@ struct Text {
   std::optional<Tokenizer> tokenizer;
   std::optional<ChatTemplate> chat_template;
   std::optional<TokenId> sink_token;
+  std::vector<TokenId> end_tokens;  // the model's, and the tokenizer's own, which chat tunes may name alone
 };
 
 // Throws StartupError (ExitCode::config) unless it is a token that the model knows.
@@ -161,7 +163,15 @@ Text load_text(Communicator& group, const Config& config, const ModelConfig& mod
   together(group, [&] {
     if (!group.is_leader()) return;
     text.tokenizer.emplace(Tokenizer::load(config.model.path / "tokenizer.json"));
-    text.chat_template.emplace(ChatTemplate::load(config.model.path));
+    const TemplateSources sources = find_template(config.model.path);
+    text.chat_template.emplace(sources);
+    text.end_tokens = model.end_tokens;
+    if (const auto name = sources.special_tokens.find("eos_token"); name != sources.special_tokens.end()) {
+      const std::optional<TokenId> token = text.tokenizer->find(name->second);
+      if (token && *token < model.vocab_size &&
+          std::ranges::find(text.end_tokens, *token) == text.end_tokens.end())
+        text.end_tokens.push_back(*token);
+    }
     if (text.tokenizer->vocab_size() > model.vocab_size) {
       spdlog::warn("the tokenizer has {} tokens, the model only {}: text that needs the others is refused",
                    text.tokenizer->vocab_size(), model.vocab_size);
@@ -180,7 +190,7 @@ EngineLimits engine_limits(const Config& config, const ModelConfig& model, const
   engine.max_context = sessions.max_context;
   engine.window = sessions.window;
   engine.sink_token = text.sink_token;
-  engine.end_tokens = model.end_tokens;
+  engine.end_tokens = text.end_tokens;
   engine.default_max_tokens = config.engine.default_max_tokens;
   engine.max_tokens = config.engine.max_tokens;
   engine.max_queue = static_cast<std::int32_t>(config.engine.max_queue);
@@ -189,11 +199,11 @@ EngineLimits engine_limits(const Config& config, const ModelConfig& model, const
   return engine;
 }
 
-SchedulerLimits scheduler_limits(const Config& config, const ModelConfig& model, const SessionPlan& sessions,
-                                 const PlanLimits& limits) {
+SchedulerLimits scheduler_limits(const Config& config, const SessionPlan& sessions, const PlanLimits& limits,
+                                 const Text& text) {
   return {limits.num_slots,       config.engine.prefill_chunk,
           sessions.session_chunk, sessions.max_context,
-          sessions.window,        model.end_tokens};
+          sessions.window,        text.end_tokens};
 }
 
 // Ends the whole group; the watchdog does it.
@@ -218,7 +228,7 @@ class ServingScope {
 void lead(Communicator& group, Liveness& liveness, Ending& ending, const Config& config,
           const ModelConfig& model, const SessionPlan& sessions, Rank& rank, const Text& text) {
   EngineLoop engine(engine_limits(config, model, sessions, rank.limits, text),
-                    scheduler_limits(config, model, sessions, rank.limits), *rank.runner, group,
+                    scheduler_limits(config, sessions, rank.limits, text), *rank.runner, group,
                     [&liveness] { liveness.idle(); });
   std::optional<Coordinator> coordinator;
   const ServingScope scope(ending);  // ends before the coordinator does

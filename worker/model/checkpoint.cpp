@@ -28,20 +28,47 @@ constexpr const char* kIndexFile = "model.safetensors.index.json";
   throw StartupError(ExitCode::model, path.string() + ": " + reason);
 }
 
+constexpr struct {
+  const char* extension;
+  const char* remedy;
+} kForeignFiles[] = {
+    {".gguf", "GGUF files are not read; use the original checkpoint in safetensors"},
+    {".bin",
+     "pickle files are not read (they could run any code); convert them to safetensors, for example with "
+     "transformers: "
+     "AutoModelForCausalLM.from_pretrained(DIRECTORY).save_pretrained(NEW_DIRECTORY)"},
+    {".pt", "pickle files are not read (they could run any code); use a checkpoint in safetensors"},
+    {".pth", "pickle files are not read (they could run any code); use a checkpoint in safetensors"},
+    {".ckpt", "pickle files are not read (they could run any code); use a checkpoint in safetensors"},
+    {".h5", "Keras files are not read; use a checkpoint in safetensors"},
+    {".msgpack", "Flax files are not read; use a checkpoint in safetensors"},
+};
+
 [[noreturn]] void refuse_without_safetensors(const fs::path& directory) {
   std::error_code error;
   if (!fs::is_directory(directory, error)) refuse_path(directory, "no such directory");
-  constexpr std::string_view kForeign[] = {".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack"};
-  for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
-    if (std::ranges::find(kForeign, entry.path().extension().string()) == std::end(kForeign)) continue;
-    refuse_path(
-        entry.path(),
-        "only safetensors files are read (a pickle file could run any code); convert it, for example with "
-        "transformers: AutoModelForCausalLM.from_pretrained(...).save_pretrained(...)");
+  if (fs::exists(directory / "adapter_config.json", error)) {
+    refuse_path(directory,
+                "an adapter (LoRA), not a model; merge it into its base model first, for example with "
+                "peft: merge_and_unload(), then save_pretrained()");
   }
-  refuse_path(directory,
-              std::string("holds neither ") + kSingleFile + " nor " + kIndexFile +
-                  "; set model.path to a checkpoint directory (config.json alone is enough for --plan only)");
+  if (fs::exists(directory / "consolidated.safetensors", error)) {
+    refuse_path(directory / "consolidated.safetensors",
+                "is in the publisher's own layout; the one of Hugging Face (model*.safetensors) is read");
+  }
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
+    const std::string extension = entry.path().extension().string();
+    for (const auto& [foreign, remedy] : kForeignFiles) {
+      if (extension == foreign) refuse_path(entry.path(), remedy);
+    }
+    if (extension == ".safetensors") {
+      refuse_path(entry.path(),
+                  std::string("one of several files, but ") + kIndexFile + ", which tells how, is missing");
+    }
+  }
+  refuse_path(directory, std::string("holds neither ") + kSingleFile + " nor " + kIndexFile +
+                             "; set model.path to a checkpoint directory (config.json alone is enough for "
+                             "--plan only)");
 }
 
 // model.safetensors.index.json: which file each tensor stands in.
@@ -164,7 +191,7 @@ struct Checkpoint::State {
 Checkpoint::Checkpoint(const fs::path& directory) : state_(std::make_unique<State>()) {
   std::error_code error;
   state_->directory = directory;
-  if (fs::exists(directory / kSingleFile, error)) {
+  if (fs::exists(directory / kSingleFile, error) || fs::is_symlink(directory / kSingleFile, error)) {
     state_->add_file(kSingleFile);
   } else if (fs::exists(directory / kIndexFile, error)) {
     const auto weight_map = read_weight_map(directory / kIndexFile);
@@ -187,6 +214,11 @@ const std::map<std::string, TensorInfo>& Checkpoint::tensors() const {
 
 bool Checkpoint::contains(const std::string& name) const {
   return state_->tensors.contains(name);
+}
+
+bool Checkpoint::holds_f16() const {
+  return std::ranges::any_of(state_->tensors,
+                             [](const auto& entry) { return entry.second.dtype == DType::f16; });
 }
 
 std::uint64_t Checkpoint::fingerprint() const {

@@ -37,6 +37,9 @@ class Checkpoint {
   // Throws unless the tensor is there, has this shape and a type that weights are read from.
   const TensorInfo& expect(const std::string& name, const std::vector<std::int64_t>& shape) const;
 
+  // Whether any weight is stored as f16, which bf16 cannot hold exactly.
+  bool holds_f16() const;
+
   // For complaints: "dir/file: tensor "name": reason".
   [[noreturn]] void refuse(const std::string& name, const std::string& reason) const;
 

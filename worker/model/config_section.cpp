@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <utility>
 
 #include "worker/error.h"
 #include "worker/model/fingerprint.h"
 #include "worker/model/strict_json.h"
+#include "worker/text_file.h"
 
 namespace sinkstream {
 namespace {
@@ -17,20 +17,11 @@ using nlohmann::json;
 constexpr std::uintmax_t kLargestFile = 16u << 20;
 
 std::string read_text(const std::filesystem::path& file) {
-  std::error_code error;
-  if (!std::filesystem::is_regular_file(file, error)) {
-    throw StartupError(ExitCode::model,
-                       file.string() +
-                           ": no such file; a model is a directory in Hugging Face's layout, with "
-                           "config.json, tokenizer.json and safetensors files");
-  }
-  if (std::filesystem::file_size(file, error) > kLargestFile) {
-    throw StartupError(ExitCode::model, file.string() + ": larger than 16 MiB, this is no configuration");
-  }
-  std::ifstream stream(file, std::ios::binary);
-  std::string text((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
-  if (!stream) throw StartupError(ExitCode::model, file.string() + ": cannot be read");
-  return text;
+  if (auto text = read_text_file(file, kLargestFile)) return std::move(*text);
+  throw StartupError(ExitCode::model,
+                     file.string() +
+                         ": no such file; a model is a directory in Hugging Face's layout, with "
+                         "config.json, tokenizer.json and safetensors files");
 }
 
 }  // namespace
@@ -128,11 +119,9 @@ std::vector<TokenId> ConfigSection::tokens(const char* key, std::int64_t vocab_s
   const json list = value(key).is_array() ? value(key) : json::array({value(key)});
   std::vector<TokenId> tokens;
   for (const json& token : list) {
-    if (!token.is_number_unsigned() || token.get<std::uint64_t>() >= static_cast<std::uint64_t>(vocab_size)) {
-      refuse(key,
-             printable(token.dump()) + " is not a token of this vocabulary of " + std::to_string(vocab_size));
-    }
-    tokens.push_back(token.get<TokenId>());
+    if (!token.is_number_integer()) refuse(key, printable(token.dump()) + " is not a token id");
+    const bool in_vocabulary = token >= 0 && token < vocab_size;
+    if (in_vocabulary) tokens.push_back(token.get<TokenId>());
   }
   return tokens;
 }
@@ -149,9 +138,29 @@ void ConfigSection::refuse_if_set(const char* key, const std::string& reason) co
   if (!asks_nothing) refuse(key, reason);
 }
 
+void ConfigSection::accept_only_keys(std::initializer_list<const char*> keys,
+                                     const std::string& reason) const {
+  for (const auto& [key, value] : object_.items()) {
+    const bool known = std::ranges::any_of(keys, [&](const char* each) { return key == each; });
+    if (!known && !value.is_null()) refuse(printable(key), reason);
+  }
+}
+
 void ConfigSection::accept_only(const char* key, std::initializer_list<const char*> texts) const {
+  if (has(key)) require_one_of(key, text(key), texts);
+}
+
+void ConfigSection::accept_only_texts(const char* key, std::initializer_list<const char*> texts) const {
   if (!has(key)) return;
-  const std::string given = text(key);
+  if (!value(key).is_array()) refuse(key, "must be a list");
+  for (const json& each : value(key)) {
+    if (!each.is_string()) refuse(key, "must be a list of texts");
+    require_one_of(key, each.get_ref<const std::string&>(), texts);
+  }
+}
+
+void ConfigSection::require_one_of(const char* key, const std::string& given,
+                                   std::initializer_list<const char*> texts) const {
   std::string accepted;
   for (const char* const each : texts) {
     if (given == each) return;

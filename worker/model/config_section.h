@@ -20,6 +20,7 @@ class ConfigSection {
 
   std::uint64_t fingerprint() const;  // of the values, however they are written
 
+  bool is_empty() const { return object_.empty(); }
   bool has(const char* key) const;
   bool is_null(const char* key) const;  // it is there and says null
   // The first of several names for one thing that is there; the first of all if none is.
@@ -35,18 +36,24 @@ class ConfigSection {
   bool flag_or(const char* key, bool fallback) const;
   std::string text(const char* key) const;
   std::string text_or(const char* key, const std::string& fallback) const;
-  std::vector<TokenId> tokens(const char* key, std::int64_t vocab_size) const;  // one, a list or none
+  // One, a list or none. Ids beyond the vocabulary, which some files have, are left out: they never come.
+  std::vector<TokenId> tokens(const char* key, std::int64_t vocab_size) const;
 
   [[noreturn]] void refuse(const std::string& key, const std::string& reason) const;
   // Refuses a key that asks for something: is not null, false, 0, -1 or empty. Its feature changes what the
   // model computes and is not built.
   void refuse_if_set(const char* key, const std::string& reason) const;
+  // Refuses any other key that is not null.
+  void accept_only_keys(std::initializer_list<const char*> keys, const std::string& reason) const;
   // Refuses any other text than these.
   void accept_only(const char* key, std::initializer_list<const char*> texts) const;
+  void accept_only_texts(const char* key, std::initializer_list<const char*> texts) const;  // of a list
 
  private:
   ConfigSection(nlohmann::json object, std::string where);
   const nlohmann::json& value(const char* key) const;  // throws when absent
+  void require_one_of(const char* key, const std::string& given,
+                      std::initializer_list<const char*> texts) const;
 
   nlohmann::json object_;
   std::string where_;  // "dir/config.json: " or "dir/config.json: rope_scaling."

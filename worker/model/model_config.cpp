@@ -52,7 +52,8 @@ ModelConfig read_model_config(const std::filesystem::path& directory) {
 
   const auto generation_file = directory / "generation_config.json";
   std::error_code error;
-  if (std::filesystem::exists(generation_file, error)) {
+  if (std::filesystem::exists(generation_file, error) ||
+      std::filesystem::is_symlink(generation_file, error)) {
     add_end_tokens(ConfigSection(generation_file).tokens("eos_token_id", config.vocab_size), config);
   }
   return config;

@@ -13,18 +13,17 @@ std::string of_layer(const std::string& name, std::int64_t layer) {
 }
 
 // What checkpoints of some years hold beside the weights: constants that follow from config.json.
-bool is_inert(std::string_view name) {
-  for (const std::string_view ending :
-       {".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias"}) {
-    if (name.ends_with(ending)) return true;
-  }
-  return false;
+bool is_inert(std::string_view name, const ModelConfig& config) {
+  if (name.ends_with(".rotary_emb.inv_freq")) return !config.inverse_frequencies.empty();
+  const bool causal_mask = name.ends_with(".attention.bias") || name.ends_with(".attention.masked_bias");
+  return causal_mask && config.architecture == "gpt_neox";
 }
 
 // Checks tensors one by one and remembers them.
 class Checker {
  public:
-  explicit Checker(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
+  Checker(const Checkpoint& checkpoint, const ModelConfig& config)
+      : checkpoint_(checkpoint), config_(config) {}
 
   void expect(const std::string& name, const std::vector<std::int64_t>& shape) {
     checkpoint_.expect(name, shape);
@@ -41,11 +40,9 @@ class Checker {
     expect_bias(linear.name + ".bias", linear.out_features, linear.bias);
   }
 
-  void accept(const std::string& name) { known_.insert(name); }
-
   void refuse_others() const {
     for (const auto& [name, tensor] : checkpoint_.tensors()) {
-      if (known_.contains(name) || is_inert(name)) continue;
+      if (known_.contains(name) || is_inert(name, config_)) continue;
       checkpoint_.refuse(name, "is no part of the model that config.json describes");
     }
   }
@@ -60,6 +57,7 @@ class Checker {
   }
 
   const Checkpoint& checkpoint_;
+  const ModelConfig& config_;
   std::set<std::string> known_;
 };
 
@@ -119,15 +117,12 @@ StoredNorm stored_final_norm(const ModelConfig& config) {
 }
 
 void check_tensors(const Checkpoint& checkpoint, const ModelConfig& config) {
-  Checker checker(checkpoint);
+  Checker checker(checkpoint, config);
   const std::string lm_head = config.names.lm_head + ".weight";
   checker.expect(config.names.embedding + ".weight", {config.vocab_size, config.hidden_size});
   checker.expect(stored_final_norm(config));
-  if (config.tied_embeddings) {
-    checker.accept(lm_head);  // some checkpoints hold the same matrix twice
-  } else {
-    checker.expect(lm_head, {config.vocab_size, config.hidden_size});
-  }
+  const bool twice = config.tied_embeddings && checkpoint.contains(lm_head);  // as some hold the same matrix
+  if (!config.tied_embeddings || twice) checker.expect(lm_head, {config.vocab_size, config.hidden_size});
   for (std::int64_t index = 0; index < config.num_layers; ++index) {
     const StoredLayer layer(config, index);
     for (const StoredNorm* norm : layer.norms()) checker.expect(*norm);

@@ -1,47 +1,40 @@
 #include "worker/model/strict_json.h"
 
 #include <algorithm>
-#include <unordered_set>
-#include <vector>
 
 #include "worker/error.h"
+#include "worker/json_builder.h"
 
 namespace sinkstream {
 namespace {
 
 using nlohmann::json;
 
-constexpr int kMaxDepth = 64;
+constexpr std::size_t kMaxDepth = 64;
 constexpr std::size_t kMaxQuoted = 200;
 
-// The parser's message without its "[json.exception.parse_error.101] parse error " in front.
-std::string reason_of(const json::exception& error) {
-  const std::string_view message = error.what();
-  const auto end_of_tag = message.find("] ");
-  return printable(end_of_tag == std::string_view::npos ? message : message.substr(end_of_tag + 2));
-}
+class Builder final : public JsonBuilder<json> {
+ public:
+  explicit Builder(const std::string& file) : JsonBuilder(kMaxDepth), file_(file) {}
+
+ private:
+  void refuse_repeated_key(const std::string& key) override {
+    throw StartupError(ExitCode::model, file_ + ": the key " + in_quotes(key) + " stands there twice");
+  }
+  void refuse_depth() override { throw StartupError(ExitCode::model, file_ + ": nested too deeply"); }
+  void refuse_syntax(const std::string& message) override {
+    throw StartupError(ExitCode::model, file_ + ": not valid JSON: " + printable(message));
+  }
+
+  const std::string& file_;
+};
 
 }  // namespace
 
 json parse_strict_json(std::string_view text, const std::string& file) {
-  std::vector<std::unordered_set<std::string>> keys_of_open_objects;
-  const auto check = [&](int depth, json::parse_event_t event, json& parsed) {
-    if (depth > kMaxDepth) throw StartupError(ExitCode::model, file + ": nested too deeply");
-    if (event == json::parse_event_t::object_start) keys_of_open_objects.emplace_back();
-    if (event == json::parse_event_t::object_end) keys_of_open_objects.pop_back();
-    if (event == json::parse_event_t::key &&
-        !keys_of_open_objects.back().insert(parsed.get_ref<const std::string&>()).second) {
-      throw StartupError(
-          ExitCode::model,
-          file + ": the key " + in_quotes(parsed.get_ref<const std::string&>()) + " stands there twice");
-    }
-    return true;
-  };
-  try {
-    return json::parse(text.begin(), text.end(), check);
-  } catch (const json::exception& error) {
-    throw StartupError(ExitCode::model, file + ": not valid JSON: " + reason_of(error));
-  }
+  Builder builder(file);
+  json::sax_parse(text.begin(), text.end(), &builder);
+  return builder.take();
 }
 
 std::string printable(std::string_view text) {

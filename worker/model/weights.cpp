@@ -2,7 +2,9 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <utility>
 
 #include "worker/error.h"
@@ -152,6 +154,29 @@ LayerWeights load_layer(Loader& loader, const ModelConfig& config, const ShardPl
   return layer;
 }
 
+// Where a checkpoint holds the LM head of tied embeddings too, it must be the embedding.
+void check_tied_head(const Checkpoint& checkpoint, const ModelConfig& config, const ShardPlan& shard,
+                     const kernels::WeightView& embedding) {
+  constexpr std::int64_t kRowsAtOnce = 256;
+  const std::string name = config.names.lm_head + ".weight";
+  if (!checkpoint.contains(name)) return;
+  const TensorInfo& tensor = checkpoint.tensors().at(name);
+  const std::size_t row_bytes = static_cast<std::size_t>(config.hidden_size) * size_of(embedding.dtype);
+  std::vector<std::byte> rows(kRowsAtOnce * row_bytes);
+  const auto* loaded = static_cast<const std::byte*>(embedding.data);
+  for (std::int64_t row = shard.vocab.begin; row < shard.vocab.end; row += kRowsAtOnce) {
+    const Range some = {row, std::min(row + kRowsAtOnce, shard.vocab.end)};
+    checkpoint.read_slice(tensor, some, {0, config.hidden_size}, embedding.dtype, rows.data());
+    const std::size_t bytes = static_cast<std::size_t>(some.size()) * row_bytes;
+    if (std::memcmp(rows.data(), loaded, bytes) != 0) {
+      checkpoint.refuse(name,
+                        "differs from the embedding, though config.json ties the two; if it was trained "
+                        "apart, say \"tie_word_embeddings\": false there");
+    }
+    loaded += bytes;
+  }
+}
+
 }  // namespace
 
 std::int64_t weight_bytes(const ModelConfig& config, const ShardPlan& shard, DType dtype) {
@@ -188,6 +213,7 @@ Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, co
   const StoredNorm final_norm = stored_final_norm(config);
   weights.final_norm = loader.norm(final_norm, final_norm.all());
   weights.lm_head = config.tied_embeddings ? weights.embedding : vocabulary_matrix(config.names.lm_head);
+  if (config.tied_embeddings) check_tied_head(checkpoint, config, shard, weights.embedding.weight);
   return weights;
 }
 

@@ -185,7 +185,7 @@ std::vector<Breakage> file_breakages() {
          fs::remove(directory / "model.safetensors");
          fs::create_symlink("nowhere", directory / "model.safetensors");
        },
-       {"holds neither model.safetensors nor"}},
+       {"model.safetensors: cannot be read: No such file"}},
       {"NoFile",
        [](const fs::path& directory) { fs::remove(directory / "model.safetensors"); },
        {"holds neither model.safetensors nor"}},
@@ -360,18 +360,62 @@ TEST(FamilyMisfits, AreRefusedByTensor) {
   }
 }
 
-// Old checkpoints hold constants beside the weights, and tied ones the same matrix twice.
-TEST(InertTensors, AreAccepted) {
+// What is said of the golden Llama, changed so, when config.json ties its embeddings.
+std::string complaint_about_tied(const std::function<void(SafetensorsFile&)>& change) {
   const TemporaryDirectory directory;
   auto config = json::parse(read_file(golden_directory() / "config.json"));
   config["tie_word_embeddings"] = true;
   write_file(directory.path() / "config.json", config.dump());
   SafetensorsFile file = SafetensorsFile::read(golden_directory() / "model.safetensors");
-  file.add("model.layers.0.self_attn.rotary_emb.inv_freq", "F32", {4}, std::string(16, '\0'));
+  change(file);
   write_file(directory.path() / "model.safetensors", file.to_bytes());
   const ModelConfig model = read_model_config(directory.path());
-  EXPECT_TRUE(file.header.contains("lm_head.weight"));
-  EXPECT_NO_THROW(check_tensors(Checkpoint(directory.path()), model));
+  const Checkpoint checkpoint(directory.path());
+  try {
+    for (int rank = 0; rank < 3; ++rank) {
+      load_weights(checkpoint, model, make_shard_plan(model.shard_sizes(), 3, rank), kernels::DType::bf16,
+                   {});
+    }
+    return "(accepted)";
+  } catch (const StartupError& error) {
+    return error.what();
+  }
+}
+
+// Old checkpoints hold constants beside the weights, and tied ones the same matrix twice.
+TEST(InertTensors, AreAccepted) {
+  EXPECT_EQ(complaint_about_tied([](SafetensorsFile& file) {
+              const std::string embedding = file.bytes_of("model.embed_tokens.weight");
+              const auto& offsets = file.header["lm_head.weight"]["data_offsets"];
+              file.data.replace(offsets[0].get<std::size_t>(), embedding.size(), embedding);
+              file.add("model.layers.0.self_attn.rotary_emb.inv_freq", "F32", {4}, std::string(16, '\0'));
+            }),
+            "(accepted)");
+}
+
+TEST(InertTensors, AnotherHeadThanTheTiedOneIsRefused) {
+  EXPECT_THAT(complaint_about_tied([](SafetensorsFile&) {}),
+              HasSubstr("\"lm_head.weight\": differs from the embedding, though config.json ties the two"));
+}
+
+TEST(ForeignCheckpoints, AreRefusedWithWhatToDo) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"model.gguf", "GGUF files are not read; use the original"},
+      {"adapter_config.json", "an adapter (LoRA), not a model; merge it"},
+      {"consolidated.safetensors", "the publisher's own layout"},
+      {"model-00001-of-00002.safetensors", "model.safetensors.index.json, which tells how, is missing"},
+      {"config.json", "set model.path to a checkpoint directory"},
+  };
+  for (const auto& [file, complaint] : cases) {
+    const TemporaryDirectory directory;
+    write_file(directory.path() / file, "");
+    try {
+      const Checkpoint checkpoint(directory.path());
+      ADD_FAILURE() << file << " was accepted";
+    } catch (const StartupError& error) {
+      EXPECT_THAT(error.what(), HasSubstr(complaint));
+    }
+  }
 }
 
 TEST(MissingCheckpoint, SaysSo) {

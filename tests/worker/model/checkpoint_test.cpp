@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -139,6 +140,27 @@ TEST_F(CheckpointTest, TheFingerprintTellsHeadersAndValuesApart) {
   EXPECT_NE(write(retrained).fingerprint(), first);
   file.add("b", "F32", {1}, encode({1}, DType::f32));
   EXPECT_NE(write(file).fingerprint(), first);
+}
+
+TEST_F(CheckpointTest, ManyTensorsTakeTimeInProportion) {
+  SafetensorsFile file;
+  nlohmann::ordered_json::object_t many;
+  for (int i = 0; i < 100'000; ++i) {
+    many.emplace_back("tensor" + std::to_string(i),
+                      nlohmann::ordered_json{{"dtype", "F32"}, {"shape", {0}}, {"data_offsets", {0, 0}}});
+  }
+  file.header = std::move(many);
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(write(file).tensors().size(), 100'000u);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(20)) << "it took minutes once";
+}
+
+TEST_F(CheckpointTest, SaysWhetherItHoldsFloat16) {
+  SafetensorsFile file;
+  file.add("a", "BF16", {1}, encode({1}, DType::bf16));
+  EXPECT_FALSE(write(file).holds_f16());
+  file.add("b", "F16", {1}, encode({1}, DType::f16));
+  EXPECT_TRUE(write(file).holds_f16());
 }
 
 TEST_F(CheckpointTest, FollowsLinksToFilesElsewhere) {

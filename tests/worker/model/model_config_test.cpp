@@ -96,6 +96,7 @@ TEST(ModelConfig, EndTokensComeFromBothFilesWithoutRepeats) {
   EXPECT_THAT(read({{"eos_token_id", 7}}, {{"eos_token_id", {9, 7, 9}}}).end_tokens, ElementsAre(7, 9));
   EXPECT_THAT(read({{"eos_token_id", nullptr}}, {{"eos_token_id", 5}}).end_tokens, ElementsAre(5));
   EXPECT_THAT(read(json::object(), json::object()).end_tokens, ElementsAre(2));
+  EXPECT_THAT(read({{"eos_token_id", {-1, 7, 32000}}}).end_tokens, ElementsAre(7)) << "others never come";
 }
 
 TEST(RotaryFrequencies, LinearScalingDivides) {
@@ -106,6 +107,32 @@ TEST(RotaryFrequencies, LinearScalingDivides) {
           .inverse_frequencies;
   EXPECT_EQ(old_key, new_key);
   for (std::size_t i = 0; i < plain.size(); ++i) EXPECT_EQ(old_key[i], plain[i] / 4);
+}
+
+TEST(RotaryFrequencies, TheFirstSectionThatHoldsAnythingCounts) {
+  const json linear = {{"rope_type", "linear"}, {"factor", 4.0}};
+  const auto scaled = read({{"rope_parameters", linear}}).inverse_frequencies;
+  EXPECT_EQ(read({{"rope_scaling", json::object()}, {"rope_parameters", linear}}).inverse_frequencies,
+            scaled);
+  EXPECT_EQ(
+      read({{"rope_scaling", linear}, {"rope_parameters", {{"rope_type", "default"}}}}).inverse_frequencies,
+      scaled);
+}
+
+TEST(RotaryFrequencies, Llama3sTrainedContextMayStandOutsideOrNowhere) {
+  const auto with = [](const json& inside, const json& outside) {
+    json scaling = {
+        {"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}, {"rope_type", "llama3"}};
+    scaling.update(inside);
+    json changes = {{"rope_scaling", scaling}, {"max_position_embeddings", 4096}};
+    changes.update(outside);
+    return read(changes).inverse_frequencies;
+  };
+  const json key_4096 = {{"original_max_position_embeddings", 4096}};
+  const json key_1024 = {{"original_max_position_embeddings", 1024}};
+  EXPECT_EQ(with(json::object(), json::object()), with(key_4096, json::object()));
+  EXPECT_EQ(with(key_1024, key_4096), with(key_4096, json::object()));
+  EXPECT_NE(with(key_1024, json::object()), with(key_4096, json::object()));
 }
 
 // Llama 3.1 8B; numbers of transformers 5 (first, and around the two borders of the interpolation).

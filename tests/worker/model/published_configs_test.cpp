@@ -145,6 +145,8 @@ TEST(PublishedMpt, EveryOption) {
   EXPECT_EQ(read(kMpt, {{"logit_scale", "inv_sqrt_d_model"}}).logit_scale, 1 / 64.0f);
   EXPECT_EQ(read(kMpt, {{"n_heads", 31}, {"d_model", 31 * 128}}).alibi_slopes.size(), 31u);
   EXPECT_EQ(read(kMpt, {{"expansion_ratio", 2.5}}).intermediate_size, 10240);
+  EXPECT_EQ(read(kMpt, {{"ffn_config", {{"ffn_act_fn", {{"name", "gelu"}, {"approximate", "tanh"}}}}}}).mlp,
+            MlpKind::gelu_tanh);
   const ModelConfig biased = read(kMpt, {{"no_bias", false}, {"tie_word_embeddings", false}});
   EXPECT_TRUE(biased.norm_bias && biased.attention_bias && biased.mlp_bias);
   EXPECT_FALSE(biased.tied_embeddings);
@@ -155,6 +157,7 @@ TEST(PublishedMpt, WhatIsRefused) {
       {attention({{"alibi", false}}),
        "attn_config.alibi: must be true: without it MPT has learned positions"},
       {attention({{"rope", true}}), "attn_config.rope: changes"},
+      {attention({{"attn_logit_softcapping", 30.0}}), "attn_config.attn_logit_softcapping: changes"},
       {attention({{"prefix_lm", true}}), "attn_config.prefix_lm: changes"},
       {attention({{"attn_type", "linear"}}), "attn_config.attn_type: \"linear\" is not supported"},
       {attention({{"sliding_window_size", 512}}), "attn_config.sliding_window_size: changes"},
@@ -270,6 +273,8 @@ TEST(PublishedFalcon, Rw) {
 TEST(PublishedFalcon, WhatIsRefused) {
   EXPECT_THAT(complaint_about(kFalcon7bOld, {{"apply_residual_connection_post_layernorm", true}}),
               HasSubstr("apply_residual_connection_post_layernorm: not supported"));
+  EXPECT_THAT(complaint_about(kFalcon40b, {{"partial_rotary_factor", 0.5}}),
+              HasSubstr("partial_rotary_factor: partial rotary is not supported"));
   EXPECT_THAT(complaint_about(kFalcon40b, {{"num_kv_heads", 7}}),
               HasSubstr("num_kv_heads: 7 does not divide"));
   EXPECT_THAT(complaint_about(kFalcon40b, {{"activation", "relu"}}),
@@ -325,6 +330,9 @@ TEST(PublishedGptNeox, Variants) {
   EXPECT_FALSE(read(kPythia, {{"use_parallel_residual", false}}).parallel_residual);
   EXPECT_EQ(read(kPythia, {{"rotary_pct", 1.0}}).inverse_frequencies.size(), 64u);
   EXPECT_NEAR(read(kPythia, {{"rotary_emb_base", 1000000}}).inverse_frequencies[8], 0.001, 1e-9);
+  EXPECT_EQ(read(kPythia, {{"partial_rotary_factor", 1.0}, {"rope_theta", 1}}).inverse_frequencies,
+            read(kPythia).inverse_frequencies)
+      << "not this family's keys, as in transformers";
   for (const char* name : {"gelu_new", "gelu_fast", "gelu_pytorch_tanh"}) {
     EXPECT_EQ(read(kPythia, {{"hidden_act", name}}).mlp, MlpKind::gelu_tanh);
   }

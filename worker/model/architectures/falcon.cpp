@@ -6,7 +6,6 @@
 #include "worker/model/alibi.h"
 #include "worker/model/architectures/architectures.h"
 #include "worker/model/architectures/reading.h"
-#include "worker/model/rotary.h"
 
 namespace sinkstream {
 namespace {
@@ -51,7 +50,7 @@ ModelConfig read_falcon(const ConfigSection& file) {
   config.architecture = "falcon";
   read_sizes(file,
              {.num_layers = file.first_of({"num_hidden_layers", "n_layer"}),
-              .hidden_size = file.first_of({"hidden_size", "n_embed"}),
+              .hidden_size = file.first_of({"n_embed", "hidden_size"}),
               .num_heads = file.first_of({"num_attention_heads", "n_head"})},
              config);
   config.num_kv_heads = read_kv_heads(file, new_architecture, config.num_heads);
@@ -69,7 +68,7 @@ ModelConfig read_falcon(const ConfigSection& file) {
     config.alibi_slopes =
         falcon_alibi_slopes(config.num_heads, 1.0 / std::sqrt(static_cast<double>(config.head_dim)));
   } else {
-    config.inverse_frequencies = read_inverse_frequencies(file, config.head_dim);
+    config.inverse_frequencies = read_whole_rotary(file, config.head_dim);
   }
   config.names = {
       .embedding = "transformer.word_embeddings",

@@ -8,7 +8,6 @@
 namespace sinkstream {
 
 ModelConfig read_gpt_neox(const ConfigSection& file) {
-  constexpr double kDefaultRotaryPart = 0.25;
   refuse_foreign_features(file);
   ModelConfig config;
   config.architecture = "gpt_neox";
@@ -24,7 +23,8 @@ ModelConfig read_gpt_neox(const ConfigSection& file) {
   config.tied_embeddings = file.flag_or("tie_word_embeddings", false);
   config.qkv_layout = QkvLayout::grouped;  // with a KV head for each head: query, key, value, query, ...
   config.attention_scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim));
-  config.inverse_frequencies = read_inverse_frequencies(file, config.head_dim, kDefaultRotaryPart);
+  config.inverse_frequencies = read_inverse_frequencies(
+      file, config.head_dim, {.theta = "rotary_emb_base", .part = "rotary_pct", .default_part = 0.25});
   config.names = {
       .embedding = "gpt_neox.embed_in",
       .attention_norm = "gpt_neox.layers.{}.input_layernorm",

@@ -4,12 +4,15 @@
 
 #include "worker/model/architectures/architectures.h"
 #include "worker/model/architectures/reading.h"
-#include "worker/model/rotary.h"
 
 namespace sinkstream {
 
 ModelConfig read_llama_family(const ConfigSection& file, std::int64_t default_kv_heads) {
   refuse_foreign_features(file);
+  for (const char* const key : {"alibi", "clip_qkv", "logit_scale"}) {
+    file.refuse_if_set(key, "not supported for this architecture");
+  }
+  file.accept_only_texts("layer_types", {"full_attention"});
   file.accept_only("hidden_act", {"silu", "swish"});
   ModelConfig config;
   read_sizes(file, {}, config);
@@ -29,10 +32,7 @@ ModelConfig read_llama_family(const ConfigSection& file, std::int64_t default_kv
   config.mlp = MlpKind::gated_silu;
   config.tied_embeddings = file.flag_or("tie_word_embeddings", false);
   config.attention_scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim));
-  config.inverse_frequencies = read_inverse_frequencies(file, config.head_dim);
-  if (2 * std::ssize(config.inverse_frequencies) != config.head_dim) {
-    file.refuse("partial_rotary_factor", "partial rotary is not supported for this architecture");
-  }
+  config.inverse_frequencies = read_whole_rotary(file, config.head_dim);
   config.names = {
       .embedding = "model.embed_tokens",
       .attention_norm = "model.layers.{}.input_layernorm",

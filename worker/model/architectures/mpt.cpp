@@ -18,17 +18,22 @@ void refuse_unsupported(const ConfigSection& file, const ConfigSection& attentio
                      "must be true: without it MPT has learned positions, which end at max_seq_len, so no "
                      "session could be endless");
   }
-  for (const char* const key :
-       {"attn_uses_sequence_id", "prefix_lm", "qk_gn", "reuse_kv_layer_idx", "rope", "sliding_window_size"}) {
+  for (const char* const key : {"attn_logit_softcapping", "attn_uses_sequence_id", "flex_attn_mod_list",
+                                "prefix_lm", "qk_gn", "reuse_kv_layer_idx", "rope", "sliding_window_size"}) {
     attention.refuse_if_set(key, kChanges);
   }
   attention.accept_only("attn_type",
                         {"multihead_attention", "multiquery_attention", "grouped_query_attention"});
   file.accept_only("norm_type", {"low_precision_layernorm", "layernorm"});
   file.refuse_if_set("block_overrides", kChanges);
-  const ConfigSection ffn = file.section_or_empty("ffn_config");
-  ffn.accept_only("ffn_type", {"mptmlp"});
-  ffn.section_or_empty("ffn_act_fn").accept_only("name", {"gelu"});
+  file.section_or_empty("ffn_config").accept_only("ffn_type", {"mptmlp"});
+}
+
+MlpKind read_mlp(const ConfigSection& file) {
+  const ConfigSection activation = file.section_or_empty("ffn_config").section_or_empty("ffn_act_fn");
+  activation.accept_only("name", {"gelu"});
+  activation.accept_only("approximate", {"none", "tanh"});
+  return activation.text_or("approximate", "none") == "tanh" ? MlpKind::gelu_tanh : MlpKind::gelu;
 }
 
 std::int64_t read_kv_heads(const ConfigSection& attention, std::int64_t num_heads) {
@@ -81,7 +86,7 @@ ModelConfig read_mpt(const ConfigSection& file) {
   config.norm_bias = biases;
   config.norm_epsilon =
       static_cast<float>(file.number_or(file.first_of({"layer_norm_epsilon", "norm_eps"}), 1e-5));
-  config.mlp = MlpKind::gelu;
+  config.mlp = read_mlp(file);
   config.attention_bias = config.mlp_bias = biases;
   config.tied_embeddings = file.flag_or("tie_word_embeddings", true);
   config.qkv_layout = QkvLayout::stacked;

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "worker/model/strict_json.h"
+#include "worker/model/rotary.h"
 
 namespace sinkstream {
 namespace {
@@ -22,22 +22,32 @@ constexpr struct {
     {"num_local_experts", kExperts},
     {"num_experts", kExperts},
     {"n_routed_experts", kExperts},
+    {"moe_num_experts", kExperts},
     {"add_cross_attention", kChanges},
     {"attention_chunk_size", kChanges},
     {"attention_multiplier", kChanges},
     {"attn_logit_softcapping", kChanges},
     {"embedding_multiplier", kChanges},
     {"final_logit_softcapping", kChanges},
+    {"interleaved_rope", kChanges},
     {"is_encoder_decoder", kChanges},
+    {"kv_lora_rank", kChanges},
     {"logits_scaling", kChanges},
+    {"no_rope_layer_interval", kChanges},
     {"no_rope_layers", kChanges},
     {"prefix_lm", kChanges},
     {"qk_layernorm", kChanges},
+    {"qk_norm", kChanges},
+    {"quant_method", kQuantized},
+    {"quantization", kQuantized},
     {"query_pre_attn_scalar", kChanges},
     {"residual_multiplier", kChanges},
     {"rope_interleaved", kChanges},
     {"scale_attn_by_inverse_layer_idx", kChanges},
+    {"scale_emb", kChanges},
+    {"text_config", "models of more than text are not supported"},
     {"use_qk_norm", kChanges},
+    {"vision_config", "models of more than text are not supported"},
 };
 
 }  // namespace
@@ -72,6 +82,14 @@ MlpKind read_gelu(const ConfigSection& file, const char* key) {
   file.accept_only(key, {"gelu", "gelu_python", "gelu_new", "gelu_fast", "gelu_pytorch_tanh"});
   const std::string name = file.text_or(key, "gelu");
   return name == "gelu" || name == "gelu_python" ? MlpKind::gelu : MlpKind::gelu_tanh;
+}
+
+std::vector<float> read_whole_rotary(const ConfigSection& file, std::int64_t head_dim) {
+  auto frequencies = read_inverse_frequencies(file, head_dim);
+  if (2 * std::ssize(frequencies) != head_dim) {
+    file.refuse("partial_rotary_factor", "partial rotary is not supported for this architecture");
+  }
+  return frequencies;
 }
 
 }  // namespace sinkstream

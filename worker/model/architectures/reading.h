@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "worker/model/config_section.h"
 #include "worker/model/model_config.h"
@@ -34,6 +35,9 @@ void refuse_foreign_features(const ConfigSection& file);
 
 // The kind of an MLP without gate, by the name of its activation.
 MlpKind read_gelu(const ConfigSection& file, const char* key);
+
+// Rotary frequencies of a family whose heads turn whole; another part is refused.
+std::vector<float> read_whole_rotary(const ConfigSection& file, std::int64_t head_dim);
 
 // Llama and those that differ from it in a few numbers.
 ModelConfig read_llama_family(const ConfigSection& file, std::int64_t default_kv_heads);
