@@ -18,7 +18,11 @@ TURNS = [
     "I should like to hear the whole story, from the beginning.",
     "Did no one warn you of the danger?",
     "And what became of the old house afterwards?",
-    "Then I am glad that you have come to us.",
+    "Then I am glad that you have come to us, and I hope that you will stay until the roads are dry again.",
+    "Pray sit down by the fire, and tell me what the old gentleman said to you when you left him.",
+    "He was always a strange man, and the whole village was afraid of his temper and of his great black dog.",
+    "My father used to say that there was never a kinder heart in all the county, if one only knew him well.",
+    "But it is late, and you must be tired after such a journey. Shall I show you to your room?",
 ]
 
 
