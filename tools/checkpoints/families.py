@@ -42,7 +42,7 @@ class Model:
 
 def rotary_frequencies(config, head_dim, default_part=1.0):
     """In float32, as transformers computes them."""
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
     part = rope.get("partial_rotary_factor", config.get("rotary_pct", default_part))
     theta = rope.get("rope_theta", config.get("rope_theta", config.get("rotary_emb_base", 10000.0)))
     dim = int(head_dim * part)
