@@ -12,7 +12,6 @@ namespace {
 // Of three bytes.
 constexpr char32_t kUpper3 = 0xA7C9;
 constexpr char32_t kLower3 = 0xA7CA;
-constexpr char32_t kLetter3 = 0xE01;
 constexpr char32_t kMark3 = 0x20D0;
 constexpr char32_t kSpacingMark3 = 0x903;
 constexpr char32_t kPunctuation3 = 0x2016;

@@ -141,7 +141,7 @@ void ConfigSection::refuse_if_set(const char* key, const std::string& reason) co
 void ConfigSection::accept_only_keys(std::initializer_list<const char*> keys,
                                      const std::string& reason) const {
   for (const auto& [key, value] : object_.items()) {
-    const bool known = std::ranges::any_of(keys, [&](const char* each) { return key == each; });
+    const bool known = std::find(keys.begin(), keys.end(), key) != keys.end();
     if (!known && !value.is_null()) refuse(printable(key), reason);
   }
 }
