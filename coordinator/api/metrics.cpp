@@ -24,10 +24,6 @@ const prometheus::Histogram::BucketBoundaries kSecondsBetweenTokens = {
 const prometheus::Histogram::BucketBoundaries kRequestSeconds = {0.005, 0.05, 0.25, 1,    2.5, 10,
                                                                  30,    60,   300,  1800, 7200};
 
-double to_seconds(std::chrono::steady_clock::duration duration) {
-  return std::chrono::duration<double>(duration).count();
-}
-
 prometheus::Histogram& histogram(prometheus::Registry& registry, const char* name, const char* help,
                                  const prometheus::Histogram::BucketBoundaries& buckets) {
   return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add({}, buckets);

@@ -8,10 +8,6 @@ namespace {
 // How often a group whose readers are all behind looks whether one has caught up.
 constexpr std::chrono::milliseconds kPausedPoll{5};
 
-double seconds(std::chrono::steady_clock::duration duration) {
-  return std::chrono::duration<double>(duration).count();
-}
-
 }  // namespace
 
 EngineLoop::EngineLoop(EngineLimits limits, SchedulerLimits scheduler_limits, StepRunner& runner,
@@ -49,7 +45,7 @@ EngineStats EngineLoop::stats() const {
   const std::lock_guard lock(mutex_);
   EngineStats stats = stats_;
   stats.waiting += std::ssize(inbox_);
-  stats.seconds_since_step = in_step_ ? seconds(Clock::now() - step_begin_) : 0;
+  stats.seconds_since_step = in_step_ ? to_seconds(Clock::now() - step_begin_) : 0;
   return stats;
 }
 
@@ -117,7 +113,7 @@ void EngineLoop::step(const StepPlan& plan) {
   known_waiting_ = scheduler_.waiting();
   known_free_ = scheduler_.free_slots();
   scheduler_.add_counts(stats_);
-  stats_.steps.add(seconds(Clock::now() - begin));
+  stats_.steps.add(to_seconds(Clock::now() - begin));
 }
 
 void EngineLoop::send_last_plan() {

@@ -5,14 +5,6 @@
 #include <utility>
 
 namespace sinkstream {
-namespace {
-
-double seconds(std::chrono::steady_clock::duration duration) {
-  return std::chrono::duration<double>(duration).count();
-}
-
-}  // namespace
-
 Scheduler::Scheduler(SchedulerLimits limits)
     : limits_(std::move(limits)), slots_(static_cast<std::size_t>(limits_.num_slots)) {}
 
@@ -109,7 +101,7 @@ void Scheduler::admit() {
     session->request = std::move(submission.request);
     session->listener = std::move(submission.listener);
     session->slot = slot;
-    queueing_.add(seconds(session->phase_begin - submission.submitted));
+    queueing_.add(to_seconds(session->phase_begin - submission.submitted));
     slots_[static_cast<std::size_t>(slot)] = std::move(session);
   }
 }
@@ -212,7 +204,7 @@ void Scheduler::finish_scored_prompts() {
 
 void Scheduler::end_phase(Session& session, DurationHistogram& histogram) {
   const Clock::time_point now = Clock::now();
-  histogram.add(seconds(now - session.phase_begin));
+  histogram.add(to_seconds(now - session.phase_begin));
   session.phase_begin = now;
 }
 

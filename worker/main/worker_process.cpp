@@ -158,6 +158,18 @@ TokenId find_sink_token(const std::string& name, const Tokenizer& tokenizer, std
                      "model.sink_token: \"" + name + "\" is not a token of this model's tokenizer");
 }
 
+// The model's end tokens, and the tokenizer's own if the model has it.
+std::vector<TokenId> find_end_tokens(const ModelConfig& model, const TemplateSources& sources,
+                                     const Tokenizer& tokenizer) {
+  std::vector<TokenId> end_tokens = model.end_tokens;
+  const auto name = sources.special_tokens.find("eos_token");
+  if (name == sources.special_tokens.end()) return end_tokens;
+  const std::optional<TokenId> token = tokenizer.find(name->second);
+  const bool in_model = token && *token < model.vocab_size;
+  if (in_model && std::ranges::find(end_tokens, *token) == end_tokens.end()) end_tokens.push_back(*token);
+  return end_tokens;
+}
+
 Text load_text(Communicator& group, const Config& config, const ModelConfig& model) {
   Text text;
   together(group, [&] {
@@ -165,13 +177,7 @@ Text load_text(Communicator& group, const Config& config, const ModelConfig& mod
     text.tokenizer.emplace(Tokenizer::load(config.model.path / "tokenizer.json"));
     const TemplateSources sources = find_template(config.model.path);
     text.chat_template.emplace(sources);
-    text.end_tokens = model.end_tokens;
-    if (const auto name = sources.special_tokens.find("eos_token"); name != sources.special_tokens.end()) {
-      const std::optional<TokenId> token = text.tokenizer->find(name->second);
-      if (token && *token < model.vocab_size &&
-          std::ranges::find(text.end_tokens, *token) == text.end_tokens.end())
-        text.end_tokens.push_back(*token);
-    }
+    text.end_tokens = find_end_tokens(model, sources, *text.tokenizer);
     if (text.tokenizer->vocab_size() > model.vocab_size) {
       spdlog::warn("the tokenizer has {} tokens, the model only {}: text that needs the others is refused",
                    text.tokenizer->vocab_size(), model.vocab_size);
