@@ -7,6 +7,7 @@
 #include "coordinator/api/metrics.h"
 #include "coordinator/api/request_json.h"
 #include "tests/fuzz/scratch.h"
+#include "tests/paths.h"
 
 namespace sinkstream::fuzz {
 namespace {
@@ -35,8 +36,8 @@ EngineLimits limits_of(const Tokenizer& tokenizer) {
 
 // What the endpoints share, with the demo model's tokenizer and chat template.
 struct Parts {
-  Tokenizer tokenizer = Tokenizer::load(PROJECT_DIR "/models/demo/tokenizer.json");
-  ChatTemplate chat_template = ChatTemplate::load(PROJECT_DIR "/models/demo");
+  Tokenizer tokenizer = Tokenizer::load(project_dir() / "models/demo/tokenizer.json");
+  ChatTemplate chat_template = ChatTemplate::load(project_dir() / "models/demo");
   NoEngine engine{limits_of(tokenizer)};
   Metrics metrics;
   Availability availability;

@@ -12,6 +12,7 @@
 #include "coordinator/coordinator.h"
 #include "tests/coordinator/api/fake_engine.h"
 #include "tests/coordinator/http/raw_client.h"
+#include "tests/paths.h"
 
 namespace sinkstream::testing {
 
@@ -32,11 +33,11 @@ class CoordinatorTest : public ::testing::Test {
   }
 
   static const Tokenizer& tokenizer() {
-    static const Tokenizer loaded = Tokenizer::load(PROJECT_DIR "/models/demo/tokenizer.json");
+    static const Tokenizer loaded = Tokenizer::load(project_dir() / "models/demo/tokenizer.json");
     return loaded;
   }
   static const ChatTemplate& chat_template() {
-    static const ChatTemplate loaded = ChatTemplate::load(PROJECT_DIR "/models/demo");
+    static const ChatTemplate loaded = ChatTemplate::load(project_dir() / "models/demo");
     return loaded;
   }
 

@@ -9,6 +9,7 @@
 #include "coordinator/api/choice.h"
 #include "coordinator/api/request_fields.h"
 #include "coordinator/api/request_json.h"
+#include "tests/paths.h"
 
 namespace sinkstream {
 namespace {
@@ -151,7 +152,7 @@ TEST(ChoiceOfSentencePiece, AnAnswerGoesOnWithItsSpaceOrBeginsWithoutIt) {
 
 class ChoiceTest : public ::testing::Test {
  protected:
-  ChoiceTest() : tokenizer(Tokenizer::load(PROJECT_DIR "/models/demo/tokenizer.json")) {
+  ChoiceTest() : tokenizer(Tokenizer::load(project_dir() / "models/demo/tokenizer.json")) {
     options.logprobs = true;
   }
 

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "tests/paths.h"
 #include "worker/error.h"
 
 namespace sinkstream {
@@ -17,7 +18,7 @@ using ::testing::HasSubstr;
 using Json = nlohmann::ordered_json;
 
 Json read_json(const std::string& name) {
-  std::ifstream file(std::string(TEST_DATA_DIR "/templates/") + name);
+  std::ifstream file(test_data_dir() / "templates" / name);
   return Json::parse(file);
 }
 
@@ -72,7 +73,7 @@ TEST(ChatTemplateTest, EveryTemplateFileAsTransformersRendersIt) {
   const Json golden = read_json("published_cases.json");
   int cases = 0;
   for (const Json& entry : golden["templates"]) {
-    std::ifstream file(TEST_DATA_DIR "/templates/published/" + entry["file"].get<std::string>());
+    std::ifstream file(test_data_dir() / "templates/published" / entry["file"].get<std::string>());
     TemplateSources sources;
     sources.usual.assign(std::istreambuf_iterator<char>(file), {});
     for (const auto& [name, token] : golden["special_tokens"].items()) sources.special_tokens[name] = token;
@@ -294,7 +295,7 @@ TEST_F(ChatTemplateFilesTest, BrokenFilesAreRefusedByName) {
 }
 
 TEST(ChatTemplateDemoTest, TheDemoModelsOwnTemplate) {
-  const auto chat = ChatTemplate::load(PROJECT_DIR "/models/demo");
+  const auto chat = ChatTemplate::load(project_dir() / "models/demo");
   const Json messages =
       Json::parse(R"([{"role": "system", "content": "s"}, {"role": "user", "content": "u"}])");
   EXPECT_EQ(render(chat, messages), "<|begin|><|system|>s<|end|><|user|>u<|end|><|assistant|>");

@@ -10,6 +10,7 @@
 
 #include "coordinator/text/chat_template.h"
 #include "coordinator/text/jinja/strings.h"
+#include "tests/paths.h"
 #include "worker/error.h"
 
 namespace sinkstream {
@@ -40,7 +41,7 @@ std::string repeated(const std::string& unit, int times) {
 }
 
 TEST(JinjaTest, EveryLanguageCaseAsJinja2HasIt) {
-  std::ifstream file(TEST_DATA_DIR "/templates/language_cases.json");
+  std::ifstream file(test_data_dir() / "templates/language_cases.json");
   const Json golden = Json::parse(file);
   EXPECT_GT(golden["cases"].size(), 200u);
   for (const Json& test_case : golden["cases"]) {

@@ -7,12 +7,13 @@
 
 #include "coordinator/text/utf8.h"
 #include "coordinator/text/utf8_stream.h"
+#include "tests/paths.h"
 
 namespace sinkstream {
 namespace {
 
 const Tokenizer& demo() {
-  static const Tokenizer tokenizer = Tokenizer::load(PROJECT_DIR "/models/demo/tokenizer.json");
+  static const Tokenizer tokenizer = Tokenizer::load(project_dir() / "models/demo/tokenizer.json");
   return tokenizer;
 }
 

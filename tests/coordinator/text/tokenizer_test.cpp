@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "coordinator/text/utf8.h"
+#include "tests/paths.h"
 
 namespace sinkstream {
 namespace {
@@ -22,7 +23,7 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 const Tokenizer& demo() {
-  static const Tokenizer tokenizer = Tokenizer::load(PROJECT_DIR "/models/demo/tokenizer.json");
+  static const Tokenizer tokenizer = Tokenizer::load(project_dir() / "models/demo/tokenizer.json");
   return tokenizer;
 }
 
@@ -31,7 +32,7 @@ std::vector<TokenId> encode_plain(std::string_view text, std::string_view litera
 }
 
 TEST(TokenizerTest, EveryDemoCaseBothWays) {
-  std::ifstream file(TEST_DATA_DIR "/tokenizers/demo/cases.jsonl");
+  std::ifstream file(test_data_dir() / "tokenizers/demo/cases.jsonl");
   int cases = 0;
   for (std::string line; std::getline(file, line); ++cases) {
     const auto golden = nlohmann::json::parse(line);
@@ -44,7 +45,7 @@ TEST(TokenizerTest, EveryDemoCaseBothWays) {
 }
 
 TEST(TokenizerTest, PlainByteLevelModel) {
-  const Tokenizer tokenizer = Tokenizer::load(TEST_DATA_DIR "/models/llama-gqa/tokenizer.json");
+  const Tokenizer tokenizer = Tokenizer::load(test_data_dir() / "models/llama-gqa/tokenizer.json");
   EXPECT_EQ(tokenizer.vocab_size(), 256);
   EXPECT_THAT(tokenizer.special_token_names(), IsEmpty());
   const std::vector<TokenId> ids = tokenizer.encode("Hi é");

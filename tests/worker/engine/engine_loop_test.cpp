@@ -12,12 +12,13 @@
 
 #include "kernels/thread_pool.h"
 #include "parallel/in_process.h"
+#include "tests/paths.h"
 #include "worker/model/model.h"
 
 namespace sinkstream {
 namespace {
 
-const std::filesystem::path kModel = std::filesystem::path(TEST_DATA_DIR) / "models" / "llama-gqa";
+const std::filesystem::path kModel = test_data_dir() / "models" / "llama-gqa";
 
 nlohmann::json reference() {
   std::ifstream in(kModel / "reference.json");

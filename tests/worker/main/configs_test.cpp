@@ -8,6 +8,7 @@
 #include <set>
 #include <string>
 
+#include "tests/paths.h"
 #include "worker/main/plan.h"
 
 namespace sinkstream {
@@ -24,7 +25,7 @@ const std::map<std::string, std::int64_t> kParameters = {
     {"pythia7b", 6'857'302'016},
 };
 
-const std::filesystem::path kConfigs = PROJECT_DIR "/configs";
+const std::filesystem::path kConfigs = project_dir() / "configs";
 
 class ShippedConfig : public testing::TestWithParam<std::string> {
  protected:

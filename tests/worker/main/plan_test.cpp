@@ -2,13 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/paths.h"
 #include "worker/error.h"
 
 namespace sinkstream {
 namespace {
 
 Config config_of(const std::string& name) {
-  return load_config(std::string(PROJECT_DIR) + "/configs/" + name, {});
+  return load_config((project_dir() / "configs" / name).string(), {});
 }
 
 TEST(Plan, SinkWindowAndDenseSessions) {

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <stdexcept>
 
+#include "tests/paths.h"
 #include "worker/model/checkpoint.h"
 
 namespace sinkstream {
@@ -137,7 +138,7 @@ void write_converted(const fs::path& from, const fs::path& to, DType dtype, floa
 }
 
 fs::path golden_directory(const std::string& checkpoint) {
-  return fs::path(TEST_DATA_DIR) / "models" / checkpoint;
+  return test_data_dir() / "models" / checkpoint;
 }
 
 }  // namespace sinkstream
