@@ -54,7 +54,7 @@ std::string_view key_of(const Request& request) {
 }  // namespace
 
 AccessGate::AccessGate(const ServerSettings& settings, const std::string& listen_host, bool loopback)
-    : listen_host_(listen_host), loopback_(loopback) {
+    : allowed_hosts_(settings.allowed_hosts), listen_host_(listen_host), loopback_(loopback) {
   if (!settings.api_key_file.empty()) keys_ = load_keys(settings.api_key_file);
   if (keys_.empty() && !loopback && !settings.insecure) {
     throw StartupError(
@@ -90,8 +90,8 @@ void AccessGate::check_origin(const Request& request) const {
   const std::string_view host = request.header("host");
   if (!host.empty() && !is_own_host(host)) {
     throw RequestError{403, "permission_error", "foreign_host",
-                       "The Host header names another machine. Use http://localhost, or ask for an API key "
-                       "(server.api_key_file)."};
+                       "The Host header names another machine. Use http://localhost, or name the host in "
+                       "server.allowed_hosts."};
   }
   std::string_view origin = request.header("origin");
   if (origin.empty()) return;
@@ -107,9 +107,10 @@ bool AccessGate::is_own_host(std::string_view text) const {
   constexpr std::array<std::string_view, 3> kLoopbackNames = {"localhost", "127.0.0.1", "[::1]"};
   const auto parsed = parse_host(text);
   if (!parsed) return false;
-  return equal_ignoring_case(parsed->host, listen_host_) ||
-         std::any_of(kLoopbackNames.begin(), kLoopbackNames.end(),
-                     [&](std::string_view name) { return equal_ignoring_case(parsed->host, name); });
+  const auto is_host = [&](std::string_view name) { return equal_ignoring_case(parsed->host, name); };
+  return is_host(listen_host_) || std::ranges::any_of(kLoopbackNames, is_host) ||
+         std::ranges::any_of(allowed_hosts_,
+                             [&](std::string_view name) { return name == "*" || is_host(name); });
 }
 
 }  // namespace sinkstream

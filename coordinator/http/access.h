@@ -27,6 +27,7 @@ class AccessGate {
   bool is_own_host(std::string_view host) const;
 
   std::vector<std::string> keys_;
+  std::vector<std::string> allowed_hosts_;
   std::string listen_host_;
   bool loopback_;
 };

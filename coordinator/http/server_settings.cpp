@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "coordinator/http/request_head.h"
 #include "worker/error.h"
 
 namespace sinkstream {
@@ -31,7 +32,18 @@ ServerSettings checked(const ServerSettings& settings) {
   check_range("stall_seconds", settings.stall_seconds, kMinSeconds, kMaxSeconds);
   check_range("ping_seconds", settings.ping_seconds, kMinSeconds, kMaxSeconds);
   check_range("drain_seconds", settings.drain_seconds, 0, kMaxSeconds);
+  for (const std::string& host : settings.allowed_hosts) {
+    const std::string problem = allowed_host_problem(host);
+    if (!problem.empty())
+      throw StartupError(ExitCode::config, fmt::format("server.allowed_hosts: '{}' {}", host, problem));
+  }
   return settings;
+}
+
+std::string allowed_host_problem(const std::string& item) {
+  const auto parsed = parse_host(item);
+  if (item == "*" || (parsed && parsed->host.size() == item.size())) return "";
+  return "is not a host name; write it without scheme and port, e.g. chat.example.org";
 }
 
 }  // namespace sinkstream

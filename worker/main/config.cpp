@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <fstream>
+#include <optional>
 #include <set>
 #include <sstream>
+#include <string_view>
 
 #include "worker/error.h"
 #include "worker/main/settings.h"
@@ -94,12 +96,62 @@ std::string unknown_key(const std::string& key) {
   return "unknown key '" + key + "'" + (near.empty() ? "" : " (did you mean '" + near + "'?)");
 }
 
-void apply(const std::string& where, const std::string& key, const SettingValue& value, Config& config,
-           Problems& problems) {
-  const Setting* setting = find_setting(key);
-  if (!setting) return problems.add(where, unknown_key(key));
-  const std::string problem = setting->set(config, value);
-  if (!problem.empty()) problems.add(where, key + ": " + problem);
+std::string_view trim(std::string_view text) {
+  while (text.starts_with(' ')) text.remove_prefix(1);
+  while (text.ends_with(' ')) text.remove_suffix(1);
+  return text;
+}
+
+// What stands where a list may: "a, b" outside of YAML's quotes is two items.
+std::vector<std::string> split_items(std::string_view text) {
+  std::vector<std::string> items;
+  if (trim(text).empty()) return items;
+  for (;;) {
+    const auto comma = text.find(',');
+    items.emplace_back(trim(text.substr(0, comma)));
+    if (comma == text.npos) return items;
+    text.remove_prefix(comma + 1);
+  }
+}
+
+// nullopt: not a scalar, or, for a list, a sequence of scalars.
+std::optional<SettingValue> read_value(const Setting& setting, const YAML::Node& node) {
+  if (node.IsScalar()) {
+    SettingValue value{node.Scalar(), node.Tag() == "!"};
+    if (setting.is_list)
+      value.items = value.quoted ? std::vector<std::string>{value.text} : split_items(value.text);
+    return value;
+  }
+  if (!setting.is_list) return std::nullopt;
+  if (node.IsNull()) return SettingValue{};
+  if (!node.IsSequence()) return std::nullopt;
+  SettingValue value;
+  for (const auto& item : node) {
+    if (!item.IsScalar()) return std::nullopt;
+    value.items.push_back(item.Scalar());
+  }
+  return value;
+}
+
+// The text of an override: lists as "a,b" or, as in the file, "[a, b]".
+std::optional<SettingValue> read_override(const Setting& setting, const std::string& text) {
+  if (!setting.is_list) return SettingValue{text, false};
+  if (!text.starts_with('[')) return SettingValue{text, false, split_items(text)};
+  try {
+    return read_value(setting, YAML::Load(text));
+  } catch (const YAML::Exception&) {
+    return std::nullopt;
+  }
+}
+
+void apply(const std::string& where, const Setting& setting, const std::optional<SettingValue>& value,
+           Config& config, Problems& problems) {
+  if (!value) {
+    const char* needed = setting.is_list ? "a list is needed, e.g. [a, b]" : "a single value is needed";
+    return problems.add(where, setting.key + ": " + needed);
+  }
+  const std::string problem = setting.set(config, *value);
+  if (!problem.empty()) problems.add(where, setting.key + ": " + problem);
 }
 
 void read_section(const std::filesystem::path& file, const std::string& section, const YAML::Node& node,
@@ -117,13 +169,11 @@ void read_section(const std::filesystem::path& file, const std::string& section,
     const std::string key = section + "." + entry.first.Scalar();
     if (!seen.insert(key).second) {
       problems.add(where, "'" + key + "' is given twice");
-    } else if (!find_setting(key)) {
-      problems.add(where, unknown_key(key));
-    } else if (!entry.second.IsScalar()) {
-      problems.add(where, key + ": a single value is needed");
+    } else if (const Setting* setting = find_setting(key)) {
+      const auto value = read_value(*setting, entry.second);
+      apply(value ? place(file, entry.second.Mark()) : where, *setting, value, config, problems);
     } else {
-      const bool quoted = entry.second.Tag() == "!";
-      apply(place(file, entry.second.Mark()), key, {entry.second.Scalar(), quoted}, config, problems);
+      problems.add(where, unknown_key(key));
     }
   }
 }
@@ -183,8 +233,12 @@ Config load_config(const std::string& name, const std::vector<std::string>& over
       problems.add(where, "must be section.key=value");
       continue;
     }
-    apply(where, override_text.substr(0, equals), {override_text.substr(equals + 1), false}, config,
-          problems);
+    const std::string key = override_text.substr(0, equals);
+    if (const Setting* setting = find_setting(key)) {
+      apply(where, *setting, read_override(*setting, override_text.substr(equals + 1)), config, problems);
+    } else {
+      problems.add(where, unknown_key(key));
+    }
   }
   problems.throw_if_any();
   check_together(config.file.string(), config, problems);

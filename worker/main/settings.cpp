@@ -100,6 +100,22 @@ Setting boolean(std::string key, Field field, std::string meaning) {
           }};
 }
 
+// Any number of items. `check` says what is wrong with one, or nothing.
+template <typename Field, typename Check>
+Setting list(std::string key, Field field, std::string kind, Check check, std::string meaning) {
+  Setting setting{std::move(key), std::move(kind), "[]", std::move(meaning),
+                  [=](Config& config, const SettingValue& value) -> std::string {
+                    for (const std::string& item : value.items) {
+                      const std::string problem = item.empty() ? "is empty" : check(item);
+                      if (!problem.empty()) return "'" + item + "' " + problem;
+                    }
+                    field(config) = value.items;
+                    return "";
+                  }};
+  setting.is_list = true;
+  return setting;
+}
+
 // One of some words. `later` are words that the design knows and this version does not do.
 template <typename Field>
 Setting choice(std::string key, Field field, std::vector<std::string> words, std::vector<std::string> later,
@@ -209,6 +225,9 @@ std::vector<Setting> make_table() {
       text("server.api_key_file", FIELD(server.api_key_file), "a file",
            "one API key a line; relative to this file; empty: no key needed"),
       boolean("server.insecure", FIELD(server.insecure), "allow listening beyond loopback without keys"),
+      list("server.allowed_hosts", FIELD(server.allowed_hosts), "a list of names", allowed_host_problem,
+           "names of this server beside localhost, e.g. behind a proxy; *: any; counts where no key is asked "
+           "for"),
       integer("server.max_body_bytes", FIELD(server.max_body_bytes), 1024, 1LL << 32, "largest request body"),
       integer("server.max_header_bytes", FIELD(server.max_header_bytes), 1024, 1 << 24,
               "largest request head"),

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "worker/main/config.h"
 
@@ -10,7 +11,8 @@ namespace sinkstream {
 
 struct SettingValue {
   std::string text;
-  bool quoted = false;  // a quoted value is text, never a number
+  bool quoted = false;                  // a quoted value is text, never a number
+  std::vector<std::string> items = {};  // what a list takes
 };
 
 struct Setting {
@@ -20,6 +22,7 @@ struct Setting {
   std::string meaning;
   // Stores the value; returns what is wrong with it, or nothing.
   std::function<std::string(Config&, const SettingValue&)> set;
+  bool is_list = false;
 };
 
 const Setting* find_setting(const std::string& key);

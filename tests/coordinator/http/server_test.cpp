@@ -588,6 +588,8 @@ TEST_F(ServerTest, SettingsOutOfRangeAreNamed) {
   EXPECT_TRUE(message([](auto& s) { s.max_connections = -1; }).starts_with("server.max_connections: "));
   EXPECT_TRUE(message([](auto& s) { s.header_seconds = 0; }).starts_with("server.header_seconds: "));
   EXPECT_TRUE(message([](auto& s) { s.drain_seconds = std::nan(""); }).starts_with("server.drain_seconds: "));
+  EXPECT_TRUE(
+      message([](auto& s) { s.allowed_hosts = {"a:80"}; }).starts_with("server.allowed_hosts: 'a:80'"));
   EXPECT_EQ(message([](auto& s) { s.drain_seconds = 0; }), "accepted");
 }
 
@@ -643,6 +645,25 @@ TEST_F(AccessTest, ForeignHostsAndOriginsAreRefusedOnLoopback) {
   for (const char* origin : {"null", "http://evil.example", "http://localhost.evil.example", "localhost"}) {
     EXPECT_EQ(with_origin(origin), 403) << origin;
   }
+}
+
+TEST_F(AccessTest, AllowedHostsAreOwnNames) {
+  settings.allowed_hosts = {"chat.example", "[fe80::1]"};
+  start();
+  for (const char* host : {"localhost", "chat.example", "Chat.Example:443", "[fe80::1]:80"}) {
+    EXPECT_EQ(ask("GET /hello HTTP/1.1\r\nHost: " + std::string(host) + "\r\n\r\n").status, 200) << host;
+  }
+  for (const char* host : {"evil.example", "a.chat.example", "chat.example.evil.example"}) {
+    const RawResponse refused = ask("GET /hello HTTP/1.1\r\nHost: " + std::string(host) + "\r\n\r\n");
+    EXPECT_EQ(refused.status, 403) << host;
+    EXPECT_NE(refused.body.find("server.allowed_hosts"), std::string::npos);
+  }
+}
+
+TEST_F(AccessTest, AnyHostIsAllowedByAStar) {
+  settings.allowed_hosts = {"*"};
+  start();
+  EXPECT_EQ(ask("GET /hello HTTP/1.1\r\nHost: anything.example\r\n\r\n").status, 200);
 }
 
 TEST_F(AccessTest, APublicAddressNeedsKeys) {

@@ -73,6 +73,24 @@ TEST_F(ConfigFile, OverridesWinAndTheirPathsAreTakenFromHere) {
   EXPECT_EQ(config.model.name, "b");
 }
 
+TEST_F(ConfigFile, ListsAreSequencesOrWordsWithCommas) {
+  using testing::ElementsAre;
+  const auto hosts = [&](const std::string& yaml, const std::vector<std::string>& overrides = {}) {
+    return load_config(write("model: {path: a}\nserver:\n" + yaml), overrides).server.allowed_hosts;
+  };
+  EXPECT_THAT(hosts("  allowed_hosts: []\n"), ElementsAre());
+  EXPECT_THAT(hosts("  allowed_hosts:\n"), ElementsAre());
+  EXPECT_THAT(hosts("  allowed_hosts: [a.example, \"b\"]\n"), ElementsAre("a.example", "b"));
+  EXPECT_THAT(hosts("  allowed_hosts:\n    - a\n    - '*'\n"), ElementsAre("a", "*"));
+  EXPECT_THAT(hosts("  allowed_hosts: a\n"), ElementsAre("a"));
+  EXPECT_THAT(hosts("  allowed_hosts: a, b\n"), ElementsAre("a", "b"));
+  const std::string file = "  allowed_hosts: [a]\n";
+  EXPECT_THAT(hosts(file, {"server.allowed_hosts=b, c ,d"}), ElementsAre("b", "c", "d"));
+  EXPECT_THAT(hosts(file, {"server.allowed_hosts=[b, 'c']"}), ElementsAre("b", "c"));
+  EXPECT_THAT(hosts(file, {"server.allowed_hosts="}), ElementsAre());
+  EXPECT_THAT(hosts(file, {"server.allowed_hosts=[]"}), ElementsAre());
+}
+
 struct BrokenCase {
   const char* text;
   const char* error;
@@ -109,6 +127,13 @@ TEST_F(ConfigFile, BrokenFilesNameLineKeyAndRemedy) {
       {"model: {path: x}\nmodel: {path: y}\n", ".yaml:2:1: section 'model' is given twice"},
       {"model: {path: x, path: y}\n", "'model.path' is given twice"},
       {"model: {path: [x]}\n", "model.path: a single value is needed"},
+      {"model: {path: x}\nserver: {allowed_hosts: {a: b}}\n",
+       ".yaml:2:10: server.allowed_hosts: a list is needed, e.g. [a, b]"},
+      {"model: {path: x}\nserver: {allowed_hosts: [[a]]}\n", "server.allowed_hosts: a list is needed"},
+      {"model: {path: x}\nserver: {allowed_hosts: [a, '']}\n", "server.allowed_hosts: '' is empty"},
+      {"model: {path: x}\nserver: {allowed_hosts: [a, 'http://b']}\n",
+       "server.allowed_hosts: 'http://b' is not a host name"},
+      {"model: {path: x}\nserver: {allowed_hosts: \"a,b\"}\n", "'a,b' is not a host name"},
       {"model: {path: x}\ncache: 5\n", "'cache' must hold keys"},
       {"model: {name: x}\n", "model.path is missing"},
       {"model:\n\tpath: x\n", "(the file holds tabs; YAML is indented by spaces)"},
@@ -133,6 +158,14 @@ TEST_F(ConfigFile, AllProblemsAreSaidAtOnce) {
   for (const char* part :
        {"modle", "cache.mode", "cache.window_tokens", "--set x: must be section.key=value", "cache.slots"}) {
     EXPECT_THAT(error, HasSubstr(part));
+  }
+}
+
+TEST_F(ConfigFile, BrokenListsInOverrides) {
+  for (const char* text : {"[a", "[a]]", "[{a: b}]", "a,,b", "a,", ","}) {
+    EXPECT_THAT(error_of("model: {path: x}\n", {std::string("server.allowed_hosts=") + text}),
+                HasSubstr("server.allowed_hosts: "))
+        << text;
   }
 }
 
