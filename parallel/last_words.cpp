@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include "parallel/shared_segments.h"
+
 namespace sinkstream {
 
 void print_last_words(const std::string& message) {
@@ -11,6 +13,7 @@ void print_last_words(const std::string& message) {
 }
 
 void end_process() {
+  remove_shared_segments();
   ::_exit(kLostGroupExitCode);
 }
 

@@ -1,32 +1,65 @@
-"""tools/soak.py, briefly: a long stream whose time and memory stay flat."""
+"""tests/soak, briefly: every phase, each fault, a second run of the same soak, and a promise that is not kept."""
 
-import csv
+import json
+import os
+import re
 import subprocess
-import sys
 
-from group import PROJECT
+import pytest
+from group import PROJECT, STREAM_WORKER
 
-NUM_TOKENS = 3000
-
-
-def soak(group, num_tokens, csv_path, *options):
-    return subprocess.run(
-        [sys.executable, PROJECT / "tools/soak.py", "--url", group.url, "--tokens", str(num_tokens), "--csv", csv_path,
-         "--pids", *map(str, group.ranks), *options],
-        capture_output=True, text=True, timeout=300)
+SHORT = ["--sessions", "3", "--tokens", "3000", "--answer", "20", "--faults", "on", "--stuck-seconds", "5",
+         "--sample-seconds", "0.1", "--step-growth", "1"]
 
 
-def test_long_stream_keeps_its_memory(group, tmp_path):
-    result = soak(group, NUM_TOKENS, tmp_path / "soak.csv", "--every", "250")
+def soak(output, *options):
+    result = subprocess.run([PROJECT / "tests/soak", *SHORT, "--output", output, *options], capture_output=True, text=True,
+                            timeout=540, env=os.environ | {"STREAM_WORKER": str(STREAM_WORKER)})
+    assert result.returncode in (0, 1), result.stdout + result.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    output = tmp_path_factory.mktemp("soak")
+    return output, soak(output)
+
+
+def test_every_promise_is_kept(finished):
+    output, result = finished
     assert result.returncode == 0, result.stdout + result.stderr
-    rows = list(csv.DictReader(open(tmp_path / "soak.csv")))
-    assert [int(row["tokens"]) for row in rows] == list(range(250, NUM_TOKENS + 1, 250))
-    assert all(float(row["seconds_per_token"]) > 0 for row in rows)
-    memory = [sum(int(row[f"rss_bytes_rank{rank}"]) for rank in range(2)) for row in rows]
-    assert memory[-1] < 1.05 * memory[1]
+    summary = json.loads(result.stdout.splitlines()[-1])
+    assert summary["held"]
+    assert {"constant memory", "flat step time", "loss as on one rank", "text and losses as alone",
+            "fault: the last rank is killed", "fault: mpirun is killed"} <= summary["verdicts"].keys()
+    page = (output / "soak.html").read_text()
+    assert page.count("<svg") == 3 and "The soak held" in page
+    assert not re.search(r"""<(script|link|img|iframe)|href="(?!#)|url\((?!#)""", page), "it needs other files"
 
 
-def test_soak_fails_when_memory_grows(group, tmp_path):
-    result = soak(group, 300, tmp_path / "soak.csv", "--every", "100", "--limit", "-1")
+def test_goes_on_where_it_was_cut_off(finished, tmp_path):
+    output, _ = finished
+    lines = (output / "record.jsonl").read_text().splitlines()
+    kept = [line for line in lines if '"phase": "one rank"' not in line]
+    assert len(kept) == len(lines) - 3
+    (tmp_path / "record.jsonl").write_text("\n".join([*kept, lines[-2][:40]]))  # the last line torn
+    result = soak(tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    phases = [json.loads(line)["phase"] for line in (tmp_path / "record.jsonl").read_text().splitlines()]
+    assert phases.count("together") == 1 and phases.count("alone") == phases.count("one rank") == 3
+
+
+@pytest.mark.parametrize("limit, verdict", [("--memory-growth", "constant memory"), ("--step-growth", "flat step time"),
+                                            ("--loss-difference", "loss as on one rank")])
+def test_fails_when_a_promise_is_not_kept(finished, limit, verdict):
+    output, _ = finished
+    result = soak(output, limit, "-1")
     assert result.returncode == 1
-    assert "grew" in result.stdout
+    assert f"FAILED {verdict}" in result.stdout
+
+
+def test_another_soak_does_not_go_on_with_this_record(finished):
+    output, _ = finished
+    result = subprocess.run([PROJECT / "tests/soak", *SHORT, "--tokens", "999", "--output", output], capture_output=True,
+                            text=True, timeout=60)
+    assert result.returncode == 1 and "another soak" in result.stderr

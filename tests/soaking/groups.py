@@ -1,0 +1,145 @@
+"""A worker group under launch/run-group whose processes are all found again, on whatever host they run."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+STREAM_WORKER = Path(os.environ.get("STREAM_WORKER", PROJECT / "build/release/worker/stream-worker"))
+START_SECONDS = END_SECONDS = 300  # guards against hanging
+MARK = "SINKSTREAM_SOAK"
+
+
+@dataclass(frozen=True)
+class Fault:
+    name: str
+    needs_hosts: bool = False
+
+
+KILL_RANK = Fault("the last rank is killed")
+STOP_RANK = Fault("the last rank is stopped")
+KILL_LAUNCHER = Fault("mpirun is killed")
+KILL_DAEMON = Fault("the far host's daemon is killed", needs_hosts=True)
+CUT_LINK = Fault("the far host's link is cut", needs_hosts=True)
+FAULTS = [KILL_RANK, STOP_RANK, KILL_LAUNCHER, KILL_DAEMON, CUT_LINK]
+
+
+def environment_of(pid):
+    try:
+        entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return {}
+    return dict(entry.decode(errors="replace").split("=", 1) for entry in entries if b"=" in entry)
+
+
+def name_of(pid):
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return None
+
+
+def is_zombie(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+class SoakGroup:
+    def __init__(self, hosts, ranks, config, overrides, log):
+        self._mark = uuid.uuid4().hex
+        self._log = open(log, "ab")
+        self._log_begin = self._log.tell()
+        self._shared_memory = set(os.listdir("/dev/shm"))
+        self.url = None
+        self.ranks = []
+        listen = "127.0.0.1:0"
+        command = [PROJECT / "launch/run-group", str(ranks), STREAM_WORKER, "--config", config, "--set", f"server.listen={listen}"]
+        for override in overrides:
+            command += ["--set", override]
+        self._launcher = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
+                                          env=os.environ | {MARK: self._mark})
+        self._num_ranks = ranks
+
+    def __enter__(self):
+        deadline = time.monotonic() + START_SECONDS
+        while not (match := re.search(r"listening on (http://\S+)", self._text())):
+            if self._launcher.poll() is not None or time.monotonic() > deadline:
+                self.__exit__()
+                raise RuntimeError(f"the group did not start:\n{self._text()}")
+            time.sleep(0.1)
+        self.url = match[1]
+        by_rank = {int(environment["OMPI_COMM_WORLD_RANK"]): pid for pid, environment in self._processes().items()
+                   if name_of(pid) == "stream-worker"}
+        self.ranks = [by_rank[rank] for rank in range(self._num_ranks)]
+        return self
+
+    def __exit__(self, *_):
+        for pid in self._processes():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self._launcher.wait()
+        self._log.close()
+
+    def end(self):
+        """SIGTERM: a drain. How it ended, and what is left."""
+        begin = time.monotonic()
+        self._launcher.send_signal(signal.SIGTERM)
+        return {"what": "SIGTERM"} | self._await_end(begin)
+
+    def suffer(self, fault):
+        """Injects the fault. How the group ended, and what is left."""
+        begin = time.monotonic()
+        if fault == KILL_RANK:
+            os.kill(self.ranks[-1], signal.SIGKILL)
+        elif fault == STOP_RANK:
+            os.kill(self.ranks[-1], signal.SIGSTOP)
+        elif fault == KILL_LAUNCHER:
+            os.kill(self._named("mpirun", "prterun")[0], signal.SIGKILL)
+        elif fault == KILL_DAEMON:
+            os.kill(self._named("orted", "prted")[0], signal.SIGKILL)
+        return {"what": fault.name} | self._await_end(begin)
+
+    def _await_end(self, begin):
+        """Until every process has ended, not the launcher alone."""
+        while self._living() and time.monotonic() - begin < END_SECONDS:
+            time.sleep(0.05)
+        seconds = time.monotonic() - begin
+        left = [f"{name_of(pid)} ({pid})" for pid in self._living()]
+        left += [f"/dev/shm/{name}" for name in sorted(set(os.listdir("/dev/shm")) - self._shared_memory)]
+        if self._still_listens():
+            left.append(f"a listener on {self.url}")
+        return {"exit": self._launcher.poll(), "seconds": round(seconds, 2), "left": left}
+
+    def _still_listens(self):
+        host, _, port = self.url.removeprefix("http://").rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except OSError:
+            return False
+        return True
+
+    def _text(self):
+        self._log.flush()
+        return Path(self._log.name).read_bytes()[self._log_begin:].decode(errors="replace")
+
+    def _processes(self):
+        """pid -> environment of all that the launcher started, itself too."""
+        self._launcher.poll()  # so that it does not stay as a zombie
+        found = {int(entry): environment_of(entry) for entry in os.listdir("/proc") if entry.isdigit()}
+        return {pid: environment for pid, environment in found.items() if environment.get(MARK) == self._mark}
+
+    def _living(self):
+        return [pid for pid in self._processes() if not is_zombie(pid)]
+
+    def _named(self, *names):
+        return [pid for pid in self._processes() if name_of(pid) in names]
