@@ -1,7 +1,7 @@
 # Everything comes from the distribution's packages; launch/install names them.
 find_package(Threads REQUIRED)
 find_package(MPI REQUIRED COMPONENTS CXX)
-find_package(Boost 1.81 REQUIRED)  # Asio and Beast, header-only
+find_package(Boost 1.81 REQUIRED CONFIG)  # Asio and Beast, header-only
 find_package(nlohmann_json 3.11 REQUIRED)
 find_package(yaml-cpp REQUIRED)
 find_package(CLI11 REQUIRED)
