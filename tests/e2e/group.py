@@ -80,7 +80,8 @@ class Group:
         environment = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
         self._log = tempfile.TemporaryFile()
         self.launcher = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, env=environment)
+            command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, env=environment,
+            start_new_session=True)
         self.num_ranks = num_ranks
         self.supervised = supervised
         self.mpirun = None  # process ids, known once it listens

@@ -67,12 +67,17 @@ def interrupt(group):
     group.launcher.send_signal(signal.SIGINT)
 
 
+def to_process_group(group):
+    os.killpg(group.launcher.pid, signal.SIGTERM)
+
+
 @pytest.mark.parametrize("supervised, ask_to_end", [
     pytest.param(False, to_launcher, id="SIGUSR1 to mpirun"),
     pytest.param(False, to_all_ranks, id="SIGTERM to all ranks"),
     pytest.param(False, to_last_rank, id="SIGTERM to the last rank"),
     pytest.param(True, to_launcher, id="SIGTERM to run-group"),
     pytest.param(True, interrupt, id="SIGINT to run-group"),
+    pytest.param(True, to_process_group, id="SIGTERM to run-group's process group"),
 ])
 def test_streams_in_flight_finish_and_all_exit_0(supervised, ask_to_end):
     with Group(supervised=supervised) as group:
