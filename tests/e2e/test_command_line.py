@@ -1,6 +1,7 @@
 """stream-worker as typed: help, version, plans, installed configurations."""
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -58,13 +59,37 @@ def test_every_configuration_is_planned():
         assert "rank 1: heads" in result.stdout
 
 
-def test_installed_configurations_are_found_by_name(tmp_path):
+@pytest.fixture(scope="module")
+def prefix(tmp_path_factory):
+    """Where `cmake --install` has put everything."""
+    prefix = tmp_path_factory.mktemp("prefix")
     build = STREAM_WORKER.parents[1]
-    subprocess.run(["cmake", "--install", build, "--prefix", tmp_path], check=True, capture_output=True, timeout=60)
-    environment = os.environ | {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    subprocess.run(["cmake", "--install", build, "--prefix", prefix], check=True, capture_output=True, timeout=300)
+    return prefix
+
+
+def test_installed_configurations_are_found_by_name(prefix, tmp_path):
+    environment = os.environ | {"PATH": f"{prefix}/bin:{os.environ['PATH']}", "OMPI_ALLOW_RUN_AS_ROOT": "1",
                                 "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     result = subprocess.run(
         ["mpirun", "-np", "8", "--oversubscribe", "stream-worker", "--config", "llama70b.yaml", "--plan"],
-        cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+        cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("rank 7: heads 56..63") == 1, "one rank speaks"
+
+
+def test_the_licence_and_the_documents_are_installed(prefix):
+    documents = prefix / "share/doc/sinkstream"
+    assert (documents / "LICENSE").read_text() == (PROJECT / "LICENSE").read_text()
+    links = re.findall(r"\]\(((?:docs/|CONTRIBUTING)[^)#]*)", (documents / "README.md").read_text())
+    assert len(links) > 5
+    for link in links:
+        assert (documents / link).exists(), link
+
+
+def test_the_installed_command_serves_and_ends_in_good_order(prefix, tmp_path):
+    with subprocess.Popen([prefix / "bin/stream-serve", "-np", "2", "--set", "server.listen=127.0.0.1:0"], cwd=tmp_path,
+                          stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:
+        assert any("listening on" in line for line in server.stderr)
+        server.terminate()
+        assert server.wait(300) == 0
