@@ -1,8 +1,11 @@
 #include "parallel/watch/launcher.h"
 
+#include <poll.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <fstream>
 
 #include "parallel/in_seconds.h"
@@ -17,6 +20,33 @@ bool is_stopped(int pid) {
   return process_state(stat) == 'T';
 }
 
+FileDescriptor open_process(int pid) {
+  return FileDescriptor(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+}
+
+// Null where OpenMPI's environment names no directory that is the job's own.
+const char* session_directory() {
+  const char* path = std::getenv("PMIX_SERVER_TMPDIR");
+  const std::string_view text = path ? path : "";
+  const bool own = text.find("/ompi.") != text.npos || text.find("/prte.") != text.npos;
+  return own ? path : nullptr;
+}
+
+// What the process that is left behind does. Between fork and exec only system calls: other threads may hold
+// locks.
+[[noreturn]] void tidy_up(int launcher, const char* directory, std::chrono::milliseconds limit) {
+  ::setsid();  // nobody who ends this rank's process group ends this
+  // The launcher waits for the end of the rank's output, so nothing else stays open.
+  ::syscall(SYS_close_range, 0, launcher - 1, 0);
+  ::syscall(SYS_close_range, launcher + 1, ~0U, 0);
+  pollfd ended{launcher, POLLIN, 0};
+  if (::poll(&ended, 1, static_cast<int>(limit.count())) == 0) {
+    ::syscall(SYS_pidfd_send_signal, launcher, SIGKILL, nullptr, 0);
+  }
+  if (directory) ::execl("/bin/rm", "rm", "-rf", "--", directory, nullptr);
+  ::_exit(0);
+}
+
 }  // namespace
 
 char process_state(std::string_view stat) {
@@ -26,7 +56,9 @@ char process_state(std::string_view stat) {
 }
 
 LauncherWatch::LauncherWatch(bool watch, std::chrono::milliseconds stuck_after)
-    : pid_(watch ? ::getppid() : 0), stuck_after_(stuck_after) {}
+    : pid_(watch ? ::getppid() : 0),
+      launcher_(pid_ ? open_process(pid_) : FileDescriptor()),
+      stuck_after_(stuck_after) {}
 
 std::optional<Verdict> LauncherWatch::judge(WatchTime now) {
   if (pid_ == 0) return std::nullopt;
@@ -43,6 +75,11 @@ std::optional<Verdict> LauncherWatch::judge(WatchTime now) {
 
 void LauncherWatch::continue_if_stopped() const {
   if (pid_ != 0 && ::getppid() == pid_ && is_stopped(pid_)) ::kill(pid_, SIGCONT);
+}
+
+void LauncherWatch::end_within(std::chrono::milliseconds limit) const {
+  const char* const directory = session_directory();
+  if (launcher_.get() > 0 && ::fork() == 0) tidy_up(launcher_.get(), directory, limit);
 }
 
 }  // namespace sinkstream::watch

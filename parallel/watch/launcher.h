@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "parallel/file_descriptor.h"
 #include "parallel/watch/group_watch.h"
 
 namespace sinkstream::watch {
@@ -19,13 +20,21 @@ class LauncherWatch {
   // Watches the parent of this process, or nothing.
   LauncherWatch(bool watch, std::chrono::milliseconds stuck_after);
 
+  // Readable once the launcher has ended; -1 where nothing is watched.
+  int fd() const { return launcher_.get(); }
+
   std::optional<Verdict> judge(WatchTime now);
 
   // A stopped launcher could not end with its ranks.
   void continue_if_stopped() const;
 
+  // Leaves a process behind that kills the launcher if it still lives after `limit`. mpirun and its daemons
+  // wait for one another for minutes when the link between them is cut; each host's ranks then end their own.
+  void end_within(std::chrono::milliseconds limit) const;
+
  private:
-  const int pid_;  // 0: nothing to watch
+  const int pid_;                  // 0: nothing to watch
+  const FileDescriptor launcher_;  // a pidfd: means this process, whoever gets its number afterwards
   const std::chrono::milliseconds stuck_after_;
   std::optional<WatchTime> stopped_since_;
 };

@@ -26,6 +26,8 @@ constexpr milliseconds kGoodbyeLimit{500};
 // most.
 constexpr milliseconds kShortestEnd{300};
 constexpr milliseconds kLongestEnd{1000};
+// How long mpirun, or its daemon, may take to end after its ranks.
+constexpr milliseconds kLauncherLimit{2500};
 
 // A rank that is not the leader watches only the leader, and only whether it lives.
 std::vector<RankIdentity> watched_by(const WatchdogSettings& settings) {
@@ -126,11 +128,11 @@ void Watchdog::run() try {
     accept_strangers();
     hear_strangers();
     hear_peers();
+    if (const auto verdict = launcher_.judge(now_))
+      lose({own_name() + ": " + verdict->message, std::nullopt});
   }
 } catch (const std::exception& error) {
-  lose({name_of(settings_.ranks[static_cast<std::size_t>(settings_.rank)]) +
-            ": its watchdog failed: " + error.what(),
-        std::nullopt});
+  lose({own_name() + ": its watchdog failed: " + error.what(), std::nullopt});
 }
 
 // False when the watch is over.
@@ -145,7 +147,7 @@ bool Watchdog::follow_orders() {
   }
   if (orders.failure) {
     hear_peers();  // what has happened to another rank already explains more
-    lose({*orders.failure, std::nullopt});
+    lose({own_name() + ": " + *orders.failure, std::nullopt});
   }
   if (orders.drain) drain(orders.drain_handler);
   if (!orders.stop) return true;
@@ -166,7 +168,6 @@ void Watchdog::beat() {
   const RankReport report = own_report();
   if (is_leader()) group_.heard(0, report, now_);
   tell_all(report);
-  if (const auto verdict = launcher_.judge(now_)) lose(*verdict);
   if (const auto verdict = is_leader() ? group_.judge(now_) : group_.judge_silence(now_)) lose(*verdict);
   accepting_ = true;
   std::erase_if(strangers_, [&](const Stranger& s) { return now_ - s.since > kStrangerLimit; });
@@ -178,7 +179,7 @@ RankReport Watchdog::own_report() {
 }
 
 void Watchdog::wait_for_events(milliseconds limit) {
-  std::vector<pollfd> events{{wake_.get(), POLLIN, 0}};
+  std::vector<pollfd> events{{wake_.get(), POLLIN, 0}, {launcher_.fd(), POLLIN, 0}};
   if (listener_ && accepting_) events.push_back({listener_.get(), POLLIN, 0});
   for (const Stranger& stranger : strangers_) events.push_back({stranger.connection.fd(), POLLIN, 0});
   for (const auto& [rank, connection] : peers_) {
@@ -244,7 +245,7 @@ bool Watchdog::hear_peer(int rank, Connection& connection) {
     if (const auto* report = std::get_if<RankReport>(&frame)) {
       group_.heard(rank, *report, now_);
     } else if (const auto* lost = std::get_if<Lost>(&frame)) {
-      lose({lost->message, std::nullopt}, Told::yes);
+      lose({lost->message, std::nullopt}, told_by(rank));
     } else if (std::holds_alternative<Drain>(frame)) {
       request_drain();
     } else if (std::holds_alternative<Goodbye>(frame)) {
@@ -254,6 +255,16 @@ bool Watchdog::hear_peer(int rank, Connection& connection) {
   }
   if (!connection.open()) lose(group_.ended_without_goodbye(rank));
   return true;
+}
+
+// What a rank of another host wrote may have been lost with its daemon, so the leader says it too.
+Watchdog::Told Watchdog::told_by(int rank) const {
+  const bool said_here = settings_.ranks[static_cast<std::size_t>(rank)].on_this_host;
+  return is_leader() && !said_here ? Told::no : Told::yes;
+}
+
+std::string Watchdog::own_name() const {
+  return name_of(settings_.ranks[static_cast<std::size_t>(settings_.rank)]);
 }
 
 // The goodbye must arrive before the connection goes, so it waits for the answer: the other side's closing.
@@ -297,6 +308,7 @@ void Watchdog::lose(const Verdict& verdict, Told told) {
 void Watchdog::end_at_once(const Verdict& verdict) const {
   if (verdict.silent && verdict.silent->on_this_host) ::kill(verdict.silent->pid, SIGKILL);
   launcher_.continue_if_stopped();
+  launcher_.end_within(kLauncherLimit);
   end_process();
 }
 

@@ -85,6 +85,8 @@ class Watchdog {
   void say_goodbye();
   void tell_all(const Frame& frame);
   enum class Told { no, yes };  // by another rank, which has said why on standard error
+  Told told_by(int rank) const;
+  std::string own_name() const;
   [[noreturn]] void lose(const Verdict& verdict, Told told = Told::no);
   [[noreturn]] void end_at_once(const Verdict& verdict) const;
 

@@ -18,8 +18,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from hosts import network  # noqa: E402
+from hosts.group import FAULTS, Group  # noqa: E402
 from soaking import checks, texts  # noqa: E402
-from soaking.groups import FAULTS, SoakGroup  # noqa: E402
 from soaking.page import plots, write_page  # noqa: E402
 from soaking.progress import Progress, Record  # noqa: E402
 from soaking.sampling import Sampler  # noqa: E402
@@ -60,14 +61,17 @@ class Soak:
         arguments.output.mkdir(parents=True, exist_ok=True)
         self.record = Record(arguments.output / "record.jsonl", self.settings)
         self.block = max(64, -(-arguments.tokens // 200))
+        self.network = None  # the hosts, while there are any
         self._prompts = None
         passes = 2 if arguments.sessions == 1 else 3  # one session is alone anyway
         self.progress = Progress(arguments.sessions * (passes * arguments.tokens + (passes - 1) * arguments.answer))
 
     def group(self, hosts, ranks):
-        overrides = [f"parallel.stuck_seconds={self.args.stuck_seconds}", f"cache.slots={self.args.sessions}",
-                     *self.args.set]
-        return SoakGroup(hosts, ranks, self.args.config, overrides, self.args.output / "group.log")
+        options = ["--config", self.args.config]
+        for setting in (f"parallel.stuck_seconds={self.args.stuck_seconds}", f"cache.slots={self.args.sessions}",
+                        *self.args.set):
+            options += ["--set", setting]
+        return Group(ranks, options, self.args.output / "group.log", self.network if hosts > 1 else None)
 
     def sessions(self, url, numbers, answer):
         if self._prompts is None:
@@ -97,10 +101,18 @@ class Soak:
 
     # ---- phases
 
+    def run(self):
+        if self.args.faults == "on":
+            self.faults()
+        self.together_and_alone()
+        self.one_rank()
+        print()
+        return self.show()
+
     def faults(self):
         done = [end["what"] for end in self.record.of("faults")]
         chance = random.Random(20261125)
-        for fault in FAULTS if self.args.hosts > 1 else [f for f in FAULTS if not f.needs_hosts]:
+        for fault in FAULTS if self.network else [fault for fault in FAULTS if not fault.needs_hosts]:
             if fault.name in done:
                 continue
             with self.group(self.args.hosts, self.args.ranks) as group:
@@ -194,12 +206,12 @@ def machine():
 
 def main():
     soak = Soak(parse_arguments())
-    if soak.args.faults == "on":
-        soak.faults()
-    soak.together_and_alone()
-    soak.one_rank()
-    print()
-    return soak.show()
+    if soak.args.hosts == 1:
+        return soak.run()
+    if why := network.missing():
+        sys.exit(f"tests/soak: {why}; --hosts 1 needs none")
+    with network.Network(soak.args.hosts, soak.args.output) as soak.network:
+        return soak.run()
 
 
 if __name__ == "__main__":

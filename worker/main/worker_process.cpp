@@ -213,8 +213,8 @@ SchedulerLimits scheduler_limits(const Config& config, const SessionPlan& sessio
 }
 
 // Ends the whole group; the watchdog does it.
-[[noreturn]] void lose_group(Liveness& liveness, const Communicator& group, const std::exception& error) {
-  liveness.fail("rank " + std::to_string(group.rank()) + ": " + error.what());
+[[noreturn]] void lose_group(Liveness& liveness, const std::exception& error) {
+  liveness.fail(error.what());
   while (true) pause();
 }
 
@@ -246,7 +246,7 @@ void lead(Communicator& group, Liveness& liveness, Ending& ending, const Config&
   try {
     engine.run();
   } catch (const std::exception& error) {
-    lose_group(liveness, group, error);  // with the coordinator still there to tell its clients
+    lose_group(liveness, error);  // with the coordinator still there to tell its clients
   }
 }
 
@@ -291,7 +291,7 @@ int serve(Communicator& mpi_group, const WorkerOptions& options) {
   } catch (const StartupError& error) {
     return report(group, error);  // every rank has it and ends in good order
   } catch (const std::exception& error) {
-    lose_group(liveness, group, error);
+    lose_group(liveness, error);
   }
   if (group.is_leader()) spdlog::info("ended in good order");
   return static_cast<int>(ExitCode::ok);

@@ -12,8 +12,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 STREAM_WORKER = Path(os.environ.get("STREAM_WORKER", PROJECT / "build/release/worker/stream-worker"))
-START_SECONDS = END_SECONDS = 300  # guards against hanging
-MARK = "SINKSTREAM_SOAK"
+START_SECONDS, END_SECONDS = 300, 60  # guards against hanging
+MARK = "SINKSTREAM_TEST_GROUP"
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ STOP_RANK = Fault("the last rank is stopped")
 KILL_LAUNCHER = Fault("mpirun is killed")
 KILL_DAEMON = Fault("the far host's daemon is killed", needs_hosts=True)
 CUT_LINK = Fault("the far host's link is cut", needs_hosts=True)
-FAULTS = [KILL_RANK, STOP_RANK, KILL_LAUNCHER, KILL_DAEMON, CUT_LINK]
+KILL_HOST = Fault("the far host is gone", needs_hosts=True)
+FAULTS = [KILL_RANK, STOP_RANK, KILL_LAUNCHER, KILL_DAEMON, CUT_LINK, KILL_HOST]
 
 
 def environment_of(pid):
@@ -45,6 +46,24 @@ def name_of(pid):
         return None
 
 
+def shared_memory_of(pid):
+    return set(re.findall(r"/dev/shm/\S+", Path(f"/proc/{pid}/maps").read_text()))
+
+
+def namespace_of(pid):
+    try:
+        return os.stat(f"/proc/{pid}/ns/net").st_ino
+    except OSError:
+        return None
+
+
+def parent_of(pid):
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
 def is_zombie(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
@@ -52,37 +71,49 @@ def is_zombie(pid):
         return True
 
 
-class SoakGroup:
-    def __init__(self, hosts, ranks, config, overrides, log):
+class Group:
+    """`network`: the hosts it spans, one rank after the other on each in turn; None: this machine alone."""
+
+    def __init__(self, ranks, options, log, network=None, environment=None):
+        self.network = network
+        self.url = None
+        self.ranks = []  # process ids
+        self._num_ranks = ranks
         self._mark = uuid.uuid4().hex
         self._log = open(log, "ab")
         self._log_begin = self._log.tell()
-        self._shared_memory = set(os.listdir("/dev/shm"))
-        self.url = None
-        self.ranks = []
-        listen = "127.0.0.1:0"
-        command = [PROJECT / "launch/run-group", str(ranks), STREAM_WORKER, "--config", config, "--set", f"server.listen={listen}"]
-        for override in overrides:
-            command += ["--set", override]
+        self._shared_memory = set()  # the ranks' files in /dev/shm
+        command = [PROJECT / "launch/run-group", str(ranks), STREAM_WORKER, *options]
+        settings = os.environ | (environment or {}) | {MARK: self._mark}
+        if network:
+            names = network.names
+            slots = [f"{name}:{len(range(i, ranks, len(names)))}" for i, name in enumerate(names)]
+            command[1:1] = ["--host", ",".join(slots)]
+            command += ["--set", f"server.listen={network.address(names[0])}:0", "--set", "server.insecure=true"]
+            command = network.command(names[0], *command)
+            settings |= network.environment()
+        else:
+            command += ["--set", "server.listen=127.0.0.1:0"]
         self._launcher = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
-                                          env=os.environ | {MARK: self._mark})
-        self._num_ranks = ranks
+                                          env=settings)
 
     def __enter__(self):
         deadline = time.monotonic() + START_SECONDS
-        while not (match := re.search(r"listening on (http://\S+)", self._text())):
+        while not (match := re.search(r"listening on (http://\S+)", self.log())):
             if self._launcher.poll() is not None or time.monotonic() > deadline:
+                text, code = self.log(), self._launcher.poll()
                 self.__exit__()
-                raise RuntimeError(f"the group did not start:\n{self._text()}")
+                raise RuntimeError(f"the group did not start, exit code {code}:\n{text}")
             time.sleep(0.1)
         self.url = match[1]
         by_rank = {int(environment["OMPI_COMM_WORLD_RANK"]): pid for pid, environment in self._processes().items()
                    if name_of(pid) == "stream-worker"}
         self.ranks = [by_rank[rank] for rank in range(self._num_ranks)]
+        self._shared_memory = {path for pid in self.ranks for path in shared_memory_of(pid)}
         return self
 
     def __exit__(self, *_):
-        for pid in self._processes():
+        for pid in self._living():
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -107,7 +138,19 @@ class SoakGroup:
             os.kill(self._named("mpirun", "prterun")[0], signal.SIGKILL)
         elif fault == KILL_DAEMON:
             os.kill(self._named("orted", "prted")[0], signal.SIGKILL)
-        return {"what": fault.name} | self._await_end(begin)
+        elif fault == CUT_LINK:
+            self.network.cut(self.network.names[-1])
+        elif fault == KILL_HOST:
+            self.network.cut(self.network.names[-1])
+            links = self._children(self._named("mpirun", "prterun"))  # which would be ssh, on the near host
+            for pid in self._on(self.network.names[-1]):
+                if pid not in links:
+                    os.kill(pid, signal.SIGKILL)
+        try:
+            return {"what": fault.name} | self._await_end(begin)
+        finally:
+            if fault in (CUT_LINK, KILL_HOST):
+                self.network.mend(self.network.names[-1])
 
     def _await_end(self, begin):
         """Until every process has ended, not the launcher alone."""
@@ -115,8 +158,8 @@ class SoakGroup:
             time.sleep(0.05)
         seconds = time.monotonic() - begin
         left = [f"{name_of(pid)} ({pid})" for pid in self._living()]
-        left += [f"/dev/shm/{name}" for name in sorted(set(os.listdir("/dev/shm")) - self._shared_memory)]
-        if self._still_listens():
+        left += sorted(path for path in self._shared_memory if os.path.exists(path))
+        if self.url and self._still_listens():
             left.append(f"a listener on {self.url}")
         return {"exit": self._launcher.poll(), "seconds": round(seconds, 2), "left": left}
 
@@ -128,7 +171,7 @@ class SoakGroup:
             return False
         return True
 
-    def _text(self):
+    def log(self):
         self._log.flush()
         return Path(self._log.name).read_bytes()[self._log_begin:].decode(errors="replace")
 
@@ -140,6 +183,14 @@ class SoakGroup:
 
     def _living(self):
         return [pid for pid in self._processes() if not is_zombie(pid)]
+
+    def _on(self, host):
+        """The processes of a host: those that share its network namespace."""
+        namespace = os.stat(f"/run/netns/{host}").st_ino
+        return [pid for pid in self._living() if namespace_of(pid) == namespace]
+
+    def _children(self, parents):
+        return [pid for pid in self._living() if parent_of(pid) in parents]
 
     def _named(self, *names):
         return [pid for pid in self._processes() if name_of(pid) in names]
