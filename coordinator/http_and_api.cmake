@@ -29,16 +29,10 @@ target_link_libraries(sinkstream_http
   PUBLIC Threads::Threads
   PRIVATE sinkstream_text Boost::headers nlohmann_json::nlohmann_json spdlog::spdlog)
 
-# The chat page becomes part of the binary.
-set(index_html ${CMAKE_CURRENT_SOURCE_DIR}/web/index.html)
-set(index_html_source ${CMAKE_CURRENT_BINARY_DIR}/index_html.cpp)
-add_custom_command(
-  OUTPUT ${index_html_source}
-  COMMAND ${CMAKE_COMMAND} -DINPUT=${index_html} -DOUTPUT=${index_html_source} -P ${CMAKE_CURRENT_SOURCE_DIR}/embed.cmake
-  DEPENDS ${index_html} ${CMAKE_CURRENT_SOURCE_DIR}/embed.cmake)
+include(${CMAKE_CURRENT_SOURCE_DIR}/web/files.cmake)
 
 add_library(sinkstream_coordinator STATIC
-  ${index_html_source}
+  ${web_files_source}
   api/answer_format.cpp
   api/chat_completions.cpp
   api/chat_messages.cpp

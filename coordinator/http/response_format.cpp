@@ -36,8 +36,8 @@ std::string format_head(int status, const std::string& content_type, const std::
 
 std::string format_response(const Response& response, const std::string& request_id,
                             const ResponseFraming& framing) {
-  constexpr int kNoContent = 204;
-  const bool no_content = response.status == kNoContent;
+  constexpr int kNoContent = 204, kNotModified = 304;
+  const bool no_content = response.status == kNoContent || response.status == kNotModified;
   std::string bytes = format_head(response.status, no_content ? "" : response.content_type, request_id,
                                   framing.keep_alive, framing.http_1_0);
   for (const Header& field : response.headers) bytes += field.name + ": " + field.value + "\r\n";

@@ -113,7 +113,7 @@ RawResponse RawClient::receive_final(bool head_only) {
   response.raw_head = buffer_.substr(0, head_bytes);
   buffer_.erase(0, head_bytes);
   parse_head(response);
-  if (head_only || response.status == 204 || response.status == 100) {
+  if (head_only || response.status == 204 || response.status == 304 || response.status == 100) {
     response.complete = true;
   } else if (response.headers.contains("content-length")) {
     const std::size_t length = std::stoul(response.headers["content-length"]);
