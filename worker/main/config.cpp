@@ -11,6 +11,7 @@
 
 #include "worker/error.h"
 #include "worker/main/settings.h"
+#include "worker/model/fetched_model.h"
 
 namespace sinkstream {
 namespace {
@@ -241,6 +242,7 @@ Config load_config(const std::string& name, const std::vector<std::string>& over
     }
   }
   problems.throw_if_any();
+  config.model.path = find_fetched(config.model.path);
   check_together(config.file.string(), config, problems);
   problems.throw_if_any();
   return config;

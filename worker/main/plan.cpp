@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "worker/error.h"
+#include "worker/model/fetched_model.h"
 #include "worker/model/weights.h"
 
 namespace sinkstream {
@@ -205,6 +206,9 @@ std::string describe_plan(const Config& config, const ModelConfig& model, int wo
         << (*config.cache.slots > fit ? ", which is too many\n" : "\n");
   } else {
     out << fit << " session(s) fit; cache.slots auto takes " << std::min(fit, kMaxAutoSlots) << "\n";
+  }
+  if (is_recipe(config.model.path)) {
+    out << "the weights have not been fetched yet; " << how_to_fetch(config.model.path) << "\n";
   }
   return out.str();
 }

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "worker/error.h"
+#include "worker/model/fetched_model.h"
 #include "worker/model/fingerprint.h"
 #include "worker/model/mapped_file.h"
 #include "worker/model/safetensors.h"
@@ -47,6 +48,8 @@ constexpr struct {
 [[noreturn]] void refuse_without_safetensors(const fs::path& directory) {
   std::error_code error;
   if (!fs::is_directory(directory, error)) refuse_path(directory, "no such directory");
+  if (is_recipe(directory))
+    refuse_path(directory, "the weights have not been fetched yet; " + how_to_fetch(directory));
   if (fs::exists(directory / "adapter_config.json", error)) {
     refuse_path(directory,
                 "an adapter (LoRA), not a model; merge it into its base model first, for example with "

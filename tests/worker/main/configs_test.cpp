@@ -22,7 +22,7 @@ const std::map<std::string, std::int64_t> kParameters = {
     {"llama8b", 8'030'261'248},   {"mistral7b", 7'241'732'096},
     {"mpt30b", 29'957'200'896},   {"mpt7b", 6'649'286'656},
     {"neox20b", 20'554'567'680},  {"pythia12b", 11'846'072'320},
-    {"pythia7b", 6'857'302'016},
+    {"pythia7b", 6'857'302'016},  {"smollm2", 134'515'008},
 };
 
 const std::filesystem::path kConfigs = project_dir() / "configs";
