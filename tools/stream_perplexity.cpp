@@ -1,6 +1,5 @@
 // stream-perplexity: reads a text through the cache as one session and writes how well each token was
 // foreseen. Runs alone or under mpirun, on the same steps as the server.
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -12,12 +11,8 @@
 #include <iostream>
 
 #include "coordinator/text/tokenizer.h"
-#include "parallel/affinity.h"
-#include "parallel/mpi_communicator.h"
+#include "tools/one_session.h"
 #include "worker/error.h"
-#include "worker/main/config.h"
-#include "worker/main/plan.h"
-#include "worker/main/rank.h"
 #include "worker/main/startup.h"
 
 namespace {
@@ -32,10 +27,6 @@ struct Options {
   std::int64_t max_tokens = 0;
   std::int64_t block = 256;  // tokens of one CSV line
 };
-
-const char* name_of(CacheMode mode) {
-  return mode == CacheMode::sink ? "sink" : mode == CacheMode::window ? "window" : "dense";
-}
 
 // Physical memory of this process, in bytes.
 std::int64_t resident_bytes() {
@@ -87,8 +78,10 @@ StepPlan scoring_step(const std::vector<TokenId>& tokens, std::int64_t begin, st
 }
 
 // Collective; the leader writes.
-void measure(Communicator& group, const Options& options, const Config& config, const SessionPlan& sessions,
-             Rank& rank, const std::vector<TokenId>& tokens, std::ostream& out) {
+void measure(Communicator& group, const Options& options, const OneSession& session, Rank& rank,
+             const std::vector<TokenId>& tokens, std::ostream& out) {
+  const SessionPlan& sessions = session.plan;
+  const char* mode = name_of(session.config.cache.mode);
   const auto begin = std::chrono::steady_clock::now();
   std::int64_t scored = std::ssize(tokens) - 1;
   if (sessions.max_context > 0) scored = std::min(scored, sessions.max_context);
@@ -108,9 +101,8 @@ void measure(Communicator& group, const Options& options, const Config& config, 
     if (block_tokens < options.block && position < scored) continue;
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     if (group.is_leader()) {
-      out << name_of(config.cache.mode) << ',' << position << ','
-          << in_block / static_cast<double>(block_tokens) << ',' << seconds.count() << ',' << resident_bytes()
-          << '\n';
+      out << mode << ',' << position << ',' << in_block / static_cast<double>(block_tokens) << ','
+          << seconds.count() << ',' << resident_bytes() << std::endl;  // seen at once
     }
     total += in_block;
     in_block = 0;
@@ -121,26 +113,21 @@ void measure(Communicator& group, const Options& options, const Config& config, 
   if (scored < std::ssize(tokens) - 1) {
     spdlog::warn("dense: refused at {} tokens, cache.max_context", sessions.max_context);
   }
-  spdlog::info("{}: {} tokens, mean NLL {:.4f}, perplexity {:.2f}", name_of(config.cache.mode), scored,
+  spdlog::info("{}: {} tokens, mean NLL {:.4f}, perplexity {:.2f}", mode, scored,
                total / static_cast<double>(scored), std::exp(total / static_cast<double>(scored)));
 }
 
 void run(Communicator& group, const Options& options) {
-  Config config = make_together(group, [&] { return load_config(options.config, options.overrides); });
-  config.cache.slots = 1;
-  const ModelConfig model = make_together(group, [&] { return read_model_config(config.model.path); });
-  const SessionPlan sessions = make_together(group, [&] { return plan_sessions(config, model); });
-  const auto tokens = share_tokens(group, options, config);
-  const auto checkpoint = make_together(group, [&] { return Checkpoint(config.model.path); });
-  Rank rank = load_rank(group, config, model, checkpoint, sessions, find_local_ranks(group),
-                        [](std::int64_t, std::int64_t) {});
+  const OneSession session = plan_one_session(group, options.config, options.overrides);
+  const auto tokens = share_tokens(group, options, session.config);
+  Rank rank = load_one_session(group, session);
   std::ofstream file;
   together(group, [&] {
     if (!group.is_leader() || options.output.empty()) return;
     file.open(options.output);
     if (!file) throw StartupError(ExitCode::config, "--output " + options.output + ": cannot be written");
   });
-  measure(group, options, config, sessions, rank, tokens, options.output.empty() ? std::cout : file);
+  measure(group, options, session, rank, tokens, options.output.empty() ? std::cout : file);
 }
 
 }  // namespace
@@ -161,15 +148,5 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   CLI11_PARSE(app, argc, argv);
 
-  MpiSession mpi;
-  Communicator& group = mpi.communicator();
-  spdlog::set_default_logger(spdlog::stderr_logger_mt("stream-perplexity"));
-  if (!group.is_leader()) spdlog::set_level(spdlog::level::warn);
-  try {
-    run(group, options);
-    return 0;
-  } catch (const StartupError& error) {
-    if (group.is_leader()) spdlog::error("{}", error.what());
-    return static_cast<int>(error.code());
-  }
+  return run_in_group("stream-perplexity", [&](Communicator& group) { run(group, options); });
 }

@@ -1,0 +1,47 @@
+#include "tools/one_session.h"
+
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include "parallel/affinity.h"
+#include "parallel/mpi_communicator.h"
+#include "worker/error.h"
+#include "worker/main/startup.h"
+
+namespace sinkstream {
+
+OneSession plan_one_session(Communicator& group, const std::string& config,
+                            const std::vector<std::string>& overrides) {
+  OneSession session;
+  session.config = make_together(group, [&] { return load_config(config, overrides); });
+  session.config.cache.slots = 1;
+  session.model = make_together(group, [&] { return read_model_config(session.config.model.path); });
+  session.plan = make_together(group, [&] { return plan_sessions(session.config, session.model); });
+  return session;
+}
+
+Rank load_one_session(Communicator& group, const OneSession& session) {
+  const auto checkpoint = make_together(group, [&] { return Checkpoint(session.config.model.path); });
+  return load_rank(group, session.config, session.model, checkpoint, session.plan, find_local_ranks(group),
+                   [](std::int64_t, std::int64_t) {});
+}
+
+const char* name_of(CacheMode mode) {
+  return mode == CacheMode::sink ? "sink" : mode == CacheMode::window ? "window" : "dense";
+}
+
+int run_in_group(const std::string& tool, const std::function<void(Communicator&)>& run) {
+  MpiSession mpi;
+  Communicator& group = mpi.communicator();
+  spdlog::set_default_logger(spdlog::stderr_logger_mt(tool));
+  if (!group.is_leader()) spdlog::set_level(spdlog::level::warn);
+  try {
+    run(group);
+    return 0;
+  } catch (const StartupError& error) {
+    if (group.is_leader()) spdlog::error("{}", error.what());
+    return static_cast<int>(error.code());
+  }
+}
+
+}  // namespace sinkstream

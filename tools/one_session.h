@@ -1,0 +1,33 @@
+// What the tools share that hold one session on the same steps as the server: a group that loads a model with
+// one slot.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "parallel/communicator.h"
+#include "worker/main/config.h"
+#include "worker/main/plan.h"
+#include "worker/main/rank.h"
+
+namespace sinkstream {
+
+struct OneSession {
+  Config config;
+  ModelConfig model;
+  SessionPlan plan;
+};
+
+// Collective. Reads the configuration and plans; loads nothing.
+OneSession plan_one_session(Communicator& group, const std::string& config,
+                            const std::vector<std::string>& overrides);
+// Collective.
+Rank load_one_session(Communicator& group, const OneSession& session);
+
+const char* name_of(CacheMode mode);
+
+// Starts MPI and the log, runs the tool, and gives its exit code; the leader tells what went wrong.
+int run_in_group(const std::string& tool, const std::function<void(Communicator&)>& run);
+
+}  // namespace sinkstream
