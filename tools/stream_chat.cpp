@@ -185,6 +185,10 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(0.0, 2.0))
       ->capture_default_str();
   app.add_option("--top-p", options.sampling.top_p)->check(CLI::Range(0.01, 1.0))->capture_default_str();
+  app.add_option("--repetition-penalty", options.sampling.repetition_penalty,
+                 "over all answers of the session")
+      ->check(CLI::Range(0.01, 2.0))
+      ->capture_default_str();
   app.add_option("--seed", options.sampling.seed)->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   return run_in_group("stream-chat", [&](Communicator& group) { run(group, options); });
