@@ -1,7 +1,9 @@
 """SmolLM2-135M-Instruct, from its one word. Where it has not been fetched these tests are skipped, except in CI."""
 
+import json
 import os
 import subprocess
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -39,21 +41,30 @@ def real_model():
 
 
 @pytest.fixture(scope="module")
-def client(real_model):
-    with Group(config=CONFIG, num_ranks=1) as group:
-        yield group.wait_until_listening().connect()
+def group(real_model):
+    with Group(config=CONFIG, num_ranks=1) as running:
+        yield running.wait_until_listening()
 
 
-def test_it_answers_sensibly_through_its_template(client):
-    def answer(question):
-        choice = client.chat.completions.create(model="smollm2", temperature=0, max_tokens=24,
-                                                messages=[{"role": "user", "content": question}]).choices[0]
-        return choice.message.content, choice.finish_reason
+def test_it_answers_sensibly(client):
+    choice = client.chat.completions.create(
+        model="smollm2", temperature=0, max_tokens=24,
+        messages=[{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]).choices[0]
+    assert "Paris" in choice.message.content and choice.finish_reason == "stop"
 
-    text, reason = answer("What is the capital of France? Answer in one sentence.")
-    assert "Paris" in text and reason == "stop"
-    text, _ = answer("What is your name?")
-    assert "SmolLM" in text  # so the system message of its template was there
+
+def post(url, body):
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.load(response)
+
+
+def test_messages_go_through_its_template(group):
+    tokens = post(f"{group.url}/tokenize", {"messages": [{"role": "user", "content": "12 eggs?"}]})["tokens"]
+    assert post(f"{group.url}/detokenize", {"tokens": tokens})["prompt"] == (
+        "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+        "<|im_start|>user\n12 eggs?<|im_end|>\n<|im_start|>assistant\n")
+    assert tokens[0] == 1 and tokens.count(2) == 2  # one token each, whatever text they stand in
 
 
 def mean_loss(tmp_path, novel, mode, window):
