@@ -162,7 +162,7 @@ class PostProcessorReader {
 
   void read(const JsonField& field, bool in_sequence = false) {
     if (field.is_null()) return;
-    const std::string& type = field["type"].string();
+    const std::string type = field["type"].string();
     if (type == "TemplateProcessing") {
       refuse_a_second(field);
       read_template(field);

@@ -46,7 +46,7 @@ TextPattern read_pattern(const JsonField& field) {
 
 void read_normalizer(const JsonField& field, int depth, std::vector<NormalizerStep>& steps) {
   check_depth(field, depth);
-  const std::string& type = field["type"].string();
+  const std::string type = field["type"].string();
   if (type == "Sequence") {
     for (const JsonField& part : field["normalizers"].elements()) read_normalizer(part, depth + 1, steps);
   } else if (type == "NFC") {
@@ -132,7 +132,7 @@ FixedLengthStep read_fixed_length_step(const JsonField& field) {
 
 void read_pre_tokenizer(const JsonField& field, int depth, std::vector<PreTokenizerStep>& steps) {
   check_depth(field, depth);
-  const std::string& type = field["type"].string();
+  const std::string type = field["type"].string();
   if (type == "Sequence") {
     for (const JsonField& part : field["pretokenizers"].elements())
       read_pre_tokenizer(part, depth + 1, steps);
@@ -172,7 +172,7 @@ void read_pre_tokenizer(const JsonField& field, int depth, std::vector<PreTokeni
 
 void read_decoder(const JsonField& field, int depth, std::vector<DecoderStep>& steps) {
   check_depth(field, depth);
-  const std::string& type = field["type"].string();
+  const std::string type = field["type"].string();
   if (type == "Sequence") {
     for (const JsonField& part : field["decoders"].elements()) read_decoder(part, depth + 1, steps);
   } else if (type == "ByteLevel") {

@@ -6,11 +6,12 @@ import subprocess
 
 import pytest
 
-from group import PROJECT, STREAM_WORKER
+from group import PATIENCE_SECONDS, PROJECT, STREAM_WORKER
 
 
 def run(*arguments, **options):
-    return subprocess.run([STREAM_WORKER, *arguments], capture_output=True, text=True, timeout=30, **options)
+    return subprocess.run(
+        [STREAM_WORKER, *arguments], capture_output=True, text=True, timeout=PATIENCE_SECONDS, **options)
 
 
 def test_help_lists_every_section_and_the_exit_codes():
@@ -64,7 +65,8 @@ def prefix(tmp_path_factory):
     """Where `cmake --install` has put everything."""
     prefix = tmp_path_factory.mktemp("prefix")
     build = STREAM_WORKER.parents[1]
-    subprocess.run(["cmake", "--install", build, "--prefix", prefix], check=True, capture_output=True, timeout=300)
+    subprocess.run(
+        ["cmake", "--install", build, "--prefix", prefix], check=True, capture_output=True, timeout=PATIENCE_SECONDS)
     return prefix
 
 
@@ -73,7 +75,7 @@ def test_installed_configurations_are_found_by_name(prefix, tmp_path):
                                 "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     result = subprocess.run(
         ["mpirun", "-np", "8", "--oversubscribe", "stream-worker", "--config", "llama70b.yaml", "--plan"],
-        cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
+        cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("rank 7: heads 56..63") == 1, "one rank speaks"
 
@@ -92,4 +94,4 @@ def test_the_installed_command_serves_and_ends_in_good_order(prefix, tmp_path):
                           stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:
         assert any("listening on" in line for line in server.stderr)
         server.terminate()
-        assert server.wait(300) == 0
+        assert server.wait(PATIENCE_SECONDS) == 0

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -12,9 +13,9 @@ import time
 import openai
 import pytest
 
-from group import PROJECT, STREAM_WORKER, Group, cpu_seconds, is_alive, wait_until
+from group import PATIENCE_SECONDS, PROJECT, STREAM_WORKER, Group, cpu_seconds, is_alive, wait_until
 
-STUCK_SECONDS = 2
+STUCK_SECONDS = 4  # longer than a busy machine keeps a rank from its turn
 LOST_RANK = 5
 INTERRUPTED = 130
 
@@ -28,7 +29,7 @@ class Stream:
         self.error = None
         self._thread = threading.Thread(target=self._read, args=(group.connect(), max_tokens))
         self._thread.start()
-        assert wait_until(lambda: len(self.texts) > 3 or self.error, 20), "no text came"
+        assert wait_until(lambda: len(self.texts) > 3 or self.error), "no text came"
 
     def _read(self, client, max_tokens):
         try:
@@ -39,8 +40,8 @@ class Stream:
         except Exception as error:  # of the client or, when the connection breaks, of what it stands on
             self.error = error
 
-    def join(self, seconds):
-        self._thread.join(seconds)
+    def join(self):
+        self._thread.join(PATIENCE_SECONDS)
         assert not self._thread.is_alive(), "the stream neither ended nor failed"
 
 
@@ -83,10 +84,10 @@ def test_streams_in_flight_finish_and_all_exit_0(supervised, ask_to_end):
     with Group(supervised=supervised) as group:
         stream = Stream(group.wait_until_listening(), max_tokens=100)
         ask_to_end(group)
-        stream.join(60)
+        stream.join()
         assert stream.error is None
         assert stream.finish_reason == "length"
-        assert group.wait(10) == 0, group.log()
+        assert group.wait() == 0, group.log()
         assert group.survivors() == []
 
 
@@ -96,7 +97,7 @@ def test_idle_groups_exit_0():
         with Group(num_ranks=3) as group:
             group.wait_until_listening()
             ask_to_end(group)
-            assert group.wait(10) == 0, group.log()
+            assert group.wait() == 0, group.log()
             assert group.survivors() == []
 
 
@@ -104,9 +105,9 @@ def test_idle_groups_exit_0():
 @pytest.mark.parametrize("supervised", [False, True])
 def test_groups_asked_to_end_as_they_start_exit_0(moment, supervised):
     with Group(supervised=supervised) as group:
-        assert wait_until(lambda: moment in group.log(), 20)
+        assert wait_until(lambda: moment in group.log())
         to_launcher(group)
-        assert group.wait(15) == 0, group.log()
+        assert group.wait() == 0, group.log()
         assert "[error]" not in group.log()
 
 
@@ -116,28 +117,28 @@ def test_sigterm_from_a_parent_that_is_no_launcher_asks_for_a_drain():
             stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as worker:
         assert any("listening on" in line for line in worker.stderr)
         worker.terminate()
-        assert worker.wait(10) == 0
+        assert worker.wait(PATIENCE_SECONDS) == 0
 
 
 def test_new_requests_are_refused_while_ending():
     with Group() as group:
         stream = Stream(group.wait_until_listening(), max_tokens=100)
         to_launcher(group)
-        assert wait_until(lambda: "ending" in group.log(), 5)
+        assert wait_until(lambda: "ending" in group.log())
         with pytest.raises((openai.InternalServerError, openai.APIConnectionError)):
             group.connect().completions.create(model="demo", prompt="Once", max_tokens=1)
-        stream.join(60)
+        stream.join()
         assert stream.finish_reason == "length"
-        assert group.wait(10) == 0
+        assert group.wait() == 0
 
 
 def test_streams_longer_than_the_drain_are_cut_with_an_error():
     with Group("server.drain_seconds=1") as group:
         stream = Stream(group.wait_until_listening(), ENDLESS)
         to_launcher(group)
-        stream.join(10)
+        stream.join()
         assert isinstance(stream.error, openai.APIError)
-        group.wait(10)
+        group.wait()
         assert group.survivors() == []
 
 
@@ -146,28 +147,28 @@ def test_second_signal_ends_at_once(supervised):
     with Group(supervised=supervised) as group:
         stream = Stream(group.wait_until_listening(), ENDLESS)
         to_launcher(group)
-        assert wait_until(lambda: "ending" in group.log(), 5)
+        assert wait_until(lambda: "ending" in group.log())
         assert is_alive(group.ranks[0])
         to_launcher(group)
-        assert group.wait(5) == INTERRUPTED, group.log()
-        stream.join(5)
+        assert group.wait() == INTERRUPTED, group.log()
+        stream.join()
         assert stream.finish_reason is None and stream.error
-        assert wait_until(lambda: not group.survivors(), 2)
+        assert wait_until(lambda: not group.survivors())
 
 
 def test_killed_supervisor_takes_the_group_along():
     with Group(supervised=True) as group:
         group.wait_until_listening()
         group.launcher.kill()
-        assert wait_until(lambda: not group.survivors(), 5)
+        assert wait_until(lambda: not group.survivors())
 
 
 # ---- Death ----
 
 
-def assert_group_ends(group, seconds, because=""):
-    assert wait_until(lambda: not group.survivors(), seconds), f"{group.survivors()} still run:\n{group.log()}"
-    assert group.wait(0) != 0
+def assert_group_ends(group, because=""):
+    assert wait_until(lambda: not group.survivors()), f"{group.survivors()} still run:\n{group.log()}"
+    assert group.wait() != 0
     assert because in group.log(), group.log()
 
 
@@ -176,8 +177,8 @@ def test_killed_rank_ends_the_group(victim, name):
     with Group(num_ranks=3) as group:
         stream = Stream(group.wait_until_listening(), ENDLESS)
         os.kill(group.ranks[victim], signal.SIGKILL)
-        assert_group_ends(group, 5, because=name)
-        stream.join(5)
+        assert_group_ends(group, because=name)
+        stream.join()
         assert stream.error and stream.finish_reason is None
         if victim != 0:  # the leader lives long enough to say why
             assert name in str(stream.error)
@@ -187,8 +188,8 @@ def test_killed_mpirun_ends_the_ranks():
     with Group() as group:
         stream = Stream(group.wait_until_listening(), ENDLESS)
         os.kill(group.mpirun, signal.SIGKILL)
-        assert_group_ends(group, 5)  # its word is lost: mpirun passed the log on
-        stream.join(5)
+        assert_group_ends(group)  # its word is lost: mpirun passed the log on
+        stream.join()
         assert isinstance(stream.error, openai.APIError)
         assert "launcher" in str(stream.error)
 
@@ -198,14 +199,14 @@ def test_idle_group_notices_a_killed_rank(victim):
     with Group() as group:
         group.wait_until_listening()
         os.kill(group.ranks[victim], signal.SIGKILL)
-        assert_group_ends(group, 5, because=f"rank {victim}")
+        assert_group_ends(group, because=f"rank {victim}")
 
 
 def test_idle_ranks_notice_a_killed_mpirun():
     with Group() as group:
         group.wait_until_listening()
         os.kill(group.mpirun, signal.SIGKILL)
-        assert_group_ends(group, 5)
+        assert_group_ends(group)
 
 
 @pytest.mark.parametrize("victim", [0, 1])
@@ -215,19 +216,19 @@ def test_stuck_rank_ends_the_group(victim, streaming):
         group.wait_until_listening()
         stream = Stream(group, ENDLESS) if streaming else None
         os.kill(group.ranks[victim], signal.SIGSTOP)
-        assert_group_ends(group, STUCK_SECONDS + 3, because=f"rank {victim}")
+        assert_group_ends(group, because=f"rank {victim}")
         if stream:
-            stream.join(5)
+            stream.join()
             assert stream.error and stream.finish_reason is None
 
 
 def test_mpirun_that_hangs_over_dead_ranks_is_ended(tmp_path):
     mpirun = tmp_path / "mpirun"
-    mpirun.write_text("#!/usr/bin/python3\nimport os, time\nif os.fork() == 0: os._exit(1)\ntime.sleep(60)\n")
+    mpirun.write_text("#!/usr/bin/python3\nimport os, time\nif os.fork() == 0: os._exit(1)\ntime.sleep(3600)\n")
     mpirun.chmod(0o755)
     result = subprocess.run(
         [PROJECT / "launch/run-group", "1", "worker"], env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert result.returncode == LOST_RANK, result.stderr
     assert "mpirun hangs" in result.stderr
 
@@ -239,10 +240,11 @@ def test_idle_ranks_use_under_one_percent_of_a_core():
     with Group() as group:
         group.wait_until_listening().connect().completions.create(model="demo", prompt="Once", max_tokens=20)
         time.sleep(0.5)
+        start = time.monotonic()
         before = [cpu_seconds(pid) for pid in group.ranks]
         time.sleep(5)
-        used = [cpu_seconds(pid) - start for pid, start in zip(group.ranks, before)]
-        assert max(used) < 0.05, used
+        used = [cpu_seconds(pid) - earlier for pid, earlier in zip(group.ranks, before)]
+        assert max(used) < 0.01 * (time.monotonic() - start), used
 
 
 # ---- A bad start ----
@@ -250,7 +252,7 @@ def test_idle_ranks_use_under_one_percent_of_a_core():
 
 def assert_refuses(group, exit_code, *words):
     with group:
-        assert group.wait(15) == exit_code, group.log()
+        assert group.wait() == exit_code, group.log()
         log = group.log()
         errors = [line for line in log.splitlines() if "[error]" in line]
         assert len(errors) == 1, log
@@ -339,11 +341,12 @@ def test_ranks_that_would_compute_something_else_are_refused(tmp_path, differenc
     config = model / "config.json"
     config.write_text(config.read_text().replace("10000", "123"))
     worker = [STREAM_WORKER, "--config", PROJECT / "configs/demo.yaml", "--set", "server.listen=127.0.0.1:0"]
+    difference = shlex.join(word.format(model=model) for word in difference)
+    script = f'[ "$OMPI_COMM_WORLD_RANK" = 0 ] || set -- "$@" {difference}; exec "$@"'
     result = subprocess.run(
-        ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", "1", *worker, ":", "-np", "1", *worker,
-         *(word.format(model=model) for word in difference)],
+        ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", "2", "sh", "-c", script, "sh", *worker],
         env=os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert result.returncode == 3, result.stderr
     assert f"rank 1 sees other {what}" in result.stderr
 

@@ -14,7 +14,7 @@ SHORT = ["--sessions", "3", "--tokens", "3000", "--answer", "20", "--faults", "o
 
 def soak(output, *options):
     result = subprocess.run([PROJECT / "tests/soak", *SHORT, "--output", output, *options], capture_output=True, text=True,
-                            timeout=540, env=os.environ | {"STREAM_WORKER": str(STREAM_WORKER)})
+                            timeout=1500, env=os.environ | {"STREAM_WORKER": str(STREAM_WORKER)})
     assert result.returncode in (0, 1), result.stdout + result.stderr
     return result
 

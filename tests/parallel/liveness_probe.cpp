@@ -18,7 +18,7 @@ struct Options {
   int run_ms = 1000;  // how long the group works
   int idle_ms = 0;    // and idles before that
   int stuck_ms = 10000;
-  int start_limit_ms = 60000;
+  int start_limit_ms = 180000;
   bool over_tcp = false;  // as if the ranks were on several hosts
   int misbehaving_rank = -1;
   std::string fault;  // of that rank

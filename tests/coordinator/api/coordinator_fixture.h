@@ -7,12 +7,12 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
-#include <thread>
 
 #include "coordinator/coordinator.h"
 #include "tests/coordinator/api/fake_engine.h"
 #include "tests/coordinator/http/raw_client.h"
 #include "tests/paths.h"
+#include "tests/patience.h"
 
 namespace sinkstream::testing {
 
@@ -82,14 +82,6 @@ class CoordinatorTest : public ::testing::Test {
   }
   static Json chat(const std::string& text) {
     return {{"model", "fake"}, {"messages", {{{"role", "user"}, {"content", text}}}}, {"seed", 1}};
-  }
-  template <typename Condition>
-  static bool eventually(Condition condition) {
-    for (int i = 0; i < 500; ++i) {
-      if (condition()) return true;
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
-    return false;
   }
 
   ServerSettings settings;

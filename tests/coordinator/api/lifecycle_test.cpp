@@ -221,7 +221,7 @@ TEST_F(Lifecycle, DrainingFinishesStreamsAndRefusesNewOnes) {
   EXPECT_TRUE(refused.headers.contains("retry-after"));
   EXPECT_FALSE(coordinator->wait_until_drained(Clock::now() + 50ms));
   engine->hold(false);
-  EXPECT_TRUE(coordinator->wait_until_drained(Clock::now() + 5s));
+  EXPECT_TRUE(coordinator->wait_until_drained(Clock::now() + kPatience));
   const RawResponse response = client.receive();
   EXPECT_TRUE(response.complete);
   EXPECT_EQ(events_of(response.body).back(), "[DONE]");

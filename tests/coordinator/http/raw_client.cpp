@@ -10,10 +10,10 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "tests/patience.h"
+
 namespace sinkstream::testing {
 namespace {
-
-constexpr int kTimeLimitSeconds = 10;
 
 std::string lower(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
@@ -43,7 +43,7 @@ RawClient::RawClient(const std::string& address) {
   target.sin_port = htons(static_cast<std::uint16_t>(std::stoi(address.substr(colon + 1))));
   inet_pton(AF_INET, address.substr(0, colon).c_str(), &target.sin_addr);
   socket_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const timeval limit = {kTimeLimitSeconds, 0};
+  const timeval limit = {kPatience.count(), 0};
   setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
   setsockopt(socket_, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
   if (::connect(socket_, reinterpret_cast<const sockaddr*>(&target), sizeof target) != 0) {

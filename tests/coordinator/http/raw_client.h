@@ -30,14 +30,14 @@ class RawClient {
   RawResponse receive(bool head_only = false);
   // Reads until `text` has come, or the end.
   bool receive_until(std::string_view text);
-  bool at_end();  // the server closes within the time limit, and sends nothing more
+  bool at_end();  // the server closes in time, and sends nothing more
   void close();
   void half_close();  // sends no more, and still reads
   void shrink_receive_buffer();
   const std::string& unread() const { return buffer_; }
 
  private:
-  bool fill();  // false: end, error, or the time limit of 10 s
+  bool fill();  // false: end, error, or kPatience
   RawResponse receive_final(bool head_only);
   void receive_chunks(RawResponse& response);
 

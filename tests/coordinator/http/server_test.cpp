@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "tests/coordinator/http/raw_client.h"
+#include "tests/patience.h"
 #include "worker/error.h"
 
 namespace sinkstream::testing {
@@ -71,11 +72,6 @@ class ServerTest : public ::testing::Test {
   RawResponse ask(std::string_view request) { return ask_once(address, request); }
   static std::string error_type(const RawResponse& response) {
     return nlohmann::json::parse(response.body).at("error").at("type");
-  }
-  template <typename Condition>
-  static bool eventually(Condition condition) {
-    for (int i = 0; i < 500 && !condition(); ++i) std::this_thread::sleep_for(10ms);
-    return condition();
   }
   void TearDown() override {
     if (server) {
@@ -267,25 +263,21 @@ TEST_F(ServerTest, AnEndpointThatThrowsOrForgetsGivesA500WithoutDetails) {
 // ---- deadlines
 
 TEST_F(ServerTest, DeadlinesOfHeadAndBodyAreAbsolute) {
-  settings.header_seconds = 0.3;
-  settings.body_seconds = 0.3;
+  settings.header_seconds = 1;
+  settings.body_seconds = 1;
   start();
   for (const std::string& beginning :
        {std::string("GET /hello HTTP/1.1\r\nX: "), post("/echo", std::string(900, 'x')).substr(0, 140)}) {
     RawClient client(address);
     client.send(beginning);
-    const auto begin = Clock::now();
-    for (int i = 0; i < 8; ++i) {  // a byte now and then does not move them
-      std::this_thread::sleep_for(50ms);
-      client.send("x");
-    }
-    EXPECT_EQ(client.receive().status, 408);
-    EXPECT_LT(Clock::now() - begin, 3s);
+    auto answer = std::async(std::launch::async, [&] { return client.receive(); });
+    while (answer.wait_for(50ms) != std::future_status::ready) client.send("x");  // which does not move them
+    EXPECT_EQ(answer.get().status, 408);
   }
 }
 
 TEST_F(ServerTest, IdleConnectionsAreClosed) {
-  settings.header_seconds = 0.2;
+  settings.header_seconds = 1;
   settings.idle_seconds = 0.2;
   start();
   RawClient silent(address);
@@ -297,16 +289,14 @@ TEST_F(ServerTest, IdleConnectionsAreClosed) {
 }
 
 TEST_F(ServerTest, SlowClientsDoNotKeepOthersWaiting) {
-  settings.header_seconds = 5;
+  settings.header_seconds = 600;  // who waited for them would wait too long for this test
   start();
   std::vector<std::unique_ptr<RawClient>> slow;
   for (int i = 0; i < 100; ++i) {
     slow.push_back(std::make_unique<RawClient>(address));
     slow.back()->send("GET /hello HT");
   }
-  const auto begin = Clock::now();
   EXPECT_EQ(ask(get("/hello")).body, "hello");
-  EXPECT_LT(Clock::now() - begin, 2s);
 }
 
 // ---- streams
@@ -388,7 +378,7 @@ TEST_F(ServerTest, WhoPilesUpTooManyRequestsGetsOneAnswer) {
   client.send(get("/stream"));
   ASSERT_TRUE(client.receive_until("data: first\n\n"));
   for (int i = 0; i < 1000; ++i) client.send(get("/hello"));
-  std::this_thread::sleep_for(1500ms);
+  std::this_thread::sleep_for(4s);  // they are given 1 s
   held->finish_stream();
   EXPECT_TRUE(client.receive().complete);
   EXPECT_TRUE(client.at_end());
@@ -451,6 +441,7 @@ TEST_F(ServerTest, AReaderThatCatchesUpGoesOn) {
 // ---- load and end
 
 TEST_F(ServerTest, LargeBodiesKeepNobodyWaiting) {
+  settings.body_seconds = 600;
   settings.max_body_bytes = 1'000'000;
   start();
   const std::string large = post("/work", std::string(1'000'000, 'x'));
@@ -462,9 +453,7 @@ TEST_F(ServerTest, LargeBodiesKeepNobodyWaiting) {
   }
   for (int i = 0; i < 10; ++i) {
     std::this_thread::sleep_for(20ms);
-    const auto begin = Clock::now();
-    EXPECT_EQ(ask(post("/echo", "small")).body, "small");
-    EXPECT_LT(Clock::now() - begin, 1s);
+    EXPECT_EQ(ask(post("/echo", "small")).body, "small");  // the work does not end before work_may_end
   }
   EXPECT_EQ(ask(large).status, 503);
   EXPECT_EQ(work_begun, 1);

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "parallel/watch/meeting.h"
+#include "tests/patience.h"
 
 namespace sinkstream::watch {
 namespace {
@@ -22,9 +23,9 @@ using testing::ThrowsMessage;
 WatchdogSettings settings_of(int rank, int size, const Token& token) {
   WatchdogSettings settings{.rank = rank,
                             .token = token,
-                            .stuck_after = milliseconds(30000),
+                            .stuck_after = kPatience,
                             .heartbeat = milliseconds(20),
-                            .join_limit = milliseconds(30000)};
+                            .join_limit = kPatience};
   for (int r = 0; r < size; ++r) settings.ranks.push_back({.rank = r, .pid = 1000 + r, .host = "here"});
   return settings;
 }
@@ -38,8 +39,7 @@ struct Leader {
   }
 
   std::unique_ptr<Watchdog> join_as(int rank) const {
-    return std::make_unique<Watchdog>(settings_of(rank, size, place.token),
-                                      join(place, rank, milliseconds(10000)));
+    return std::make_unique<Watchdog>(settings_of(rank, size, place.token), join(place, rank, kPatience));
   }
 
   int size;
@@ -57,15 +57,9 @@ FileDescriptor connect_to(std::uint16_t port) {
                                                                                       : FileDescriptor();
 }
 
-// Waits for the other side to close; true when it did, within some seconds.
+// Waits for the other side to close; true when it did.
 bool is_closed(Connection& connection) {
-  return !connection.receive_one(milliseconds(8000)) && !connection.open();
-}
-
-template <typename Condition>
-bool comes_true(Condition&& condition) {
-  for (int i = 0; i < 1000 && !condition(); ++i) std::this_thread::sleep_for(milliseconds(5));
-  return condition();
+  return !connection.receive_one(kPatience) && !connection.open();
 }
 
 TEST(MeetingPlace, ComesBackAsItWas) {
@@ -125,11 +119,11 @@ TEST(Watchdog, ADrainAskedOfAnyRankReachesTheLeadersHandler) {
   second->request_drain();  // before there is a handler
   std::this_thread::sleep_for(milliseconds(30));
   leader.watchdog->on_drain_requested([&] { ++asked; });
-  EXPECT_TRUE(comes_true([&] { return asked == 1; }));
+  EXPECT_TRUE(eventually([&] { return asked == 1; }));
   first->request_drain();
-  EXPECT_TRUE(comes_true([&] { return asked == 2; }));
+  EXPECT_TRUE(eventually([&] { return asked == 2; }));
   leader.watchdog->request_drain();
-  EXPECT_TRUE(comes_true([&] { return asked == 3; }));
+  EXPECT_TRUE(eventually([&] { return asked == 3; }));
 }
 
 TEST(Watchdog, StrangersAreDroppedAndTheGroupStillComesTogether) {
@@ -155,8 +149,8 @@ TEST(Watchdog, SilentStrangersDoNotKeepTheGroupOut) {
   Leader leader(2);
   std::vector<FileDescriptor> strangers;
   for (int i = 0; i < 200; ++i) strangers.push_back(connect_to(leader.place.port));
-  const auto other = std::make_unique<Watchdog>(settings_of(1, 2, leader.place.token),
-                                                join(leader.place, 1, milliseconds(30000)));
+  const auto other =
+      std::make_unique<Watchdog>(settings_of(1, 2, leader.place.token), join(leader.place, 1, kPatience));
 }
 
 TEST(Watchdog, NobodyGetsInWhenAllHaveJoined) {
@@ -164,7 +158,7 @@ TEST(Watchdog, NobodyGetsInWhenAllHaveJoined) {
   Connection early(connect_to(leader.place.port));
   const auto other = leader.join_as(1);
   EXPECT_TRUE(is_closed(early));
-  EXPECT_TRUE(comes_true([&] { return !connect_to(leader.place.port); }));
+  EXPECT_TRUE(eventually([&] { return !connect_to(leader.place.port); }));
 }
 
 }  // namespace

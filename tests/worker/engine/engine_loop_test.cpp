@@ -13,6 +13,7 @@
 #include "kernels/thread_pool.h"
 #include "parallel/in_process.h"
 #include "tests/paths.h"
+#include "tests/patience.h"
 #include "worker/model/model.h"
 
 namespace sinkstream {
@@ -34,8 +35,7 @@ class Collector final : public GenerationListener {
   // Waits for the end; the events may be read then.
   FinishEvent finish() {
     auto future = done_.get_future();
-    if (future.wait_for(std::chrono::seconds(60)) != std::future_status::ready)
-      throw std::runtime_error("no end");
+    if (future.wait_for(kPatience) != std::future_status::ready) throw std::runtime_error("no end");
     return future.get();
   }
   std::vector<TokenId> tokens() const {
