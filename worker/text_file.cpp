@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "worker/error.h"
+#include "worker/stand_in.h"
 
 namespace sinkstream {
 
@@ -24,6 +25,7 @@ std::optional<std::string> read_text_file(const std::filesystem::path& file, std
   std::ifstream stream(file, std::ios::binary);
   std::string text((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
   if (!stream) refuse("cannot be read");
+  refuse_stand_in(text, file);
   return text;
 }
 

@@ -1,6 +1,7 @@
 #include "coordinator/text/json_field.h"
 
 #include "worker/error.h"
+#include "worker/stand_in.h"
 #include "worker/text_file.h"
 
 namespace sinkstream {
@@ -18,7 +19,7 @@ JsonField JsonField::read_file(const std::filesystem::path& file) {
     auto document = std::make_shared<const nlohmann::json>(nlohmann::json::parse(*text));
     return JsonField(std::move(document), std::move(name));
   } catch (const nlohmann::json::exception& error) {
-    throw StartupError(ExitCode::model, *name + ": not valid JSON: " + error.what());
+    throw StartupError(ExitCode::model, *name + ": " + json_complaint(error.what()));
   }
 }
 

@@ -278,7 +278,8 @@ int serve(Communicator& mpi_group, const WorkerOptions& options) {
   const SignalWatch signals(make_handlers(mpi_group, liveness, ending));
   WatchedCommunicator group(mpi_group, liveness);
   try {
-    const auto checkpoint = make_together(group, [&] { return Checkpoint(config.model.path); });
+    const auto checkpoint =
+        make_together(group, [&] { return Checkpoint(config.model.path, model.tied_tensors()); });
     const Text text = load_text(group, config, model);
     Rank rank = load_rank(group, config, model, checkpoint, sessions, local,
                           progress_logger(group, liveness, ending));

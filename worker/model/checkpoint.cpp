@@ -14,6 +14,7 @@
 #include "worker/model/mapped_file.h"
 #include "worker/model/safetensors.h"
 #include "worker/model/strict_json.h"
+#include "worker/stand_in.h"
 
 namespace sinkstream {
 namespace {
@@ -41,6 +42,10 @@ constexpr struct {
     {".pt", "pickle files are not read (they could run any code); use a checkpoint in safetensors"},
     {".pth", "pickle files are not read (they could run any code); use a checkpoint in safetensors"},
     {".ckpt", "pickle files are not read (they could run any code); use a checkpoint in safetensors"},
+    {".incomplete", "an unfinished download; let it finish, or download the model again"},
+    {".part", "an unfinished download; let it finish, or download the model again"},
+    {".crdownload", "an unfinished download; let it finish, or download the model again"},
+    {".aria2", "an unfinished download; let it finish, or download the model again"},
     {".h5", "Keras files are not read; use a checkpoint in safetensors"},
     {".msgpack", "Flax files are not read; use a checkpoint in safetensors"},
 };
@@ -78,6 +83,7 @@ constexpr struct {
 std::map<std::string, std::string> read_weight_map(const fs::path& path) {
   const MappedFile file(path);
   const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+  refuse_stand_in(text, path);
   const json index = parse_strict_json(text, path.string());
   if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
     refuse_path(path, "has no object \"weight_map\"");
@@ -98,10 +104,16 @@ std::map<std::string, std::string> read_weight_map(const fs::path& path) {
   return weight_map;
 }
 
-// The index and the files' own headers must tell the same.
+// The index and the files' own headers must tell the same, but of tied tensors converters drop one and leave
+// the index as it was, or the other way round.
 void check_weight_map(const std::map<std::string, std::string>& weight_map,
-                      const std::map<std::string, TensorInfo>& tensors, const fs::path& index) {
+                      const std::map<std::string, TensorInfo>& tensors, const std::vector<std::string>& tied,
+                      const fs::path& index) {
+  const auto is_tied = [&tied](const std::string& name) {
+    return std::ranges::find(tied, name) != tied.end();
+  };
   for (const auto& [name, file] : weight_map) {
+    if (is_tied(name)) continue;
     const auto found = tensors.find(name);
     if (found == tensors.end() || found->second.file != file) {
       refuse_path(index,
@@ -109,7 +121,7 @@ void check_weight_map(const std::map<std::string, std::string>& weight_map,
     }
   }
   for (const auto& [name, tensor] : tensors) {
-    if (!weight_map.contains(name)) {
+    if (!weight_map.contains(name) && !is_tied(name)) {
       refuse_path(
           index, "tensor " + in_quotes(name) + " of " + in_quotes(tensor.file) + " is not in \"weight_map\"");
     }
@@ -191,7 +203,8 @@ struct Checkpoint::State {
   }
 };
 
-Checkpoint::Checkpoint(const fs::path& directory) : state_(std::make_unique<State>()) {
+Checkpoint::Checkpoint(const fs::path& directory, const std::vector<std::string>& tied)
+    : state_(std::make_unique<State>()) {
   std::error_code error;
   state_->directory = directory;
   if (fs::exists(directory / kSingleFile, error) || fs::is_symlink(directory / kSingleFile, error)) {
@@ -199,9 +212,12 @@ Checkpoint::Checkpoint(const fs::path& directory) : state_(std::make_unique<Stat
   } else if (fs::exists(directory / kIndexFile, error)) {
     const auto weight_map = read_weight_map(directory / kIndexFile);
     std::set<std::string> names;
-    for (const auto& [tensor, name] : weight_map) names.insert(name);
+    for (const auto& [tensor, name] : weight_map) {
+      const bool may_lack = std::ranges::find(tied, tensor) != tied.end();
+      if (!may_lack || fs::exists(directory / name, error)) names.insert(name);
+    }
     for (const std::string& name : names) state_->add_file(name);
-    check_weight_map(weight_map, state_->tensors, directory / kIndexFile);
+    check_weight_map(weight_map, state_->tensors, tied, directory / kIndexFile);
   } else {
     refuse_without_safetensors(directory);
   }

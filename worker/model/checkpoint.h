@@ -28,7 +28,9 @@ struct TensorInfo {
 // directory. Throws StartupError (ExitCode::model) that names file and tensor, before any large allocation.
 class Checkpoint {
  public:
-  explicit Checkpoint(const std::filesystem::path& directory);
+  // `tied`: the names of one matrix. An index may name those that its files lack, and leave out others that
+  // they hold.
+  explicit Checkpoint(const std::filesystem::path& directory, const std::vector<std::string>& tied = {});
   ~Checkpoint();
   Checkpoint(Checkpoint&&) noexcept;
 

@@ -24,7 +24,8 @@ constexpr std::size_t kPrefetchBytes = 128 << 10;
 }
 
 [[noreturn]] void refuse_with_errno(const std::filesystem::path& path) {
-  refuse(path, "cannot be read: " + std::generic_category().message(errno));
+  const std::string hint = errno == ENOENT ? "; is the download complete?" : "";
+  refuse(path, "cannot be read: " + std::generic_category().message(errno) + hint);
 }
 
 }  // namespace

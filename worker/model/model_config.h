@@ -57,7 +57,7 @@ struct ModelConfig {
   MlpKind mlp = MlpKind::gated_silu;
   bool attention_bias = false;  // on q, k, v and out
   bool mlp_bias = false;
-  bool tied_embeddings = false;  // the LM head is the embedding
+  bool tied_embeddings = false;  // the LM head is the embedding; a checkpoint holds either name or both
 
   QkvLayout qkv_layout = QkvLayout::separate;
   float qkv_clip = 0;         // queries, keys and values are clipped to +-qkv_clip; 0: not
@@ -76,6 +76,11 @@ struct ModelConfig {
   HeadSizes head_sizes() const { return {num_heads, num_kv_heads, head_dim}; }
   std::int64_t group_size() const { return num_heads / num_kv_heads; }
   bool gated_mlp() const { return mlp == MlpKind::gated_silu; }
+  // The tensors' names of the one matrix of tied embeddings; none where they are not tied.
+  std::vector<std::string> tied_tensors() const {
+    if (!tied_embeddings) return {};
+    return {names.embedding + ".weight", names.lm_head + ".weight"};
+  }
   bool shared_norm() const { return names.mlp_norm.empty(); }  // the MLP reads what the attention read
 };
 

@@ -9,6 +9,7 @@
 
 #include "worker/error.h"
 #include "worker/model/strict_json.h"
+#include "worker/stand_in.h"
 
 namespace sinkstream {
 namespace {
@@ -36,6 +37,13 @@ constexpr StoredType kStoredTypes[] = {
 
 [[noreturn]] void refuse_file(const std::string& path, const std::string& reason) {
   throw StartupError(ExitCode::model, path + ": " + reason);
+}
+
+// What does not even begin as such a file may be a pointer to it, or an error page.
+[[noreturn]] void refuse_beginning(std::span<const std::byte> contents, const std::string& path,
+                                   const std::string& reason) {
+  refuse_stand_in({reinterpret_cast<const char*>(contents.data()), contents.size()}, path);
+  refuse_file(path, reason);
 }
 
 // One tensor's entry in the header: {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}.
@@ -153,14 +161,17 @@ void check_metadata(const json& metadata, const std::string& path) {
 
 std::size_t safetensors_header_end(std::span<const std::byte> contents, const std::string& path) {
   std::uint64_t length = 0;  // little-endian, as every machine that this runs on
-  if (contents.size() < kLengthBytes) refuse_file(path, "shorter than 8 bytes, this is no safetensors file");
+  if (contents.size() < kLengthBytes)
+    refuse_beginning(contents, path, "shorter than 8 bytes, this is no safetensors file");
   std::memcpy(&length, contents.data(), kLengthBytes);
   if (length > kLargestHeader) {
-    refuse_file(path, "a header of " + std::to_string(length) + " bytes; this is no safetensors file");
+    refuse_beginning(contents, path,
+                     "a header of " + std::to_string(length) + " bytes; this is no safetensors file");
   }
   if (length > contents.size() - kLengthBytes) {
-    refuse_file(path, "its header of " + std::to_string(length) + " bytes does not fit the file of " +
-                          std::to_string(contents.size()) + " bytes; is it truncated?");
+    refuse_beginning(contents, path,
+                     "its header of " + std::to_string(length) + " bytes does not fit the file of " +
+                         std::to_string(contents.size()) + " bytes; is it truncated?");
   }
   return kLengthBytes + length;
 }
@@ -171,7 +182,7 @@ std::map<std::string, TensorInfo> parse_safetensors(std::span<const std::byte> c
   const std::string_view text(reinterpret_cast<const char*>(contents.data()) + kLengthBytes,
                               data_start - kLengthBytes);
   if (!text.starts_with('{'))
-    refuse_file(path, "its header does not begin with '{'; this is no safetensors file");
+    refuse_beginning(contents, path, "its header does not begin with '{'; this is no safetensors file");
   const json header = parse_strict_json(text, path);
 
   std::map<std::string, TensorInfo> tensors;

@@ -70,6 +70,21 @@ void refuse_further_layers(const Checkpoint& checkpoint, const ModelConfig& conf
   }
 }
 
+// Embedding and LM head. Of a tied pair converters leave the one, the other, or both.
+void check_vocabulary(const Checkpoint& checkpoint, const ModelConfig& config, Checker& checker) {
+  const std::vector<std::int64_t> shape = {config.vocab_size, config.hidden_size};
+  const std::string embedding = config.names.embedding + ".weight";
+  const std::string lm_head = config.names.lm_head + ".weight";
+  const bool has_embedding = checkpoint.contains(embedding), has_lm_head = checkpoint.contains(lm_head);
+  if (!config.tied_embeddings && has_embedding != has_lm_head) {
+    checkpoint.refuse(has_embedding ? lm_head : embedding,
+                      "missing, though config.json asks for it; if embedding and LM head are one matrix, say "
+                      "\"tie_word_embeddings\": true there");
+  }
+  if (has_embedding || !has_lm_head) checker.expect(embedding, shape);
+  if (has_lm_head || !config.tied_embeddings) checker.expect(lm_head, shape);
+}
+
 }  // namespace
 
 StoredLayer::StoredLayer(const ModelConfig& config, std::int64_t index) {
@@ -112,17 +127,24 @@ std::vector<const StoredLinear*> StoredLayer::linears() const {
   return linears;
 }
 
+StoredLinear stored_embedding(const Checkpoint& checkpoint, const ModelConfig& config) {
+  const bool as_lm_head = config.tied_embeddings && !checkpoint.contains(config.names.embedding + ".weight");
+  return {as_lm_head ? config.names.lm_head : config.names.embedding, config.vocab_size, config.hidden_size,
+          false};
+}
+
+StoredLinear stored_lm_head(const ModelConfig& config) {
+  return {config.names.lm_head, config.vocab_size, config.hidden_size, false};
+}
+
 StoredNorm stored_final_norm(const ModelConfig& config) {
   return {config.names.final_norm, config.hidden_size, config.norm_bias};
 }
 
 void check_tensors(const Checkpoint& checkpoint, const ModelConfig& config) {
   Checker checker(checkpoint, config);
-  const std::string lm_head = config.names.lm_head + ".weight";
-  checker.expect(config.names.embedding + ".weight", {config.vocab_size, config.hidden_size});
+  check_vocabulary(checkpoint, config, checker);
   checker.expect(stored_final_norm(config));
-  const bool twice = config.tied_embeddings && checkpoint.contains(lm_head);  // as some hold the same matrix
-  if (!config.tied_embeddings || twice) checker.expect(lm_head, {config.vocab_size, config.hidden_size});
   for (std::int64_t index = 0; index < config.num_layers; ++index) {
     const StoredLayer layer(config, index);
     for (const StoredNorm* norm : layer.norms()) checker.expect(*norm);

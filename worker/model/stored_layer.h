@@ -48,6 +48,9 @@ struct StoredLayer {
   std::vector<const StoredLinear*> linears() const;
 };
 
+// The embedding under the name that it has here: a tied one may be stored as the LM head alone.
+StoredLinear stored_embedding(const Checkpoint& checkpoint, const ModelConfig& config);
+StoredLinear stored_lm_head(const ModelConfig& config);
 StoredNorm stored_final_norm(const ModelConfig& config);
 
 // Refuses a checkpoint that lacks a tensor, has one in another shape, or has one that config.json leaves out:

@@ -4,6 +4,7 @@
 
 #include "worker/error.h"
 #include "worker/json_builder.h"
+#include "worker/stand_in.h"
 
 namespace sinkstream {
 namespace {
@@ -23,7 +24,7 @@ class Builder final : public JsonBuilder<json> {
   }
   void refuse_depth() override { throw StartupError(ExitCode::model, file_ + ": nested too deeply"); }
   void refuse_syntax(const std::string& message) override {
-    throw StartupError(ExitCode::model, file_ + ": not valid JSON: " + printable(message));
+    throw StartupError(ExitCode::model, file_ + ": " + json_complaint(printable(message)));
   }
 
   const std::string& file_;

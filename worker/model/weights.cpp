@@ -154,12 +154,12 @@ LayerWeights load_layer(Loader& loader, const ModelConfig& config, const ShardPl
   return layer;
 }
 
-// Where a checkpoint holds the LM head of tied embeddings too, it must be the embedding.
+// Where a checkpoint holds both names of tied embeddings, they must be one matrix.
 void check_tied_head(const Checkpoint& checkpoint, const ModelConfig& config, const ShardPlan& shard,
                      const kernels::WeightView& embedding) {
   constexpr std::int64_t kRowsAtOnce = 256;
   const std::string name = config.names.lm_head + ".weight";
-  if (!checkpoint.contains(name)) return;
+  if (!checkpoint.contains(name) || !checkpoint.contains(config.names.embedding + ".weight")) return;
   const TensorInfo& tensor = checkpoint.tensors().at(name);
   const std::size_t row_bytes = static_cast<std::size_t>(config.hidden_size) * size_of(embedding.dtype);
   std::vector<std::byte> rows(kRowsAtOnce * row_bytes);
@@ -201,18 +201,17 @@ Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, co
                      DType dtype, const std::function<void(std::int64_t, std::int64_t)>& progress) {
   check_tensors(checkpoint, config);
   Loader loader(checkpoint, config, shard, dtype, progress);
-  const auto vocabulary_matrix = [&](const std::string& name) {
-    const StoredLinear stored = {name, config.vocab_size, config.hidden_size, false};
+  const auto vocabulary_matrix = [&](const StoredLinear& stored) {
     return loader.column_parallel({{stored, shard.vocab}});
   };
   Weights weights;
-  weights.embedding = vocabulary_matrix(config.names.embedding);
+  weights.embedding = vocabulary_matrix(stored_embedding(checkpoint, config));
   for (std::int64_t index = 0; index < config.num_layers; ++index) {
     weights.layers.push_back(load_layer(loader, config, shard, index));
   }
   const StoredNorm final_norm = stored_final_norm(config);
   weights.final_norm = loader.norm(final_norm, final_norm.all());
-  weights.lm_head = config.tied_embeddings ? weights.embedding : vocabulary_matrix(config.names.lm_head);
+  weights.lm_head = config.tied_embeddings ? weights.embedding : vocabulary_matrix(stored_lm_head(config));
   if (config.tied_embeddings) check_tied_head(checkpoint, config, shard, weights.embedding.weight);
   return weights;
 }

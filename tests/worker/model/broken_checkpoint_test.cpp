@@ -99,7 +99,14 @@ std::string with_length_byte(std::size_t index, char value) {
 
 std::vector<Breakage> file_breakages() {
   return {
-      file_content("Empty", "", "shorter than 8 bytes"),
+      file_content("Empty", "", "is empty, as an interrupted download"),
+      file_content("GitLfsPointer",
+                   "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 4976698672\n",
+                   "a Git LFS pointer, not the file it stands for"),
+      file_content("WebPage", "<!DOCTYPE html><html><title>Sign in</title></html>", "a web page"),
+      file_content("ErrorText", "Entry not found", "a server's answer, not the file: \"Entry not found\""),
+      file_content("ZerosOfAnInterruptedDownload", std::string(100'000, '\0'), "interrupted download"),
+      file_content("GgufUnderAnotherName", "GGUF" + std::string(4, '\3'), "a GGUF file"),
       file_content("SevenBytes", "1234567", "shorter than 8 bytes"),
       file_content("HeaderLongerThanFile", with_length_byte(0, 9), "does not fit the file"),
       file_content("HeaderOfExabytes", with_length_byte(7, 1), "this is no safetensors file"),
@@ -185,7 +192,7 @@ std::vector<Breakage> file_breakages() {
          fs::remove(directory / "model.safetensors");
          fs::create_symlink("nowhere", directory / "model.safetensors");
        },
-       {"model.safetensors: cannot be read: No such file"}},
+       {"model.safetensors: cannot be read: No such file", "is the download complete?"}},
       {"NoFile",
        [](const fs::path& directory) { fs::remove(directory / "model.safetensors"); },
        {"holds neither model.safetensors nor"}},
@@ -234,6 +241,19 @@ std::vector<Breakage> index_breakages() {
              R"({"weight_map": {"lm_head.weight": "one.safetensors", "model.norm.weight": "two.safetensors"}})");
        },
        {"two.safetensors: ", "lm_head.weight", "also stands in \"one.safetensors\""}},
+      {"IndexIsAGitLfsPointer",
+       [](const fs::path& directory) {
+         fs::remove(directory / "model.safetensors");
+         write_file(directory / "model.safetensors.index.json",
+                    "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 23950\n");
+       },
+       {kIndex, "a Git LFS pointer", "git lfs pull"}},
+      {"IndexCutOff",
+       [](const fs::path& directory) {
+         fs::remove(directory / "model.safetensors");
+         write_file(directory / "model.safetensors.index.json", R"({"weight_map": {"lm_head.weight": "mod)");
+       },
+       {kIndex, "it ends in the middle; is the download complete?"}},
       {"NotJson",
        [](const fs::path& directory) {
          fs::remove(directory / "model.safetensors");
@@ -404,6 +424,8 @@ TEST(ForeignCheckpoints, AreRefusedWithWhatToDo) {
       {"adapter_config.json", "an adapter (LoRA), not a model; merge it"},
       {"consolidated.safetensors", "the publisher's own layout"},
       {"model-00001-of-00002.safetensors", "model.safetensors.index.json, which tells how, is missing"},
+      {"model.safetensors.incomplete", "an unfinished download"},
+      {"model-00001-of-00002.safetensors.part", "an unfinished download"},
       {"config.json", "set model.path to a checkpoint directory"},
   };
   for (const auto& [file, complaint] : cases) {

@@ -122,8 +122,9 @@ TEST(BrokenConfigFile, IsRefusedByName) {
   const auto path = directory.path() / "config.json";
   EXPECT_THAT(complaint_about(directory.path()), HasSubstr("config.json: no such file"));
   const std::vector<std::pair<std::string, std::string>> contents = {
-      {"", "not valid JSON"},
-      {"{\"model_type\": ", "not valid JSON"},
+      {"", "is empty, as an interrupted download"},
+      {"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 651\n", "a Git LFS pointer"},
+      {"{\"model_type\": ", "is the download complete?"},
       {"[]", "not a JSON object"},
       {"{\"model_type\": \"llama\", \"model_type\": \"llama\"}", "\"model_type\" stands there twice"},
       {std::string("{\"a\": ").append(100'000, '[').append(100'000, ']').append("}"), "nested too deeply"},
