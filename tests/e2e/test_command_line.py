@@ -29,7 +29,16 @@ def test_version_names_what_it_is_built_of():
 
 
 @pytest.mark.parametrize("arguments, words", [
-    ([], ["--config"]),
+    ([], ["no model is named", "--config"]),
+    (["--confg", "demo.yaml"], ["--confg"]),
+    (["demo.yaml"], ["--config demo.yaml"]),
+    (["/no/such/model"], ["/no/such/model", "no such directory"]),
+    ([PROJECT / "models/demo/config.json"], ["a file", "a model is a directory"]),
+    ([PROJECT / "models/demo", PROJECT / "models"], ["models"]),
+    ([""], ["no such directory"]),
+    ([PROJECT / "models/demo", "--memory", "8G"], ["--plan"]),
+    ([PROJECT / "models/demo", "--plan", "--memory", "lots"], ["--memory"]),
+    ([PROJECT / "models/demo", "--plan", "--memory", "0"], ["--memory"]),
     (["--config", "demo.yaml", "--confg"], ["--confg"]),
     (["--config", PROJECT / "configs/demo.yaml", "--ranks", "0", "--plan"], ["--ranks"]),
     (["--config", "nothing.yaml"], ["nothing.yaml"]),
@@ -54,7 +63,7 @@ def test_a_directory_without_weights_says_what_to_do():
 
 def test_every_configuration_is_planned():
     for config in sorted((PROJECT / "configs").glob("*.yaml")):
-        result = run("--config", config, "--plan", "--ranks", "2")
+        result = run("--config", config, "--plan", "--ranks", "2", "--memory", "200G")
         assert result.returncode == 0, result.stderr
         assert result.stdout.startswith(config.stem + ": ")
         assert "rank 1: heads" in result.stdout
@@ -74,7 +83,7 @@ def test_installed_configurations_are_found_by_name(prefix, tmp_path):
     environment = os.environ | {"PATH": f"{prefix}/bin:{os.environ['PATH']}", "OMPI_ALLOW_RUN_AS_ROOT": "1",
                                 "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     result = subprocess.run(
-        ["mpirun", "-np", "8", "--oversubscribe", "stream-worker", "--config", "llama70b.yaml", "--plan"],
+        ["mpirun", "-np", "8", "--oversubscribe", "stream-worker", "--config", "llama70b.yaml", "--plan", "--memory", "80G"],
         cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("rank 7: heads 56..63") == 1, "one rank speaks"
@@ -95,3 +104,69 @@ def test_the_installed_command_serves_and_ends_in_good_order(prefix, tmp_path):
         assert any("listening on" in line for line in server.stderr)
         server.terminate()
         assert server.wait(PATIENCE_SECONDS) == 0
+
+
+def test_a_directory_alone_is_a_model():
+    result = run(PROJECT / "models/demo", "--plan", "--ranks", "2", "--memory", "1G")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("demo: llama, ")
+    with_file = run(PROJECT / "models/demo", "--plan", "--config", PROJECT / "configs/demo.yaml", "--memory", "1G")
+    assert with_file.returncode == 0, with_file.stderr
+    assert "4 heads" in with_file.stdout
+
+
+def test_the_directory_wins_over_the_files_path():
+    result = run("models/demo", "--plan", "--memory", "1G", "--config", "configs/pythia7b.yaml", cwd=PROJECT)
+    assert "demo" in result.stdout or "llama" in result.stdout
+    assert "gpt_neox" not in result.stdout
+
+
+@pytest.mark.parametrize("inside, typed", [("demo", "."), ("demo", ".//"), ("demo/more", ".."), ("demo/more", "../."),
+                                           ("", "demo///"), ("", "other/../demo/./")])
+def test_a_model_is_named_by_its_directory_however_that_is_typed(tmp_path, inside, typed):
+    for directory in ["demo/more", "other"]:
+        (tmp_path / directory).mkdir(parents=True, exist_ok=True)
+    (tmp_path / "demo/config.json").write_bytes((PROJECT / "models/demo/config.json").read_bytes())
+    for arguments in [[typed], ["--set", f"model.path={typed}"]]:
+        result = run(*arguments, "--plan", "--memory", "1G", cwd=tmp_path / inside)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.startswith("demo: llama, "), arguments
+
+
+@pytest.mark.parametrize("arguments, fits", [
+    (["--config", "llama70b.yaml", "--ranks", "8", "--memory", "80G"], True),
+    (["--config", "llama70b.yaml", "--ranks", "8", "--memory", "80GB"], True),
+    (["--config", "llama70b.yaml", "--ranks", "8", "--memory", "16G"], False),
+    (["--config", "llama70b.yaml", "--ranks", "1", "--memory", "80G"], False),
+    (["--config", "demo.yaml", "--memory", "1G", "--set", "cache.slots=5"], True),
+    (["--config", "demo.yaml", "--memory", "1G", "--set", "cache.slots=5000"], False),
+    (["--config", "demo.yaml", "--memory", "1000"], False),
+])
+def test_a_plan_ends_with_4_where_it_does_not_fit(arguments, fits):
+    result = run("--plan", *arguments, cwd=PROJECT / "configs")
+    assert result.returncode == (0 if fits else 4), result.stdout + result.stderr
+    assert ("does not fit" in result.stdout or "too many" in result.stdout) != fits
+    assert "given " in result.stdout
+
+
+def test_help_leaves_out_settings_that_do_nothing_yet():
+    text = run("--help").stdout
+    for setting in ["parallel.device", "parallel.communicator", "sessions.directory", "sessions.snapshot_tokens"]:
+        assert setting not in text
+    result = run(PROJECT / "models/demo", "--plan", "--memory", "1G", "--set", "parallel.device=cpu")
+    assert result.returncode == 0, "but it is known"
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--confg", "demo.yaml"], ["unknown option --confg"]),
+    (["--listen=0.0.0.0:80"], ["unknown option --listen=0.0.0.0:80"]),
+    (["/no/such/model"], ["/no/such/model: no such directory"]),
+    (["demo.yaml"], ["--config demo.yaml"]),
+    ([PROJECT / "models/demo", PROJECT / "models"], ["one model"]),
+])
+def test_launch_serve_names_what_it_does_not_know_before_it_builds(arguments, words):
+    result = subprocess.run([PROJECT / "launch/serve", *arguments], capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    assert result.returncode == 2, result.stderr
+    assert "Building" not in result.stdout
+    for word in words:
+        assert word in result.stderr

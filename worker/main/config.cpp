@@ -198,8 +198,9 @@ void read_tree(const std::filesystem::path& file, const YAML::Node& root, Config
 
 // What no single value shows.
 void check_together(const std::string& where, Config& config, Problems& problems) {
-  if (config.model.path.empty())
+  if (config.model.path.empty()) {
     problems.add(where, "model.path is missing: the directory of the checkpoint");
+  }
   const CacheSettings& cache = config.cache;
   if (cache.mode == CacheMode::sink && cache.sink_tokens > cache.max_sink_tokens) {
     problems.add(where, "cache.sink_tokens (" + std::to_string(cache.sink_tokens) +
@@ -209,24 +210,56 @@ void check_together(const std::string& where, Config& config, Problems& problems
   if (config.engine.default_max_tokens > config.engine.max_tokens) {
     problems.add(where, "engine.default_max_tokens is larger than engine.max_tokens");
   }
-  if (config.model.name.empty()) {
-    const auto path = config.model.path.lexically_normal();
-    config.model.name = (path.has_filename() ? path : path.parent_path()).filename().string();
-  }
 }
 
-}  // namespace
+// The directory's name: the one given, a link's too, unless that is "." or "..".
+std::string name_of_directory(std::filesystem::path path) {
+  while (path.has_relative_path() &&
+         (!path.has_filename() || (path.filename() == "." && path.has_parent_path()))) {
+    path = path.parent_path();
+  }
+  if (path.filename() == "." || path.filename() == "..") {
+    std::error_code error;
+    const auto resolved = std::filesystem::weakly_canonical(path, error);
+    if (!error) path = resolved;
+  }
+  return path.has_filename() ? path.filename().string() : "model";
+}
 
-Config load_config(const std::string& name, const std::vector<std::string>& overrides) {
+// What was typed as the model: its directory.
+std::filesystem::path find_model(const std::string& name) {
+  const std::filesystem::path path = name;
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) return path;
+  const bool exists = std::filesystem::exists(path, ignored);
+  const auto extension = path.extension();
+  if (extension == ".yaml" || extension == ".yml")
+    refuse(name, "a configuration is given as --config " + name);
+  refuse(name.empty() ? "\"\"" : name,
+         std::string(exists ? "a file" : "no such directory") +
+             "; a model is a directory in Hugging Face's layout, with config.json, tokenizer.json and "
+             "safetensors files, here on this machine");
+}
+
+Config read_config_file(const std::string& name, Problems& problems) {
   Config config;
   config.file = find_file(name);
-  Problems problems;
   read_tree(config.file, parse(config.file, read_file(config.file)), config, problems);
   const auto from_here = [&](const std::filesystem::path& path) {
     return path.empty() || path.is_absolute() ? path : config.file.parent_path() / path;
   };
   config.model.path = from_here(config.model.path);
   config.server.api_key_file = from_here(config.server.api_key_file).string();
+  return config;
+}
+
+}  // namespace
+
+Config load_config(const std::optional<std::string>& file, const std::vector<std::string>& overrides,
+                   const std::optional<std::string>& model) {
+  Problems problems;
+  Config config = file ? read_config_file(*file, problems) : Config{};
+  if (model) config.model.path = find_model(*model);
   for (const auto& override_text : overrides) {
     const auto equals = override_text.find('=');
     const std::string where = "--set " + override_text;
@@ -242,9 +275,16 @@ Config load_config(const std::string& name, const std::vector<std::string>& over
     }
   }
   problems.throw_if_any();
+  if (!file && config.model.path.empty()) {
+    throw StartupError(
+        ExitCode::config,
+        "no model is named; give its directory, \"stream-worker DIRECTORY\", or a configuration, "
+        "\"--config FILE\"");
+  }
   config.model.path = find_fetched(config.model.path);
-  check_together(config.file.string(), config, problems);
+  check_together(file ? config.file.string() : "settings", config, problems);
   problems.throw_if_any();
+  if (config.model.name.empty()) config.model.name = name_of_directory(config.model.path);
   return config;
 }
 

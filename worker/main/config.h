@@ -46,7 +46,7 @@ struct EngineSettings {
 };
 
 struct Config {
-  std::filesystem::path file;  // where it was found
+  std::filesystem::path file;  // where it was found; empty without one
   ModelSettings model;
   CacheSettings cache;
   ParallelSettings parallel;
@@ -54,12 +54,14 @@ struct Config {
   ServerSettings server;
 };
 
-// `name` is taken as a path, then looked up among the installed configurations. `overrides` are
-// "section.key=value". All problems are reported at once, each as "file:line:column: ..." with the nearest
-// known key. Throws StartupError (ExitCode::config).
-Config load_config(const std::string& name, const std::vector<std::string>& overrides);
+// `file` is taken as a path, then looked up among the installed configurations; without one, all settings
+// have their defaults. `model` is a directory and wins over the file's model.path. `overrides` are
+// "section.key=value" and win over both. All problems are reported at once, each as "file:line:column: ..."
+// with the nearest known key. Throws StartupError (ExitCode::config).
+Config load_config(const std::optional<std::string>& file, const std::vector<std::string>& overrides,
+                   const std::optional<std::string>& model = std::nullopt);
 
-// Every key with its type, default and meaning, for --help.
+// Every key that has an effect, with its type, default and meaning, for --help.
 std::string describe_settings();
 
 }  // namespace sinkstream

@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdlib>
 #include <iostream>
+#include <optional>
 
 #include "coordinator/http/server.h"
 #include "kernels/ops.h"
@@ -35,15 +36,24 @@ std::string version_text() {
          "\nMPI: " + MpiSession::library_version() + "\ninstruction set: " + kernels::instruction_set();
 }
 
-int print_plan(const WorkerOptions& options, int ranks) {
+struct PlanOptions {
+  bool asked = false;
+  int ranks = world_size();
+  std::optional<std::int64_t> memory;  // bytes of each rank
+};
+
+int print_plan(const WorkerOptions& options, const PlanOptions& plan) {
+  if (!speaks_for_the_group())
+    return 0;  // an error of another rank would have mpirun end the one that speaks
   try {
-    const Config config = load_config(options.config, options.overrides);
+    const Config config = load_config(options.config, options.overrides, options.model);
     check_server_settings(config.server);
-    const std::string text = describe_plan(config, read_model_config(config.model.path), ranks);
-    if (speaks_for_the_group()) std::cout << text;
-    return 0;
+    const PlanReport report =
+        report_plan(config, read_model_config(config.model.path), plan.ranks, plan.memory);
+    std::cout << report.text;
+    return static_cast<int>(report.fits ? ExitCode::ok : ExitCode::device);
   } catch (const StartupError& error) {
-    if (speaks_for_the_group()) std::cerr << error.what() << "\n";
+    std::cerr << error.what() << "\n";
     return static_cast<int>(error.code());
   }
 }
@@ -51,23 +61,32 @@ int print_plan(const WorkerOptions& options, int ranks) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{
-      "One rank of a Sinkstream worker group. Start a group with: mpirun -np N stream-worker --config FILE"};
+  CLI::App app{"One rank of a Sinkstream worker group. Start a group with: mpirun -np N stream-worker MODEL"};
   WorkerOptions options;
-  bool plan = false;
-  int ranks = world_size();
+  PlanOptions plan;
+  app.add_option("model", options.model,
+                 "the model: a directory with config.json; wins over the file's model.path")
+      ->type_name("MODEL");
   app.add_option("--config", options.config,
                  "configuration file; looked up as given, then among the installed ones")
-      ->required()
       ->type_name("FILE");
   app.add_option("--set", options.overrides, "change one setting; may be given several times")
       ->type_name("section.key=value")
       ->allow_extra_args(false)
       ->take_all();
-  app.add_flag("--plan", plan, "print each rank's shard, bytes and how many sessions fit, and load nothing");
-  app.add_option("--ranks", ranks, "with --plan: the number of ranks to plan for")
+  app.add_flag(
+      "--plan", plan.asked,
+      "print each rank's shard, bytes and how many sessions fit, and load nothing; ends with 4 where the "
+      "model does not fit");
+  app.add_option("--ranks", plan.ranks, "with --plan: the number of ranks to plan for")
       ->check(CLI::Range(1, 65536))
       ->needs("--plan");
+  app.add_option("--memory", plan.memory,
+                 "with --plan: what each rank may take, e.g. 80G; without it, what this host has")
+      ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 60))
+      ->needs("--plan")
+      ->type_name("BYTES");
   app.set_version_flag("--version", version_text);
   app.footer(
       "Settings (section.key = default):\n" + describe_settings() +
@@ -84,5 +103,5 @@ int main(int argc, char** argv) {
     }
     return code == 0 ? 0 : static_cast<int>(ExitCode::config);
   }
-  return plan ? print_plan(options, ranks) : run_worker(options);
+  return plan.asked ? print_plan(options, plan) : run_worker(options);
 }

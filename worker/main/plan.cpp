@@ -176,9 +176,10 @@ std::string describe_shard(const RankPlan& rank) {
          "; weights " + show_bytes(rank.weight_bytes) + ", a session " + show_bytes(rank.session_bytes);
 }
 
-std::string describe_plan(const Config& config, const ModelConfig& model, int world_size) {
+PlanReport report_plan(const Config& config, const ModelConfig& model, int world_size,
+                       std::optional<std::int64_t> rank_bytes) {
   const SessionPlan sessions = plan_sessions(config, model);
-  const std::int64_t available = available_memory(world_size);
+  const std::int64_t available = rank_bytes.value_or(available_memory(world_size));
   std::ostringstream out;
   out << config.model.name << ": " << model.architecture << ", " << model.num_layers << " layers, hidden "
       << model.hidden_size << ", " << model.num_heads << " heads, " << model.num_kv_heads << " KV heads of "
@@ -198,9 +199,11 @@ std::string describe_plan(const Config& config, const ModelConfig& model, int wo
   }
   out << "all ranks: weights " << show_bytes(all_weights) << ", a session " << show_bytes(all_sessions)
       << "\n"
-      << "on this host, " << show_bytes(available) << " for each of " << world_size << " rank(s): ";
+      << (rank_bytes ? "given " : "on this host, ") << show_bytes(available) << " for each of " << world_size
+      << " rank(s): ";
   if (fit <= 0) {
-    out << "the model does not fit; use more or larger hosts\n";
+    out << "the model does not fit; use more ranks, or more memory for each"
+        << (rank_bytes ? "\n" : " (--memory plans for other hosts)\n");
   } else if (config.cache.slots) {
     out << fit << " session(s) fit; cache.slots asks for " << *config.cache.slots
         << (*config.cache.slots > fit ? ", which is too many\n" : "\n");
@@ -210,7 +213,7 @@ std::string describe_plan(const Config& config, const ModelConfig& model, int wo
   if (is_recipe(config.model.path)) {
     out << "the weights have not been fetched yet; " << how_to_fetch(config.model.path) << "\n";
   }
-  return out.str();
+  return {out.str(), fit >= config.cache.slots.value_or(1)};
 }
 
 }  // namespace sinkstream

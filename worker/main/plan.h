@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -52,8 +53,14 @@ std::int32_t choose_slots(const Config& config, const RankPlan& rank, std::int64
 
 kernels::DType parse_dtype(const std::string& name);
 
-// The text of --plan.
-std::string describe_plan(const Config& config, const ModelConfig& model, int world_size);
+// What --plan says.
+struct PlanReport {
+  std::string text;
+  bool fits = false;  // the weights, and the slots that are asked for or one session
+};
+// `rank_bytes`: what each rank may take; without it, what this host has for `world_size` of them.
+PlanReport report_plan(const Config& config, const ModelConfig& model, int world_size,
+                       std::optional<std::int64_t> rank_bytes = std::nullopt);
 // One line: what a rank holds.
 std::string describe_shard(const RankPlan& rank);
 std::string show_bytes(std::int64_t bytes);

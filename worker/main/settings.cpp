@@ -138,6 +138,11 @@ Setting choice(std::string key, Field field, std::vector<std::string> words, std
           }};
 }
 
+Setting without_effect(Setting setting) {
+  setting.has_effect = false;
+  return setting;
+}
+
 #define FIELD(member)            \
   [](Config & config) -> auto& { \
     return config.member;        \
@@ -204,9 +209,10 @@ std::vector<Setting> make_table() {
       integer_or_auto("cache.slots", FIELD(cache.slots), 1, 65536, "sessions that are resident at once"),
       integer_or_auto("cache.max_context", FIELD(cache.max_context), 1, 16777216,
                       "tokens of a session (dense mode); auto: the trained context"),
-      choice("parallel.device", FIELD(parallel.device), {"auto", "cpu"}, {"cuda"}, "what computes"),
-      choice("parallel.communicator", FIELD(parallel.communicator), {"auto", "mpi"}, {"nccl", "shm"},
-             "what carries sums between ranks"),
+      without_effect(
+          choice("parallel.device", FIELD(parallel.device), {"auto", "cpu"}, {"cuda"}, "what computes")),
+      without_effect(choice("parallel.communicator", FIELD(parallel.communicator), {"auto", "mpi"},
+                            {"nccl", "shm"}, "what carries sums between ranks")),
       integer_or_auto("parallel.threads", FIELD(parallel.threads), 1, 4096,
                       "threads of each rank; auto: its share of the host's CPUs"),
       real("parallel.stuck_seconds", FIELD(parallel.stuck_seconds), 0.5, 86400,
@@ -219,8 +225,8 @@ std::vector<Setting> make_table() {
               "max_tokens of a request that names none"),
       integer("engine.max_tokens", FIELD(engine.max_tokens), 1, kBillion,
               "the largest max_tokens a request may ask for"),
-      session_directory,
-      snapshot_tokens,
+      without_effect(session_directory),
+      without_effect(snapshot_tokens),
       text("server.listen", FIELD(server.listen), "host:port", "where to listen; port 0 takes a free one"),
       text("server.api_key_file", FIELD(server.api_key_file), "a file",
            "one API key a line; relative to this file; empty: no key needed"),
@@ -308,6 +314,7 @@ std::string nearest_setting(const std::string& key) {
 std::string describe_settings() {
   std::ostringstream out;
   for (const auto& setting : table()) {
+    if (!setting.has_effect) continue;
     out << "  " << setting.key << " = " << (setting.default_text.empty() ? "\"\"" : setting.default_text)
         << "\n      " << setting.meaning << " (" << setting.kind << ")\n";
   }

@@ -258,7 +258,7 @@ int report(const Communicator& group, const StartupError& error) {
 
 int serve(Communicator& mpi_group, const WorkerOptions& options) {
   const Config config =
-      make_together(mpi_group, [&] { return load_config(options.config, options.overrides); });
+      make_together(mpi_group, [&] { return load_config(options.config, options.overrides, options.model); });
   const ModelConfig model = make_together(mpi_group, [&] { return read_model_config(config.model.path); });
   const SessionPlan sessions = make_together(mpi_group, [&] { return plan_sessions(config, model); });
   together(mpi_group, [&] {

@@ -1,13 +1,15 @@
 // One rank from start to end.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace sinkstream {
 
 struct WorkerOptions {
-  std::string config;
+  std::optional<std::string> model;    // a directory
+  std::optional<std::string> config;   // a file; at least one of the two
   std::vector<std::string> overrides;  // section.key=value
 };
 

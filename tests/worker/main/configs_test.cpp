@@ -47,7 +47,7 @@ TEST_P(ShippedConfig, FitsTheTrainedContext) {
 TEST_P(ShippedConfig, IsPlannedOnAnyNumberOfRanks) {
   for (const int ranks : {1, 2, 3, 8}) {
     if (ranks > model_.num_heads) continue;
-    const std::string text = describe_plan(config_, model_, ranks);
+    const std::string text = report_plan(config_, model_, ranks).text;
     EXPECT_EQ(text.rfind(GetParam() + ": " + model_.architecture, 0), 0u) << text;
     EXPECT_NE(text.find("rank " + std::to_string(ranks - 1) + ": heads "), std::string::npos) << text;
   }

@@ -84,7 +84,7 @@ TEST(Plan, TheSeventyBillionOnEightRanks) {
   }
   const std::int64_t norms = 161 * 8192;
   EXPECT_EQ(weights, (68'976'648'192 - norms) * 2 + 8 * norms * 4);
-  const std::string text = describe_plan(config, model, 8);
+  const std::string text = report_plan(config, model, 8).text;
   EXPECT_NE(text.find("rank 7: heads 56..63, KV heads 7..7"), std::string::npos) << text;
 }
 
@@ -123,12 +123,26 @@ TEST(Plan, SlotsFitOrTheErrorSaysWhatWouldHelp) {
 TEST(Plan, SaysWhetherTheConfiguredSlotsFit) {
   Config config = config_of("demo.yaml");
   const ModelConfig model = read_model_config(config.model.path);
-  EXPECT_NE(describe_plan(config, model, 2).find("cache.slots auto takes"), std::string::npos);
+  EXPECT_NE(report_plan(config, model, 2).text.find("cache.slots auto takes"), std::string::npos);
   config.cache.slots = 3;
-  EXPECT_NE(describe_plan(config, model, 2).find("cache.slots asks for 3\n"), std::string::npos);
+  EXPECT_NE(report_plan(config, model, 2).text.find("cache.slots asks for 3\n"), std::string::npos);
   config.cache.slots = 1'000'000'000;
-  EXPECT_NE(describe_plan(config, model, 2).find("asks for 1000000000, which is too many"),
+  EXPECT_NE(report_plan(config, model, 2).text.find("asks for 1000000000, which is too many"),
             std::string::npos);
+}
+
+TEST(Plan, SaysWhetherTheModelFitsInTheMemoryThatIsGiven) {
+  Config config = config_of("demo.yaml");
+  const ModelConfig model = read_model_config(config.model.path);
+  const RankPlan rank = plan_rank(config, model, plan_sessions(config, model), 2, 0);
+  const std::int64_t base = rank.weight_bytes + rank.activation_bytes;
+  const std::int64_t per_slot = rank.session_bytes + rank.activation_bytes_per_slot;
+  EXPECT_TRUE(report_plan(config, model, 2, base + per_slot).fits);
+  EXPECT_FALSE(report_plan(config, model, 2, base).fits);
+  EXPECT_NE(report_plan(config, model, 2, base).text.find("the model does not fit"), std::string::npos);
+  config.cache.slots = 3;
+  EXPECT_TRUE(report_plan(config, model, 2, base + 4 * per_slot).fits);
+  EXPECT_FALSE(report_plan(config, model, 2, base + 2 * per_slot).fits);
 }
 
 TEST(Plan, WarnsOfAContextThatNothingReads) {
