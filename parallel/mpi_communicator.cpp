@@ -13,6 +13,7 @@
 #include "parallel/mpi_exchange.h"
 #include "parallel/rank_order_sum.h"
 #include "parallel/shard_plan.h"
+#include "parallel/single_copy.h"
 #include "parallel/start_roll.h"
 
 namespace sinkstream {
@@ -181,6 +182,7 @@ class MpiCommunicator final : public Communicator {
 constexpr std::chrono::milliseconds kEndLimit{10000};
 
 void start_mpi(std::chrono::milliseconds limit) {
+  avoid_refused_copies();
   const StartRoll roll(launched_as());
   const Deadline deadline(limit, [&] { return roll.complaint(in_seconds(limit)); });
   int provided = 0;

@@ -170,3 +170,14 @@ def test_launch_serve_names_what_it_does_not_know_before_it_builds(arguments, wo
     assert "Building" not in result.stdout
     for word in words:
         assert word in result.stderr
+
+
+@pytest.mark.parametrize("variables, words", [
+    ({"SLURM_PROCID": "0", "SLURM_NTASKS": "2"}, ["srun started 2 tasks", "MPI sees 1", "srun --mpi=pmix"]),
+    ({"FLUX_TASK_RANK": "1", "FLUX_JOB_SIZE": "4"}, ["flux run started 4 tasks", "mpirun -np 4"]),
+])
+def test_tasks_that_do_not_know_of_one_another_do_not_serve(variables, words):
+    result = run(PROJECT / "models/demo", "--set", "server.listen=127.0.0.1:0", env=os.environ | variables)
+    assert result.returncode == 2, result.stderr
+    for word in words:
+        assert word in result.stderr

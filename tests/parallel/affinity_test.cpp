@@ -2,14 +2,20 @@
 
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <map>
 #include <thread>
 
 #include "parallel/in_process.h"
 
 namespace sinkstream {
 namespace {
+
+namespace fs = std::filesystem;
 
 TEST(CpusOfLocalRank, DividesThemEvenlyInOrder) {
   const std::vector<int> cpus{0, 1, 2, 3, 8, 9, 10};
@@ -53,10 +59,110 @@ std::vector<int> cpus_of_this_thread() {
   return cpus;
 }
 
-TEST(AllowedCpus, HoldOurOwn) {
-  const std::vector<int> allowed = allowed_cpus();
-  EXPECT_TRUE(std::ranges::is_sorted(allowed));
-  EXPECT_TRUE(std::ranges::includes(allowed, cpus_of_this_thread()));
+TEST(AllowedCpus, AreOurOwnWhereNoLauncherIs) {
+  Surroundings around;
+  around.parent = 1 << 30;  // no such process
+  EXPECT_EQ(allowed_cpus(around), cpus_of_this_thread());
+}
+
+// A process bound to CPUs `own` whose parent, `name`, may use `theirs`.
+class Given : public testing::Test {
+ protected:
+  Given() { fs::create_directories(proc_ / "thread-self"); }
+  ~Given() override { fs::remove_all(proc_); }
+
+  std::vector<int> allowed(const std::string& own, const std::string& theirs,
+                           const std::vector<std::string>& command, const std::string& name = "mpirun") {
+    fs::create_directories(proc_ / "77");
+    write("thread-self/status",
+          "Name:\tx\nCpus_allowed:\tff\nCpus_allowed_list:\t" + own + "\nMems_allowed:\t1\n");
+    write("77/status", "Name:\ty\nCpus_allowed_list:\t" + theirs + "\n");
+    write("77/comm", name + "\n");
+    std::string line;
+    for (const std::string& word : command) line += word + '\0';
+    write("77/cmdline", line);
+    Surroundings around;
+    around.proc = proc_;
+    around.parent = 77;
+    around.variable = [this](const char* key) {
+      const auto found = variables_.find(key);
+      return found == variables_.end() ? nullptr : found->second.c_str();
+    };
+    return allowed_cpus(around);
+  }
+  void write(const std::string& name, const std::string& text) { std::ofstream(proc_ / name) << text; }
+
+  const fs::path proc_ = fs::path(testing::TempDir()) / ("proc-" + std::to_string(::getpid()));
+  std::map<std::string, std::string> variables_ = {{"OMPI_MCA_orte_launch", "1"},
+                                                   {"OMPI_MCA_orte_bound_at_launch", "1"}};
+};
+
+const std::vector<std::string> kPlain = {"mpirun", "-np", "1", "stream-worker", "model"};
+
+TEST_F(Given, TheLaunchersWhereItBoundUsByDefault) {
+  EXPECT_EQ(allowed("0", "0-3", kPlain), (std::vector<int>{0, 1, 2, 3}));
+  EXPECT_EQ(allowed("0", "1", kPlain), (std::vector<int>{1})) << "taskset -c 1 mpirun";
+  EXPECT_EQ(allowed("0", "2-3,8,10-11", kPlain), (std::vector<int>{2, 3, 8, 10, 11}));
+  for (const char* daemon : {"orterun", "mpiexec", "orted", "prterun", "prted"}) {
+    EXPECT_EQ(allowed("0", "0-1", kPlain, daemon), (std::vector<int>{0, 1})) << daemon;
+  }
+  variables_["OMPI_MCA_rmaps_base_mapping_policy"] = "node";
+  EXPECT_EQ(allowed("0", "0-1", kPlain), (std::vector<int>{0, 1})) << "which says nothing of CPUs";
+}
+
+TEST_F(Given, OurOwnWhereTheUserSaidWhich) {
+  const std::pair<const char*, const char*> variables[] = {
+      {"OMPI_MCA_hwloc_base_cpu_set", "1"},
+      {"OMPI_MCA_hwloc_base_binding_policy", "core"},
+      {"OMPI_MCA_hwloc_base_binding_policy", "none"},
+      {"OMPI_MCA_rmaps_base_mapping_policy", "slot:PE=2"},
+      {"OMPI_MCA_rmaps_rank_file_path", "ranks"},
+      {"PRTE_MCA_hwloc_default_cpu_list", "1"},
+      {"PRTE_MCA_rmaps_default_mapping_policy", "pe-list=1"}};
+  for (const auto& [key, value] : variables) {
+    variables_[key] = value;
+    EXPECT_EQ(allowed("1", "0-3", kPlain), (std::vector<int>{1})) << key << "=" << value;
+    variables_.erase(key);
+  }
+  for (const auto& options : std::vector<std::vector<std::string>>{{"--cpu-set", "1"},
+                                                                   {"--cpu-list=1"},
+                                                                   {"-bind-to", "core"},
+                                                                   {"--map-by", "ppr:1:node:pe=1"},
+                                                                   {"--map-by", "pe-list=1:ordered"},
+                                                                   {"--rankfile", "ranks"}}) {
+    std::vector<std::string> command = {"mpirun"};
+    command.insert(command.end(), options.begin(), options.end());
+    EXPECT_EQ(allowed("1", "0-3", command), (std::vector<int>{1})) << options.front();
+  }
+}
+
+TEST_F(Given, OurOwnWhereNobodyBoundUs) {
+  EXPECT_EQ(allowed("1", "0-3", kPlain, "bash"), (std::vector<int>{1}));
+  EXPECT_EQ(allowed("2-3", "0-3", kPlain, "slurmstepd"), (std::vector<int>{2, 3}));
+  variables_.erase("OMPI_MCA_orte_bound_at_launch");
+  EXPECT_EQ(allowed("1", "0-3", kPlain), (std::vector<int>{1})) << "mpirun --oversubscribe taskset -c 1";
+}
+
+TEST(ShareOfCpus, IsSharedWithThoseThatWereGivenTheSame) {
+  const auto group = make_in_process_group(4);
+  const std::vector<std::vector<int>> given = {{0, 1, 2, 3}, {8}, {0, 1, 2, 3}, {9, 10}};
+  std::vector<std::vector<int>> shares(4);
+  std::vector<std::thread> threads;
+  for (std::size_t r = 0; r < 4; ++r)
+    threads.emplace_back([&, r] { shares[r] = share_of_cpus(*group[r], given[r]); });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(shares, (std::vector<std::vector<int>>{{0, 1}, {8}, {2, 3}, {9, 10}}));
+}
+
+TEST(ThreadsOfLocalRank, StayWithinTheQuota) {
+  EXPECT_EQ(threads_of_local_rank(64, std::nullopt, 0, 1), 64);
+  EXPECT_EQ(threads_of_local_rank(64, 2.0, 0, 1), 2) << "a container of 2 CPUs on a large host";
+  EXPECT_EQ(threads_of_local_rank(64, 2.5, 0, 1), 2);
+  EXPECT_EQ(threads_of_local_rank(64, 0.5, 0, 1), 1);
+  EXPECT_EQ(threads_of_local_rank(4, 100.0, 0, 1), 4);
+  EXPECT_EQ(threads_of_local_rank(32, 3.0, 0, 2), 2);
+  EXPECT_EQ(threads_of_local_rank(32, 3.0, 1, 2), 1);
+  EXPECT_EQ(threads_of_local_rank(0, std::nullopt, 0, 1), 1);
 }
 
 TEST(BindToCpus, BindsTheThreadAndThoseItStarts) {

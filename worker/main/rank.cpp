@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "kernels/ops.h"
+#include "parallel/cpu_quota.h"
 #include "worker/main/startup.h"
 #include "worker/model/checkpoint.h"
 #include "worker/model/fingerprint.h"
@@ -68,10 +69,11 @@ Rank load_rank(Communicator& group, const Config& config, const ModelConfig& mod
   }
 
   Rank rank;
-  const auto cpus = cpus_of_local_rank(allowed_cpus(), local.local_rank, local.local_size);
+  const auto cpus = share_of_cpus(group, allowed_cpus());
   if (!bind_to_cpus(cpus))
     spdlog::warn("rank {}: the host does not allow setting CPU affinity", group.rank());
-  const std::int64_t threads = config.parallel.threads.value_or(std::ssize(cpus));
+  const std::int64_t threads = config.parallel.threads.value_or(
+      threads_of_local_rank(std::ssize(cpus), cpu_quota(), local.local_rank, local.local_size));
   rank.threads = std::make_unique<kernels::ThreadPool>(static_cast<int>(threads));
 
   const auto begin = std::chrono::steady_clock::now();

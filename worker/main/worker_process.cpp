@@ -17,6 +17,7 @@
 #include "coordinator/text/chat_template.h"
 #include "coordinator/text/tokenizer.h"
 #include "parallel/affinity.h"
+#include "parallel/launch_mismatch.h"
 #include "parallel/liveness.h"
 #include "parallel/mpi_communicator.h"
 #include "parallel/watched_communicator.h"
@@ -306,6 +307,8 @@ int run_worker(const WorkerOptions& options) {
   Communicator& group = mpi.communicator();
   set_up_log(group);
   try {
+    const std::string mismatch = launch_mismatch(group.size());
+    if (!mismatch.empty()) throw StartupError(ExitCode::config, mismatch);
     return serve(group, options);
   } catch (const StartupError& error) {
     return report(group, error);
