@@ -43,8 +43,11 @@ Coordinator::Coordinator(Engine& engine, const Tokenizer& tokenizer, const ChatT
   add_models(router, state_->service);
   add_tokenize(router, state_->service);
   add_detokenize(router, state_->service);
+  add_tokenizer_info(router, state_->service);
   add_health(router, state_->service);
   add_metrics(router, state_->service);
+  add_version(router);
+  add_openapi(router);
   add_page(router);
   state_->server.on_answered(
       [&metrics = state_->metrics](const AnsweredRequest& request) { metrics.count_request(request); });

@@ -31,7 +31,13 @@ target_link_libraries(sinkstream_http
 
 include(${CMAKE_CURRENT_SOURCE_DIR}/web/files.cmake)
 
+# The description of the API becomes part of the binary, with the version in it.
+configure_file(api/openapi.json ${CMAKE_CURRENT_BINARY_DIR}/openapi.json @ONLY)
+file(READ ${CMAKE_CURRENT_BINARY_DIR}/openapi.json openapi_json)
+configure_file(api/openapi_json.cpp.in ${CMAKE_CURRENT_BINARY_DIR}/openapi_json.cpp @ONLY)
+
 add_library(sinkstream_coordinator STATIC
+  ${CMAKE_CURRENT_BINARY_DIR}/openapi_json.cpp
   ${web_files_source}
   api/answer_format.cpp
   api/chat_completions.cpp
@@ -47,12 +53,16 @@ add_library(sinkstream_coordinator STATIC
   api/metrics.cpp
   api/metrics_endpoint.cpp
   api/models.cpp
+  api/openapi.cpp
   api/page.cpp
   api/request_fields.cpp
   api/request_json.cpp
   api/service.cpp
   api/tokenize.cpp
+  api/tokenizer_info.cpp
+  api/unsupported_fields.cpp
   api/usage.cpp
+  api/version.cpp
   coordinator.cpp)
 target_link_libraries(sinkstream_coordinator
   PUBLIC sinkstream_http sinkstream_text nlohmann_json::nlohmann_json

@@ -23,12 +23,18 @@ class AnswerFormat {
   virtual Json end(int index, const char* finish_reason) const = 0;
   virtual Json whole(int index, const Piece& piece, const Prompt& prompt,
                      const char* finish_reason) const = 0;
+  // To the whole answer, of its first choice.
+  virtual void add_members(Json&, const Piece&) const {}
 };
 
 // Valid UTF-8 whatever the strings hold.
 std::string to_text(const Json& json);
 // "data: ...\n\n"
 std::string to_event(const Json& json);
+
+// As vLLM shows them: for each token null, if it has none, or an object from token id to "logprob", "rank"
+// and "decoded_token", of the token itself and of the likeliest.
+Json prompt_logprobs_json(const std::vector<TokenReport>& prompt, const Tokenizer& tokenizer);
 
 // JSON has no infinity; clients expect this for a token that cannot be.
 double shown_logprob(float logprob);

@@ -48,6 +48,10 @@ class ChatFormat : public AnswerFormat {
     return entry;
   }
 
+  void add_members(Json& answer, const Piece& first) const override {
+    if (!first.prompt.empty()) answer["prompt_logprobs"] = prompt_logprobs_json(first.prompt, tokenizer_);
+  }
+
  private:
   static Json chunk(int index, Json delta, const char* finish_reason) {
     return {{"index", index},
@@ -84,7 +88,7 @@ class ChatFormat : public AnswerFormat {
 void read_logprobs(RequestFields& fields, GenerationOptions& options) {
   options.logprobs = fields.boolean("logprobs").value_or(false);
   const auto top = fields.integer("top_logprobs", 0, kMaxTopLogprobs);
-  if (top && !options.logprobs) {
+  if (top.value_or(0) > 0 && !options.logprobs) {
     throw fields.error("top_logprobs", "'top_logprobs' needs \"logprobs\": true.");
   }
   options.top_logprobs = static_cast<std::int32_t>(top.value_or(0));
@@ -98,9 +102,12 @@ void chat_completions(Service& service, const std::shared_ptr<Exchange>& exchang
 
   GenerationPlan plan;
   plan.options = read_generation_options(fields, limits);
-  plan.options.max_tokens = read_max_tokens(fields, 1, limits);
+  read_length(fields, 1, limits, plan.options);
   read_logprobs(fields, plan.options);
   fields.refuse_unless("echo", false);
+  fields.refuse_unless("add_special_tokens", false);
+  fields.refuse_unless("best_of", 1);
+  fields.refuse({"suffix"});
   fields.refuse({"prompt"});
   plan.prompts.push_back({read_chat_prompt(fields, /*tools=*/nullptr, service)});
   service.unknown_fields.note(exchange->request().id, fields.unknown());

@@ -28,6 +28,7 @@ struct TokenReport {
   std::optional<float> logprob;  // none for the first token of a prompt
   std::vector<TokenLogprob> top;
   std::int64_t text_offset = 0;  // in characters, from the beginning of the text
+  std::int64_t rank = 0;         // of a prompt token that has a logprob: 1 for the likeliest
 };
 
 // What has become visible since the last piece.
@@ -35,7 +36,8 @@ struct Piece {
   std::string text;
   std::vector<TokenReport> tokens;  // only with logprobs
   std::vector<TokenId> token_ids;   // only with return_token_ids
-  bool empty() const { return text.empty() && tokens.empty() && token_ids.empty(); }
+  std::vector<TokenReport> prompt;  // only with prompt_logprobs: all of its tokens
+  bool empty() const { return text.empty() && tokens.empty() && token_ids.empty() && prompt.empty(); }
   void append(Piece piece);
 };
 
@@ -46,8 +48,9 @@ class Choice {
   // Once, first: an echo that needs nothing from the engine.
   Piece opening(const Prompt& prompt);
   Piece push(TokenEvent event);
-  // Ends the text: what was held back in case it became part of a character or stop string.
-  Piece finish();
+  // Ends the text: what was held back in case it became part of a character or stop string. `stop_token`
+  // ended the answer, if one did.
+  Piece finish(std::optional<TokenId> stop_token = std::nullopt);
 
   // A stop string came: nothing more will be shown, and push must not be called any more.
   bool stopped() const { return output_.stopped(); }
@@ -61,9 +64,14 @@ class Choice {
   const Tokenizer& tokenizer_;
   bool echo_;
   bool logprobs_;
+  std::size_t top_logprobs_;
   bool return_token_ids_;
+  bool include_stop_;
+  std::int64_t min_tokens_;
+  std::optional<std::size_t> prompt_logprobs_;
   std::int64_t hidden_tokens_left_;  // of the prompt's reports
   bool in_prompt_;                   // the echo is not finished
+  bool skip_special_tokens_;
   TextStream prompt_;
   TextStream output_;
   std::int64_t completion_tokens_ = 0;

@@ -40,6 +40,7 @@ class CompletionFormat : public AnswerFormat {
     Json entry = choice(index, piece, finish_reason);
     if (logprobs_ && entry["logprobs"].is_null()) entry["logprobs"] = logprobs_json({});
     if (return_token_ids_) entry["prompt_token_ids"] = prompt.tokens.list();
+    if (!piece.prompt.empty()) entry["prompt_logprobs"] = prompt_logprobs_json(piece.prompt, tokenizer_);
     return entry;
   }
 
@@ -182,7 +183,7 @@ void completions(Service& service, const std::shared_ptr<Exchange>& exchange) {
   GenerationOptions& options = plan.options;
   options = read_generation_options(fields, limits);
   options.echo = fields.boolean("echo").value_or(false);
-  options.max_tokens = read_max_tokens(fields, options.echo ? 0 : 1, limits);
+  read_length(fields, options.echo || options.prompt_logprobs ? 0 : 1, limits, options);
   const auto logprobs = fields.integer("logprobs", 0, kMaxLogprobs);
   options.logprobs = logprobs.has_value();
   options.top_logprobs = static_cast<std::int32_t>(logprobs.value_or(0));

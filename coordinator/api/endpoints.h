@@ -12,8 +12,11 @@ void add_completions(Router& router, Service& service);
 void add_models(Router& router, Service& service);
 void add_tokenize(Router& router, Service& service);
 void add_detokenize(Router& router, Service& service);
+void add_tokenizer_info(Router& router, Service& service);
 void add_health(Router& router, Service& service);
 void add_metrics(Router& router, Service& service);
+void add_version(Router& router);
+void add_openapi(Router& router);
 void add_page(Router& router);
 
 }  // namespace sinkstream

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <ctime>
@@ -37,6 +38,15 @@ const char* to_label(AbandonCause cause) {
       break;
   }
   return "server_ended";
+}
+
+// A client may try again where another start of the server would help, and only there.
+RequestError broken_off(const FinishEvent& event) {
+  if (event.reason != FinishReason::failed) {
+    const std::string why = event.message.empty() ? "the server is ending" : event.message;
+    return unavailable("The generation broke off: " + why);
+  }
+  return {500, "server_error", "generation_failed", "The generation failed: " + event.message};
 }
 
 class Generation : public std::enable_shared_from_this<Generation> {
@@ -79,7 +89,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void take_finish(std::size_t index, const FinishEvent& event);
   void observe_token(Progress& progress);
   void show(std::size_t index, Piece piece);
-  void end_choice(std::size_t index, const char* reason);
+  void end_choice(std::size_t index, const char* reason, std::optional<TokenId> stop_token = std::nullopt);
   void complete();
   void abandon(AbandonCause cause);
   void cancel_unfinished();
@@ -87,6 +97,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   Json answer(Json choices, bool stream) const;
   Json usage() const;
+  SessionUsage session_so_far(std::size_t index) const;
   bool has_long_answer() const;
   void respond_soon();
   void respond_whole();
@@ -170,8 +181,11 @@ Submission Generation::submission(std::size_t index) {
   request.sampling = options.sampling;
   request.sampling.seed += index % static_cast<std::size_t>(options.n);
   request.logprobs = options.logprobs;
-  request.prompt_logprobs = options.logprobs && options.echo;
   request.top_logprobs = options.top_logprobs;
+  const bool echoes_logprobs = options.logprobs && options.echo;
+  request.prompt_logprobs = echoes_logprobs || options.prompt_logprobs;
+  request.top_prompt_logprobs =
+      std::max(echoes_logprobs ? options.top_logprobs : 0, options.prompt_logprobs.value_or(0));
   return {std::move(request), std::make_shared<ChoiceListener>(shared_from_this(), index)};
 }
 
@@ -250,15 +264,13 @@ void Generation::take_finish(std::size_t index, const FinishEvent& event) {
   if (over_) return;
   if (progress.finish_reason) {
     // Cut at a stop string: what the engine did until it heard of that does not count.
-    const auto prompt_tokens = static_cast<std::int64_t>(prompt_of(index).tokens.size());
-    progress.session = session_usage(prompt_tokens + progress.choice.completion_tokens() - 1, limits_.window);
+    progress.session = session_so_far(index);
   } else if (event.reason == FinishReason::stop || event.reason == FinishReason::length) {
-    end_choice(index, event.reason == FinishReason::stop ? "stop" : "length");
+    end_choice(index, event.reason == FinishReason::stop ? "stop" : "length", event.stop_token);
   } else {
     metrics_.count_finish("failed");
     metrics_.count_abort("engine_failed");
-    exchange_->fail(unavailable("The generation broke off: " +
-                                (event.message.empty() ? "the server is ending" : event.message)));
+    exchange_->fail(broken_off(event));
     over_ = true;
     cancel_unfinished();
     return;
@@ -291,9 +303,9 @@ void Generation::show(std::size_t index, Piece piece) {
   }
 }
 
-void Generation::end_choice(std::size_t index, const char* reason) {
+void Generation::end_choice(std::size_t index, const char* reason, std::optional<TokenId> stop_token) {
   Progress& progress = choices_[index];
-  show(index, progress.choice.finish());
+  show(index, progress.choice.finish(stop_token));
   if (progress.choice.stopped()) reason = "stop";  // what was held back to the last was a stop string
   progress.finish_reason = reason;
   metrics_.count_finish(reason);
@@ -326,10 +338,12 @@ void Generation::send_choice(Json choice) {
 bool Generation::has_long_answer() const {
   constexpr std::size_t kManyEntries = 65536;
   const auto alternatives = static_cast<std::size_t>(plan_.options.top_logprobs);
+  const auto prompt_alternatives = static_cast<std::size_t>(plan_.options.prompt_logprobs.value_or(0));
   std::size_t entries = 0;
   for (std::size_t i = 0; i < choices_.size(); ++i) {
     const Piece& piece = choices_[i].collected;
     entries += piece.tokens.size() * (1 + alternatives) + piece.token_ids.size();
+    entries += piece.prompt.size() * (1 + prompt_alternatives);
     if (plan_.options.return_token_ids) entries += prompt_of(i).tokens.size();
   }
   return entries > kManyEntries;
@@ -350,6 +364,7 @@ void Generation::respond_whole() {
                                           choices_[i].finish_reason));
   }
   Json body = answer(std::move(choices), false);
+  plan_.format->add_members(body, choices_.front().collected);
   body["usage"] = usage();
   body["truncation"] = plan_.options.truncation;
   exchange_->respond({200, "application/json", to_text(body)});
@@ -359,19 +374,29 @@ Json Generation::answer(Json choices, bool stream) const {
   Json json = {{"id", id_},
                {"object", plan_.format->object(stream)},
                {"created", created_},
-               {"model", limits_.model_name},
+               {"model", plan_.options.model},
                {"system_fingerprint", "sinkstream-" SINKSTREAM_VERSION}};
   json["choices"] = std::move(choices);
-  if (stream && plan_.options.include_usage) json["usage"] = nullptr;
+  if (stream && plan_.options.include_usage) {
+    json["usage"] = plan_.options.continuous_usage ? usage() : Json(nullptr);
+  }
   return json;
+}
+
+// By what it was given and has said: the last token is chosen, and not taken in any more.
+SessionUsage Generation::session_so_far(std::size_t index) const {
+  const auto prompt_tokens = static_cast<std::int64_t>(prompt_of(index).tokens.size());
+  const std::int64_t said = choices_[index].choice.completion_tokens();
+  return session_usage(prompt_tokens + std::max<std::int64_t>(said - 1, 0), limits_.window);
 }
 
 Json Generation::usage() const {
   std::int64_t completion_tokens = 0;
   SessionUsage longest;
-  for (const Progress& progress : choices_) {
-    completion_tokens += progress.choice.completion_tokens();
-    if (progress.session.seen_tokens > longest.seen_tokens) longest = progress.session;
+  for (std::size_t i = 0; i < choices_.size(); ++i) {
+    completion_tokens += choices_[i].choice.completion_tokens();
+    const SessionUsage session = choices_[i].finished ? choices_[i].session : session_so_far(i);
+    if (session.seen_tokens > longest.seen_tokens) longest = session;
   }
   return usage_json(count_prompt_tokens(plan_), completion_tokens, longest);
 }

@@ -42,16 +42,20 @@ void check_budget(const GenerationPlan& plan, const EngineLimits& limits) {
                                   prompt_tokens, kMaxPromptTokens),
                       "prompt");
   }
-  if (options.stream || !options.logprobs) return;
-  std::int64_t reported = options.echo ? prompt_tokens : 0;
-  for (const Prompt& prompt : plan.prompts) reported += options.n * longest_answer(options, prompt, limits);
-  const std::int64_t logprobs = reported * (1 + options.top_logprobs);
+  if (options.stream) return;
+  std::int64_t reported = 0;
+  if (options.logprobs) {
+    if (options.echo) reported += prompt_tokens;
+    for (const Prompt& prompt : plan.prompts) reported += options.n * longest_answer(options, prompt, limits);
+  }
+  std::int64_t logprobs = reported * (1 + options.top_logprobs);
+  if (options.prompt_logprobs) logprobs += prompt_tokens * (1 + *options.prompt_logprobs);
   if (logprobs > kMaxWholeLogprobs) {
     throw bad_request(
         fmt::format("The answer could hold {} log-probabilities; {} are allowed. Stream it, or lower "
                     "max_tokens, n or the number of alternatives.",
                     logprobs, kMaxWholeLogprobs),
-        "logprobs");
+        options.logprobs ? "logprobs" : "prompt_logprobs");
   }
 }
 

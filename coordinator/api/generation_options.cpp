@@ -9,14 +9,16 @@
 #include <random>
 
 #include "coordinator/api/service.h"
+#include "coordinator/api/unsupported_fields.h"
 
 namespace sinkstream {
 namespace {
 
 using json = nlohmann::ordered_json;
 
-constexpr std::size_t kMaxStops = 4;
+constexpr std::size_t kMaxStops = 16;
 constexpr std::size_t kMaxStopBytes = 256;
+constexpr std::int64_t kMaxPromptLogprobs = 20;
 constexpr std::size_t kMaxBiases = 1024;
 constexpr std::size_t kMaxStopTokens = 64;
 
@@ -112,10 +114,27 @@ void read_streaming(RequestFields& fields, GenerationOptions& options) {
   options.stream = fields.boolean("stream").value_or(false);
   auto stream_options = fields.object("stream_options");
   if (!stream_options) return;
-  if (!options.stream) {
+  options.include_usage = stream_options->boolean("include_usage").value_or(false);
+  options.continuous_usage = stream_options->boolean("continuous_usage_stats").value_or(false);
+  if (!options.stream && (options.include_usage || options.continuous_usage)) {
     throw fields.error("stream_options", "Stream options can only be defined when `stream=True`.");
   }
-  options.include_usage = stream_options->boolean("include_usage").value_or(false);
+}
+
+std::optional<std::int32_t> read_prompt_logprobs(RequestFields& fields, const GenerationOptions& options) {
+  const auto top = fields.integer("prompt_logprobs", 0, kMaxPromptLogprobs);
+  if (!top) return std::nullopt;
+  if (options.stream) {
+    throw fields.error("prompt_logprobs", "'prompt_logprobs' are not available when `stream=True`.");
+  }
+  return static_cast<std::int32_t>(*top);
+}
+
+// Between special tokens our text has no spaces but those that they bring themselves.
+void read_special_tokens(RequestFields& fields, GenerationOptions& options) {
+  options.skip_special_tokens = fields.boolean("skip_special_tokens").value_or(true);
+  if (options.skip_special_tokens) return fields.ignore({"spaces_between_special_tokens"});
+  fields.refuse_unless("spaces_between_special_tokens", true);
 }
 
 // In dense mode nothing is ever forgotten, so nothing is truncated.
@@ -127,100 +146,52 @@ std::string read_truncation(RequestFields& fields, const EngineLimits& limits) {
   return limits.max_context > 0 ? "disabled" : truncation;
 }
 
-// A sampler that we don't have: `strength` switches it on, the others only tune it.
-void refuse_sampler(RequestFields& fields, const char* strength, const json& off,
-                    std::initializer_list<const char*> others) {
-  fields.refuse_unless(strength, off);
-  if (fields.value(strength)) return fields.ignore(others);
-  fields.refuse(others);
-}
-
-void refuse_samplers(RequestFields& fields) {
-  refuse_sampler(fields, "repeat_penalty", 1, {"repeat_last_n"});
-  refuse_sampler(fields, "mirostat", 0, {"mirostat_mode", "mirostat_tau", "mirostat_eta"});
-  refuse_sampler(
-      fields, "dry_multiplier", 0,
-      {"dry_base", "dry_allowed_length", "dry_penalty_last_n", "dry_range", "dry_sequence_breakers"});
-  refuse_sampler(fields, "xtc_probability", 0, {"xtc_threshold"});
-  refuse_sampler(fields, "dynatemp_range", 0, {"dynatemp_exponent"});
-  for (const char* name : {"typical_p", "tfs_z"}) fields.refuse_unless(name, 1);
-  for (const char* name : {"top_a", "no_repeat_ngram_size"}) fields.refuse_unless(name, 0);
-}
-
-void refuse_unsupported(RequestFields& fields) {
-  refuse_samplers(fields);
-  fields.refuse({"tools",
-                 "functions",
-                 "audio",
-                 "reasoning",
-                 "reasoning_effort",
-                 "verbosity",
-                 "web_search_options",
-                 "prediction",
-                 "grammar",
-                 "json_schema",
-                 "structured_outputs",
-                 "guided_json",
-                 "guided_regex",
-                 "guided_choice",
-                 "guided_grammar",
-                 "logits_processors",
-                 "bad_words",
-                 "allowed_token_ids",
-                 "prompt_logprobs",
-                 "truncate_prompt_tokens",
-                 "n_predict",
-                 "chat_template",
-                 "chat_template_kwargs",
-                 "documents",
-                 "mm_processor_kwargs"});
-  fields.refuse_unless("modalities", json::array({"text"}));
-  fields.refuse_unless("min_tokens", 0);
-  fields.refuse_unless("length_penalty", 1.0);
-  fields.refuse_unless("use_beam_search", false);
-  fields.refuse_unless("skip_special_tokens", true);
-  fields.refuse_unless("include_stop_str_in_output", false);
-  fields.refuse_unless("function_call", "none");
-  const json* tool_choice = fields.value("tool_choice");
-  if (tool_choice && *tool_choice != "none") fields.refuse_unless("tool_choice", "auto");
-  if (auto format = fields.object("response_format")) format->refuse_unless("type", "text");
-  fields.ignore({"user", "metadata", "store", "service_tier", "parallel_tool_calls", "safety_identifier",
-                 "prompt_cache_key", "prompt_cache_retention", "priority", "cache_salt"});
-}
-
 }  // namespace
 
 GenerationOptions read_generation_options(RequestFields& fields, const EngineLimits& limits) {
-  check_model(fields.string("model"), limits);
-  refuse_unsupported(fields);
   GenerationOptions options;
+  options.model = check_model(fields.string("model"), limits);
+  refuse_unsupported(fields);
   read_streaming(fields, options);
   options.n = fields.integer("n", 1, 16).value_or(1);
   options.sampling = read_sampling(fields, limits);
   options.stop = read_stop(fields);
+  options.include_stop = fields.boolean("include_stop_str_in_output").value_or(false);
+  options.prompt_logprobs = read_prompt_logprobs(fields, options);
   options.stop_token_ids = read_stop_token_ids(fields, limits.vocab_size);
   options.ignore_eos = fields.boolean("ignore_eos").value_or(false);
   options.return_token_ids = fields.boolean("return_token_ids").value_or(false);
   options.truncation = read_truncation(fields, limits);
+  read_special_tokens(fields, options);
   return options;
 }
 
-std::int64_t read_max_tokens(RequestFields& fields, std::int64_t low, const EngineLimits& limits) {
+void read_length(RequestFields& fields, std::int64_t low, const EngineLimits& limits,
+                 GenerationOptions& options) {
   const auto newer = fields.integer("max_completion_tokens", low, limits.max_tokens);
   const auto older = fields.integer("max_tokens", low, limits.max_tokens);
   if (newer && older && *newer != *older) {
     throw fields.error("max_tokens", "'max_tokens' and 'max_completion_tokens' contradict each other.");
   }
-  return newer.value_or(older.value_or(limits.default_max_tokens));
+  options.max_tokens = newer.value_or(older.value_or(limits.default_max_tokens));
+  options.min_tokens = fields.integer("min_tokens", 0, limits.max_tokens).value_or(0);
+  if (options.min_tokens > options.max_tokens) {
+    throw fields.error("min_tokens", fmt::format("'min_tokens' ({}) is larger than the longest answer ({}).",
+                                                 options.min_tokens, options.max_tokens));
+  }
+  options.sampling.min_tokens = options.min_tokens;
 }
 
 void check_prompt_length(std::int64_t prompt_tokens, const std::string& truncation,
                          const EngineLimits& limits) {
   const std::int64_t context = context_tokens(limits);
   if (prompt_tokens <= context || truncation == "auto") return;
+  // OpenAI's words, by which agents know that they must shorten their prompt.
+  const char* why = limits.max_context > 0 ? "" : " where \"truncation\": \"disabled\" forbids it to forget";
   RequestError error = bad_request(
-      fmt::format("The prompt has {} tokens; the session remembers {}{}.", prompt_tokens, context,
-                  limits.max_context > 0 ? "" : " and \"truncation\": \"disabled\" forbids it to forget"),
+      fmt::format("This model's maximum context length is {} tokens{}. However, your prompt has {} tokens. "
+                  "Please reduce its length.",
+                  context, why, prompt_tokens),
       "", "context_length_exceeded");
   error.numbers = {{"n_prompt_tokens", prompt_tokens}, {"n_ctx", context}};
   throw error;

@@ -7,13 +7,16 @@ namespace {
 
 constexpr std::string_view kOneModel = "/v1/models/";
 
-Json model_json(const Service& service) {
+// An alias looks like a model of its own, whose root is the one that is served.
+Json model_json(const std::string& name, const Service& service) {
   const EngineLimits& limits = service.engine.limits();
-  return {{"id", limits.model_name},
+  return {{"id", name},
           {"object", "model"},
           {"created", service.started_at},
           {"owned_by", "sinkstream"},
-          {"max_model_len", context_tokens(limits)},
+          {"root", limits.model_name},
+          {"parent", nullptr},
+          {"max_model_len", max_model_len(limits)},
           {"meta",
            {{"sink_tokens", limits.window.sink_tokens},
             {"window_tokens", limits.window.window_tokens},
@@ -21,16 +24,23 @@ Json model_json(const Service& service) {
             {"end_tokens", limits.end_tokens}}}};
 }
 
+Json list_json(const Service& service) {
+  const EngineLimits& limits = service.engine.limits();
+  Json models = Json::array({model_json(limits.model_name, service)});
+  for (const std::string& alias : limits.model_aliases) models.push_back(model_json(alias, service));
+  return {{"object", "list"}, {"data", std::move(models)}};
+}
+
 }  // namespace
 
 void add_models(Router& router, Service& service) {
   router.add({"GET", "/v1/models", [&service](const std::shared_ptr<Exchange>& exchange) {
-                const Json list = {{"object", "list"}, {"data", Json::array({model_json(service)})}};
-                exchange->respond({200, "application/json", to_text(list)});
+                exchange->respond({200, "application/json", to_text(list_json(service))});
               }});
   router.add({"GET", "/v1/models/*", [&service](const std::shared_ptr<Exchange>& exchange) {
-                check_model(exchange->request().path.substr(kOneModel.size()), service.engine.limits());
-                exchange->respond({200, "application/json", to_text(model_json(service))});
+                const std::string name =
+                    check_model(exchange->request().path.substr(kOneModel.size()), service.engine.limits());
+                exchange->respond({200, "application/json", to_text(model_json(name, service))});
               }});
 }
 

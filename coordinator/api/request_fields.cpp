@@ -14,6 +14,24 @@ RequestError wrong_type(const std::string& name, const char* wanted, const json&
   return bad_request(fmt::format("'{}' must be {}, not {}.", name, wanted, found), name, "invalid_type");
 }
 
+bool is_whole(const json& value) {
+  if (value.is_number_integer()) return true;
+  return value.is_number_float() && std::trunc(value.get<double>()) == value.get<double>();
+}
+
+// No value: an int64 does not hold it.
+std::optional<std::int64_t> whole_number(const json& whole) {
+  constexpr double kEnd = 0x1p63;
+  if (whole.is_number_float()) {
+    const auto number = whole.get<double>();
+    if (number < -kEnd || number >= kEnd) return std::nullopt;
+    return static_cast<std::int64_t>(number);
+  }
+  const bool too_large = whole.is_number_unsigned() &&
+                         whole.get<std::uint64_t>() > std::uint64_t{std::numeric_limits<std::int64_t>::max()};
+  return too_large ? std::nullopt : std::optional(whole.get<std::int64_t>());
+}
+
 std::string describe(const NumberRange& range) {
   return fmt::format("{} {} and at most {}", range.above_low ? "above" : "at least", range.low, range.high);
 }
@@ -21,15 +39,14 @@ std::string describe(const NumberRange& range) {
 }  // namespace
 
 std::int64_t integer_value(const json& value, std::int64_t low, std::int64_t high, const std::string& name) {
-  if (!value.is_number_integer()) throw wrong_type(name, "an integer", value);
-  const bool too_large = value.is_number_unsigned() &&
-                         value.get<std::uint64_t>() > std::uint64_t{std::numeric_limits<std::int64_t>::max()};
-  if (too_large || value.get<std::int64_t>() < low || value.get<std::int64_t>() > high) {
+  if (!is_whole(value)) throw wrong_type(name, "an integer", value);
+  const auto number = whole_number(value);
+  if (!number || *number < low || *number > high) {
     throw bad_request(
         fmt::format("'{}' must be at least {} and at most {}; it is {}.", name, low, high, value.dump()),
         name);
   }
-  return value.get<std::int64_t>();
+  return *number;
 }
 
 double number_value(const json& value, const NumberRange& range, const std::string& name) {
@@ -47,10 +64,10 @@ std::vector<TokenId> token_id_values(const json& array, std::int64_t vocab_size,
   std::vector<TokenId> tokens;
   tokens.reserve(array.size());
   for (const json& id : array) {
-    if (!id.is_number_integer() || id < 0 || id >= vocab_size) {
-      integer_value(id, 0, vocab_size - 1, fmt::format("{}[{}]", name, tokens.size()));  // says what is wrong
-    }
-    tokens.push_back(id.get<TokenId>());
+    const bool is_plain = id.is_number_integer() && id >= 0 && id < vocab_size;  // without making its name
+    tokens.push_back(is_plain ? id.get<TokenId>()
+                              : static_cast<TokenId>(integer_value(
+                                    id, 0, vocab_size - 1, fmt::format("{}[{}]", name, tokens.size()))));
   }
   return tokens;
 }
@@ -121,7 +138,11 @@ void RequestFields::refuse_unless(const char* name, const json& off) {
 }
 
 void RequestFields::refuse(std::initializer_list<const char*> names) {
-  for (const char* name : names) refuse_unless(name, nullptr);
+  for (const char* name : names) {
+    const json* field = value(name);
+    const bool is_empty = field && ((field->is_structured() && field->empty()) || *field == "");
+    if (!is_empty) refuse_unless(name, nullptr);
+  }
 }
 
 std::vector<std::string> RequestFields::unknown() const {

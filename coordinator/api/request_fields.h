@@ -1,5 +1,6 @@
 // The one place that turns JSON fields into values. A field that is null counts as absent. Nothing is
-// converted: "5" and 5.0 are no integers, 1 is no boolean. Every complaint names the field.
+// converted: "5" is no integer, 1 is no boolean. 5.0 is an integer, since to JSON it is the same number as 5,
+// and some languages write it so. Every complaint names the field.
 #pragma once
 
 #include <cstdint>
@@ -43,6 +44,7 @@ class RequestFields {
   void ignore(std::initializer_list<const char*> names);
   // Not supported: refused unless absent, null or this value, which means "off".
   void refuse_unless(const char* name, const nlohmann::ordered_json& off);
+  // Not supported: refused unless absent, null or empty ("", [] or {}), which changes nothing.
   void refuse(std::initializer_list<const char*> names);
 
   // Names that none of the calls above asked for.

@@ -53,9 +53,11 @@ std::shared_ptr<void> LivePrompts::hold(std::int64_t tokens) {
   return {nullptr, [held = held_, tokens](void*) { *held -= tokens; }};
 }
 
-void check_model(const std::optional<std::string>& name, const EngineLimits& limits) {
+std::string check_model(const std::optional<std::string>& name, const EngineLimits& limits) {
   constexpr std::size_t kMaxQuotedBytes = 100;
-  if (!name || *name == limits.model_name) return;
+  if (!name) return limits.model_name;
+  const auto& aliases = limits.model_aliases;
+  if (*name == limits.model_name || std::ranges::find(aliases, *name) != aliases.end()) return *name;
   throw RequestError{404, "not_found_error", "model_not_found",
                      "There is no model '" + name->substr(0, kMaxQuotedBytes) + "' here; this server has '" +
                          limits.model_name + "'.",
@@ -93,6 +95,10 @@ bool makes_steps(const EngineStats& stats, const EngineLimits& limits) {
 std::int64_t context_tokens(const EngineLimits& limits) {
   if (limits.max_context > 0) return limits.max_context;
   return limits.window.sink_tokens + limits.window.window_tokens;
+}
+
+std::int64_t max_model_len(const EngineLimits& limits) {
+  return limits.max_context > 0 ? limits.max_context : std::max(limits.max_tokens, context_tokens(limits));
 }
 
 }  // namespace sinkstream

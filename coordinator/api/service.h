@@ -72,8 +72,9 @@ struct Service {
   std::int64_t started_at;  // Unix time; when the model was "created"
 };
 
-// Throws RequestError (404 model_not_found) unless the name is absent or the served model's.
-void check_model(const std::optional<std::string>& name, const EngineLimits& limits);
+// The name to answer with: the one that was asked for, else the model's own. Throws RequestError (404
+// model_not_found) unless it is the served model's or one of its aliases.
+std::string check_model(const std::optional<std::string>& name, const EngineLimits& limits);
 
 // Throws RequestError (400) naming `param` when the tokenizer gives up on the text, or makes a token of it
 // that the model does not have.
@@ -89,5 +90,10 @@ bool makes_steps(const EngineStats& stats, const EngineLimits& limits);
 
 // The longest prompt that a session still remembers whole: S + W, or max_context in dense mode.
 std::int64_t context_tokens(const EngineLimits& limits);
+
+// What clients are told to keep prompt and answer within. They cut prompts to it and take it, less the
+// prompt, for max_tokens; so where input is endless it is the longest answer, which bounds what they ask for
+// without making them cut.
+std::int64_t max_model_len(const EngineLimits& limits);
 
 }  // namespace sinkstream

@@ -36,7 +36,7 @@ void tokenize(Service& service, const std::shared_ptr<Exchange>& exchange) {
   const std::vector<TokenId> tokens = read_tokens(fields, service);
   service.unknown_fields.note(exchange->request().id, fields.unknown());
 
-  Json answer = {{"count", tokens.size()}, {"max_model_len", context_tokens(service.engine.limits())}};
+  Json answer = {{"count", tokens.size()}, {"max_model_len", max_model_len(service.engine.limits())}};
   answer["tokens"] = tokens;
   answer["token_strs"] = nullptr;
   if (return_token_strs) {

@@ -113,12 +113,14 @@ jinja::Template parse(const std::string& source, const std::string& file) {
 }  // namespace
 
 struct ChatTemplate::State {
+  TemplateSources sources;
   jinja::Template usual;
   std::optional<jinja::Template> tool_use;
   std::unordered_map<std::string, jinja::Value> special_tokens;
 };
 
 ChatTemplate::ChatTemplate(const TemplateSources& sources) : state_(std::make_unique<State>()) {
+  state_->sources = sources;
   state_->usual = parse(sources.usual, sources.usual_file);
   if (!sources.tool_use.empty()) state_->tool_use = parse(sources.tool_use, sources.tool_use_file);
   for (const auto& [name, token] : sources.special_tokens)
@@ -130,6 +132,10 @@ ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
 
 ChatTemplate ChatTemplate::load(const std::filesystem::path& model_directory) {
   return ChatTemplate(find_template(model_directory));
+}
+
+const TemplateSources& ChatTemplate::sources() const {
+  return state_->sources;
 }
 
 std::string ChatTemplate::render(const ChatInput& input) const {

@@ -61,6 +61,8 @@ class ChatTemplate {
   // Bounded in time, depth and output; throws TemplateError.
   std::string render(const ChatInput& input) const;
 
+  const TemplateSources& sources() const;
+
  private:
   struct State;
   std::unique_ptr<State> state_;

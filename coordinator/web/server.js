@@ -83,6 +83,7 @@ export async function readModel() {
     model.name = served?.id ?? "";
     model.endTokens = served?.meta?.end_tokens ?? [];
     model.longestAnswer = Math.min(model.longestAnswer, served?.meta?.max_tokens ?? model.longestAnswer);
-    if (served?.max_model_len) model.capacity = { tokens: served.max_model_len, sinks: served.meta?.sink_tokens ?? 0 };
+    const { sink_tokens: sinks, window_tokens: window } = served?.meta ?? {};
+    if (window) model.capacity = { tokens: sinks + window, sinks };
   } catch { /* not reached */ }
 }

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import openai
 
+from api_description import ApiDescription
+
 PROJECT = Path(__file__).resolve().parents[2]
 STREAM_WORKER = Path(os.environ.get("STREAM_WORKER", PROJECT / "build/release/worker/stream-worker"))
 # For what must come: so long that only something broken misses it. It costs nothing when it comes.
@@ -91,6 +93,7 @@ class Group:
         self.mpirun = None  # process ids, known once it listens
         self.ranks = []
         self.url = None
+        self._api = None  # ApiDescription, read once
 
     def __enter__(self):
         return self
@@ -122,7 +125,18 @@ class Group:
 
     def connect(self):
         """The official client; it does not retry, so that every failure is seen."""
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=PATIENCE_SECONDS)
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=PATIENCE_SECONDS,
+                             http_client=openai.DefaultHttpxClient(event_hooks={"response": [self._check_answer]}))
+
+    def _check_answer(self, response):
+        """Every answer that a test gets is as /openapi.json says; streams are checked in test_openapi.py."""
+        if response.headers.get("content-type", "").startswith("text/event-stream"):
+            return
+        response.read()
+        if self._api is None:
+            self._api = ApiDescription.of(self.url)
+        self._api.check_answer(response.request.method, response.request.url.path, response.status_code,
+                               response.headers["content-type"], response.content)
 
     def processes(self):
         return [self.launcher.pid, self.mpirun, *self.ranks]

@@ -128,6 +128,40 @@ def test_stop_string_ends_the_text_and_is_not_in_it(client):
     assert "".join(chunk.choices[0].text for chunk in streamed) == choice.text
 
 
+# The tokens that carry no text are counted: a stop that is not noticed would leave all six.
+@pytest.mark.parametrize("stop", ["<|user|>", "<|user|><|user|>"])
+def test_special_token_as_a_stop_string(client, stop):
+    user = 2
+    answer = complete(client, "It was", max_tokens=6, stop=[stop], logit_bias={str(user): 100}, temperature=0)
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.choices[0].text == ""
+    assert answer.usage.completion_tokens == stop.count("<|user|>")
+    shown = complete(client, "It was", max_tokens=2, logit_bias={str(user): 100}, temperature=0,
+                     extra_body={"skip_special_tokens": False})
+    assert shown.choices[0].text == "<|user|><|user|>"
+
+
+def test_min_tokens_holds_the_end_token_back(client):
+    end = client.models.retrieve("demo").model_extra["meta"]["end_tokens"][0]
+    bias = {str(end): 100}
+    assert complete(client, logit_bias=bias).choices[0].text == ""
+    answer = complete(client, logit_bias=bias, extra_body={"min_tokens": 5})
+    assert (answer.usage.completion_tokens, answer.choices[0].finish_reason) == (5, "stop")
+
+
+def test_prompt_logprobs_are_those_of_an_echo(client):
+    echo = complete(client, echo=True, logprobs=2, max_tokens=0).choices[0].logprobs
+    answer = complete(client, max_tokens=1, extra_body={"prompt_logprobs": 2, "return_token_ids": True}).choices[0]
+    listed, ids = answer.model_extra["prompt_logprobs"], answer.model_extra["prompt_token_ids"]
+    assert listed[0] is None
+    assert [entry[str(token)]["logprob"] for token, entry in zip(ids[1:], listed[1:])] == echo.token_logprobs[1:]
+    for token, entry in zip(ids[1:], listed[1:]):
+        best = sorted(entry.values(), key=lambda one: one["rank"])
+        assert [one["rank"] for one in best[:2]] == [1, 2]
+        assert [one["logprob"] for one in best] == sorted((one["logprob"] for one in best), reverse=True)
+        assert len(entry) == (2 if entry[str(token)]["rank"] <= 2 else 3)
+
+
 # ---- Completions ----
 
 
@@ -212,7 +246,7 @@ def test_long_chat_is_answered_and_says_what_it_forgot(client):
     ({"max_tokens": -1}, "max_tokens"),
     ({"top_logprobs": 2}, "top_logprobs"),
     ({"logit_bias": {"999999": 1}}, "logit_bias"),
-    ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
+    ({"stop": ["a"] * 17}, "stop"),
     ({"stream_options": {"include_usage": True}}, "stream_options"),
 ])
 def test_bad_requests_are_refused_by_name(client, options, name):

@@ -16,8 +16,8 @@
 
 namespace sinkstream {
 
-// How a token is chosen. Penalties count this request's output only; they and the bias apply before
-// temperature, then top_k, top_p and min_p cut in this order.
+// How a token is chosen. Penalties count this request's output only; they, the bias and the ban of end tokens
+// apply before temperature, then top_k, top_p and min_p cut in this order.
 struct SamplingParams {
   float temperature = 1.0f;  // 0: the most likely token
   std::int32_t top_k = 0;    // 0: off
@@ -28,6 +28,9 @@ struct SamplingParams {
   float frequency_penalty = 0.0f;
   std::uint64_t seed = 0;  // same seed, same text
   std::vector<std::pair<TokenId, float>> logit_bias;
+  // The answer has at least so many tokens: until then none that would end it is chosen.
+  std::int64_t min_tokens = 0;
+  std::vector<TokenId> end_tokens;  // with min_tokens; the scheduler fills it in
 
   bool has_penalties() const {
     return repetition_penalty != 1.0f || presence_penalty != 0.0f || frequency_penalty != 0.0f;
@@ -41,11 +44,12 @@ struct GenerationRequest {
   bool ignore_eos = false;      // goes on past the model's end tokens
   std::vector<TokenId> stop_token_ids;
   SamplingParams sampling;
-  // Log-probabilities of the raw logits: of each output token (and of each prompt token), with this many
+  // Log-probabilities of the raw logits: of each output token, and of each prompt token, each with so many
   // alternatives.
   bool logprobs = false;
-  bool prompt_logprobs = false;
   std::int32_t top_logprobs = 0;
+  bool prompt_logprobs = false;
+  std::int32_t top_prompt_logprobs = 0;
 };
 
 struct TokenLogprob {
@@ -59,19 +63,22 @@ struct TokenEvent {
   bool from_prompt = false;  // prompt tokens are reported only with prompt_logprobs; the first has no logprob
   std::optional<float> logprob;
   std::vector<TokenLogprob> top;  // most likely first
+  std::int64_t rank = 0;          // of a prompt token with a logprob: 1 for the likeliest; else 0
 };
 
 enum class FinishReason {
   stop,       // an end token or stop token id; it is not reported as a TokenEvent
   length,     // max_tokens, or in dense mode the end of max_context
   cancelled,  // the coordinator asked
-  failed,     // the group is ending
+  failed,     // by what the message says: the checkpoint's fault, or ours
+  ending,     // the group is
 };
 
 struct FinishEvent {
   FinishReason reason = FinishReason::stop;
-  std::string message;  // for failed
+  std::string message;  // for failed and ending
   SessionUsage usage;
+  std::optional<TokenId> stop_token;  // for stop: the one that ended it
 };
 
 // Receives one request's events, all from the engine's thread, on_finish exactly once and last. Must not
@@ -100,6 +107,7 @@ enum class SubmitResult {
 // What requests are checked against; constant after start.
 struct EngineLimits {
   std::string model_name;
+  std::vector<std::string> model_aliases;  // other names for it
   std::int64_t vocab_size = 0;
   std::int64_t max_context = 0;  // 0: endless (sink and window mode); else the most tokens a session may see
   CacheWindow window;            // in dense mode: no sinks, max_context

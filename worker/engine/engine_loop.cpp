@@ -60,7 +60,7 @@ void EngineLoop::run() {
       wake_.wait_for(lock, kPausedPoll, [&] { return stopping_ || !inbox_.empty() || !cancelled_.empty(); });
     }
   }
-  scheduler_.cancel_all(FinishReason::failed, "the server is shutting down");
+  scheduler_.cancel_all(FinishReason::ending, "the server is shutting down");
   send_last_plan();
 }
 

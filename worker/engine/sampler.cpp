@@ -63,6 +63,9 @@ class LocalLogits {
     for (const auto& [token, bias] : task.sampling->logit_bias) {
       if (owns(token)) adjusted_[index(token)] += bias;
     }
+    for (const TokenId token : task.banned) {
+      if (owns(token)) adjusted_[index(token)] = -std::numeric_limits<float>::infinity();
+    }
   }
 
   std::int64_t size() const { return vocab_.size(); }
@@ -70,6 +73,14 @@ class LocalLogits {
   std::size_t index(TokenId token) const { return static_cast<std::size_t>(token - vocab_.begin); }
   TokenId token(std::int64_t i) const { return static_cast<TokenId>(vocab_.begin + i); }
   float raw(std::int64_t i) const { return raw_[static_cast<std::size_t>(i)]; }
+  // This slice's part of a token's rank by raw logit: how many come before the token, or are it.
+  std::int64_t count_up_to(TokenId last, float last_raw) const {
+    std::int64_t count = 0;
+    for (std::int64_t i = 0; i < size(); ++i) {
+      count += raw(i) > last_raw || (raw(i) == last_raw && token(i) <= last);
+    }
+    return count;
+  }
   double scaled(std::int64_t i) const {
     const double value = adjusted_[static_cast<std::size_t>(i)];
     return temperature_ > 0 ? value / temperature_ : value;
@@ -226,6 +237,7 @@ class Evaluation {
     raw_.resize(tasks_.size());
     scaled_.resize(tasks_.size());
     first_round();
+    target_ranks();
     truncated_choices();
     top_logprobs();
     return std::move(results_);
@@ -258,12 +270,23 @@ class Evaluation {
       }
       if (!tasks_[i].sampling) {
         results_[i] = {tasks_[i].target, static_cast<float>(target_raw - raw_[i].log()), {}};
+        scored_.push_back({i, target_raw});
       } else if (!is_truncated(*tasks_[i].sampling)) {
         set_chosen(i, best);
       } else {
         open_.push_back(i);
       }
     }
+  }
+
+  void target_ranks() {
+    if (scored_.empty()) return;
+    std::vector<std::int64_t> mine;
+    for (const auto& [i, target_raw] : scored_) {
+      mine.push_back(logits_[i].count_up_to(tasks_[i].target, target_raw));
+    }
+    const auto all = gather(communicator_, mine);
+    for (std::size_t k = 0; k < all.size(); ++k) results_[scored_[k % scored_.size()].task].rank += all[k];
   }
 
   // Every rank's `width` best of some tasks, by the adjusted and scaled logits or by the raw ones.
@@ -343,6 +366,11 @@ class Evaluation {
   std::vector<TokenResult> results_;
   std::vector<ExpSum> raw_, scaled_;  // of the whole vocabulary, by task
   std::vector<std::size_t> open_;     // tasks whose token is not chosen yet
+  struct Scored {
+    std::size_t task;
+    float target_raw;
+  };
+  std::vector<Scored> scored_;
 };
 
 // Steele et al. 2014, SplitMix64's finalizer.

@@ -19,10 +19,11 @@ namespace sinkstream {
 struct LogitsTask {
   const SamplingParams* sampling = nullptr;  // null: score `target` instead of choosing a token
   const std::unordered_map<TokenId, std::int32_t>* output_counts =
-      nullptr;                // with `sampling`: tokens put out so far
-  std::int64_t position = 0;  // of the token to choose; keys the noise
-  TokenId target = 0;         // to score
-  bool logprobs = false;      // report log-probabilities (always, when scoring)
+      nullptr;                           // with `sampling`: tokens put out so far
+  std::span<const TokenId> banned = {};  // with `sampling`: never chosen
+  std::int64_t position = 0;             // of the token to choose; keys the noise
+  TokenId target = 0;                    // to score
+  bool logprobs = false;                 // report log-probabilities (always, when scoring)
   std::int32_t top_logprobs = 0;
 };
 
@@ -30,6 +31,7 @@ struct TokenResult {
   TokenId token = -1;  // -1: the logits were not finite
   float logprob = 0;   // of the raw logits; 0 unless asked for
   std::vector<TokenLogprob> top;
+  std::int64_t rank = 0;  // of a scored target among all tokens by raw logit: 1 for the first
 };
 
 // Standard Gumbel noise for a token at a position: the arg-max of logits / temperature + noise is a sample of

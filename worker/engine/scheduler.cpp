@@ -96,7 +96,7 @@ void Scheduler::admit() {
     if (session_in(slot)) continue;
     Submission submission = std::move(waiting_.front());
     waiting_.pop_front();
-    operations_.push_back({SlotOperation::Kind::open, slot, limits_.window, submission.request.sampling});
+    operations_.push_back({SlotOperation::Kind::open, slot, limits_.window, sampling_of(submission.request)});
     auto session = std::make_unique<Session>();
     session->request = std::move(submission.request);
     session->listener = std::move(submission.listener);
@@ -104,6 +104,15 @@ void Scheduler::admit() {
     queueing_.add(to_seconds(session->phase_begin - submission.submitted));
     slots_[static_cast<std::size_t>(slot)] = std::move(session);
   }
+}
+
+SamplingParams Scheduler::sampling_of(const GenerationRequest& request) const {
+  SamplingParams sampling = request.sampling;
+  if (sampling.min_tokens == 0) return sampling;
+  sampling.end_tokens = limits_.end_tokens;
+  sampling.end_tokens.insert(sampling.end_tokens.end(), request.stop_token_ids.begin(),
+                             request.stop_token_ids.end());
+  return sampling;
 }
 
 void Scheduler::add_decode_rows(StepPlan& plan) {
@@ -155,7 +164,7 @@ void Scheduler::take_prompt(Session& session, std::int64_t count, StepPlan& plan
     if (!is_last && request.prompt_logprobs) {
       output.kind = PlanOutput::Kind::score;
       output.target = request.prompt[position + 1];
-      output.top_logprobs = request.top_logprobs;
+      output.top_logprobs = request.top_prompt_logprobs;
       plan.outputs.push_back(output);
     } else if (is_last && request.max_tokens > 0) {
       output.logprobs = request.logprobs;
@@ -182,9 +191,9 @@ void Scheduler::deliver(Session& session, const PlanOutput& output, const PlanRo
   if (sampled) {
     if (session.generated++ == 0) end_phase(session, prefill_);
     ++generated_tokens_;
-    if (is_end(session, result.token)) return finish(session, FinishReason::stop);
+    if (is_end(session, result.token)) return finish(session, FinishReason::stop, "", result.token);
   }
-  TokenEvent event{row.position + 1, result.token, !sampled, std::nullopt, result.top};
+  TokenEvent event{row.position + 1, result.token, !sampled, std::nullopt, result.top, result.rank};
   if (!sampled || output.logprobs) event.logprob = result.logprob;
   session.listener->on_token(std::move(event));
   if (!sampled) return;
@@ -208,11 +217,12 @@ void Scheduler::end_phase(Session& session, DurationHistogram& histogram) {
   session.phase_begin = now;
 }
 
-void Scheduler::finish(Session& session, FinishReason reason, const std::string& message) {
+void Scheduler::finish(Session& session, FinishReason reason, const std::string& message,
+                       std::optional<TokenId> stop_token) {
   if (session.generated > 0) end_phase(session, decode_);
   const SessionUsage usage = session_usage(session.seen, limits_.window);
   finished_evicted_ += usage.evicted_tokens;
-  session.listener->on_finish({reason, message, usage});
+  session.listener->on_finish({reason, message, usage, stop_token});
   operations_.push_back({SlotOperation::Kind::close, session.slot, {}, {}});
   slots_[static_cast<std::size_t>(session.slot)].reset();  // `session` ends here
 }

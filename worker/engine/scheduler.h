@@ -67,9 +67,11 @@ class Scheduler {
   void add_prefill_rows(StepPlan& plan);
   void take_prompt(Session& session, std::int64_t count, StepPlan& plan);
   void deliver(Session& session, const PlanOutput& output, const PlanRow& row, const TokenResult& result);
-  void finish(Session& session, FinishReason reason, const std::string& message = "");
+  void finish(Session& session, FinishReason reason, const std::string& message = "",
+              std::optional<TokenId> stop_token = std::nullopt);
   void finish_scored_prompts();
   void end_phase(Session& session, DurationHistogram& histogram);
+  SamplingParams sampling_of(const GenerationRequest& request) const;
   bool is_end(const Session& session, TokenId token) const;
   Session* session_in(std::int32_t slot);
 

@@ -11,7 +11,7 @@ namespace sinkstream {
 namespace {
 
 constexpr std::uint32_t kMagic =
-    0x314b4e53;  // "SNK1"; ranks of different builds must not understand each other
+    0x324b4e53;  // "SNK2"; ranks of different builds must not understand each other
 
 class Writer {
  public:
@@ -76,6 +76,9 @@ void write(Writer& out, const SamplingParams& sampling) {
     out.put(token);
     out.put(bias);
   }
+  out.put(sampling.min_tokens);
+  out.count(sampling.end_tokens.size());
+  for (const TokenId token : sampling.end_tokens) out.put(token);
 }
 
 SamplingParams read_sampling(Reader& in) {
@@ -93,10 +96,14 @@ SamplingParams read_sampling(Reader& in) {
     token = in.get<TokenId>();
     bias = in.get<float>();
   }
+  sampling.min_tokens = in.get<std::int64_t>();
+  sampling.end_tokens.resize(in.count());
+  for (TokenId& token : sampling.end_tokens) token = in.get<TokenId>();
   return sampling;
 }
 
 void check(const SamplingParams& sampling, const PlanLimits& limits) {
+  const auto is_token = [&](TokenId token) { return token >= 0 && token < limits.vocab_size; };
   require(std::isfinite(sampling.temperature) && sampling.temperature >= 0, "temperature out of range");
   require(sampling.top_p > 0 && sampling.top_p <= 1, "top_p out of range");
   require(sampling.min_p >= 0 && sampling.min_p <= 1, "min_p out of range");
@@ -105,8 +112,11 @@ void check(const SamplingParams& sampling, const PlanLimits& limits) {
   require(std::isfinite(sampling.presence_penalty) && std::isfinite(sampling.frequency_penalty),
           "a penalty is not finite");
   for (const auto& [token, bias] : sampling.logit_bias) {
-    require(token >= 0 && token < limits.vocab_size && std::isfinite(bias), "logit_bias out of range");
+    require(is_token(token) && std::isfinite(bias), "logit_bias out of range");
   }
+  require(sampling.min_tokens >= 0, "min_tokens is negative");
+  require(std::all_of(sampling.end_tokens.begin(), sampling.end_tokens.end(), is_token),
+          "an end token out of range");
 }
 
 void check(const StepPlan& plan, const PlanLimits& limits) {
@@ -211,8 +221,9 @@ std::optional<std::string> refusal(const GenerationRequest& request, const PlanL
     check(request.sampling, limits);
     require(!request.prompt.empty(), "no prompt");
     require(std::all_of(request.prompt.begin(), request.prompt.end(), is_token), "a token out of range");
-    require(request.top_logprobs >= 0 && request.top_logprobs <= limits.max_top_logprobs,
-            "top_logprobs out of range");
+    for (const std::int32_t top : {request.top_logprobs, request.top_prompt_logprobs}) {
+      require(top >= 0 && top <= limits.max_top_logprobs, "top_logprobs out of range");
+    }
   } catch (const std::exception& error) {
     return error.what();
   }

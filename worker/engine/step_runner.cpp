@@ -88,6 +88,7 @@ void StepRunner::evaluate_block(const StepPlan& plan, kernels::ConstMatrix hidde
     if (output.kind == PlanOutput::Kind::sample) {
       task.sampling = &slot.sampling;
       if (slot.sampling.has_penalties()) task.output_counts = &slot.output_counts;
+      if (slot.num_sampled < slot.sampling.min_tokens) task.banned = slot.sampling.end_tokens;
     } else {
       task.target = output.target;
     }
@@ -103,6 +104,7 @@ void StepRunner::evaluate_block(const StepPlan& plan, kernels::ConstMatrix hidde
     if (!tasks[i].sampling) continue;
     Slot& slot = slots_[static_cast<std::size_t>(plan.rows[static_cast<std::size_t>(outputs[i].row)].slot)];
     slot.last_sampled = chosen[i].token;
+    ++slot.num_sampled;
     if (chosen[i].token >= 0 && slot.sampling.has_penalties()) ++slot.output_counts[chosen[i].token];
   }
 }

@@ -31,6 +31,7 @@ class StepRunner {
     SamplingParams sampling;
     std::int64_t seen = 0;  // tokens taken in
     TokenId last_sampled = -1;
+    std::int64_t num_sampled = 0;
     std::unordered_map<TokenId, std::int32_t> output_counts;
   };
 

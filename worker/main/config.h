@@ -14,8 +14,9 @@ namespace sinkstream {
 enum class CacheMode { sink, window, dense };
 
 struct ModelSettings {
-  std::filesystem::path path;  // a checkpoint directory; in the file, relative to the file
-  std::string name;            // default: the directory's name
+  std::filesystem::path path;        // a checkpoint directory; in the file, relative to the file
+  std::string name;                  // default: the directory's name
+  std::vector<std::string> aliases;  // further names that requests may use
   std::string weights = "bf16";
   std::string sink_token;  // name of a trained sink; empty: none
 };

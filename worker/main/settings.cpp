@@ -191,6 +191,9 @@ std::vector<Setting> make_table() {
   return {
       path,
       text("model.name", FIELD(model.name), "a name", "what clients call it; default: the directory's name"),
+      list(
+          "model.aliases", FIELD(model.aliases), "a list of names", [](const std::string&) { return ""; },
+          "further names that clients may call it, e.g. those that they cannot change"),
       choice("model.weights", FIELD(model.weights), {"bf16", "f32"}, {"f16", "int8", "int4", "fp8"},
              "type of the weights in memory"),
       text("model.sink_token", FIELD(model.sink_token), "a token's name",

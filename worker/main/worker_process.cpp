@@ -193,6 +193,7 @@ EngineLimits engine_limits(const Config& config, const ModelConfig& model, const
                            const PlanLimits& limits, const Text& text) {
   EngineLimits engine;
   engine.model_name = config.model.name;
+  engine.model_aliases = config.model.aliases;
   engine.vocab_size = model.vocab_size;
   engine.max_context = sessions.max_context;
   engine.window = sessions.window;

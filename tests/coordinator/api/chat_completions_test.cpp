@@ -238,6 +238,8 @@ TEST_F(ChatCompletions, LongPromptsAreTakenWholeOrRefused) {
   const Json error = Json::parse(refused.body)["error"];
   EXPECT_EQ(error["code"], "context_length_exceeded");
   EXPECT_EQ(error["n_ctx"], 32);
+  EXPECT_NE(error["message"].get<std::string>().find("maximum context length is 32 tokens"),
+            std::string::npos);
   EXPECT_EQ(error["n_prompt_tokens"], body["usage"]["prompt_tokens"]);
   EXPECT_EQ(answer(kPath, Json{{"messages", {{{"role", "user"}, {"content", "hi"}}}},
                                {"truncation", "disabled"}})["truncation"],
@@ -254,6 +256,18 @@ TEST_F(ChatCompletions, DenseModeRefusesWhatDoesNotFit) {
   Json request = chat(words);
   request["truncation"] = "auto";
   EXPECT_EQ(Json::parse(post_json(kPath, request).body)["error"]["code"], "context_length_exceeded");
+}
+
+TEST_F(ChatCompletions, PromptLogprobsStandBesideTheChoices) {
+  start();
+  Json request = chat("hi");
+  EXPECT_FALSE(answer(kPath, request).contains("prompt_logprobs"));
+  request["prompt_logprobs"] = 1;
+  const Json body = answer(kPath, request);
+  EXPECT_EQ(body["prompt_logprobs"].size(), body["usage"]["prompt_tokens"]);
+  EXPECT_TRUE(body["prompt_logprobs"][0].is_null());
+  EXPECT_EQ(body["prompt_logprobs"][1].size(), 2u);
+  EXPECT_FALSE(body["choices"][0].contains("prompt_logprobs"));
 }
 
 TEST_F(ChatCompletions, ReturnsTokenIdsWhenAsked) {

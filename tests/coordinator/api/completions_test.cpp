@@ -124,6 +124,102 @@ TEST_F(Completions, StreamsWithoutRoleChunks) {
   EXPECT_GT(chunks.back()["usage"]["completion_tokens"], 0);
 }
 
+TEST_F(Completions, SpecialTokensStopAndAreShownWhenAskedFor) {
+  start();
+  say("Hello<|user|>you");
+  const auto first = [this](Json fields) {
+    fields["prompt"] = "x";
+    const Json choice = answer(kPath, fields)["choices"][0];
+    std::string streamed;
+    for (const Json& chunk : stream(kPath, fields)) streamed += chunk["choices"][0]["text"];
+    EXPECT_EQ(streamed, choice["text"]);
+    return choice["text"].get<std::string>() + "|" + choice["finish_reason"].get<std::string>();
+  };
+  EXPECT_EQ(first(Json::object()), "Helloyou|stop");
+  EXPECT_EQ(first({{"max_tokens", 8}, {"ignore_eos", true}, {"stop", "<|user|>"}}), "Hello|stop");
+  EXPECT_EQ(first({{"skip_special_tokens", false}}), "Hello<|user|>you|stop");
+  EXPECT_EQ(first({{"skip_special_tokens", false}, {"stop", {"ser|>y"}}}), "Hello<|u|stop");
+  const Json logprobs = answer(kPath, {{"prompt", "x"}, {"skip_special_tokens", false}, {"logprobs", 1}});
+  EXPECT_EQ(logprobs["choices"][0]["logprobs"]["text_offset"].back(), 13);
+}
+
+TEST_F(Completions, WhatEndsTheAnswerIsIncludedWhenAskedFor) {
+  limits.end_tokens = {*tokenizer().find("<|end|>")};
+  start();
+  const auto text = [this](Json fields) {
+    fields["prompt"] = "x";
+    if (!fields.contains("include_stop_str_in_output")) fields["include_stop_str_in_output"] = true;
+    return answer(kPath, fields)["choices"][0]["text"];
+  };
+  EXPECT_EQ(text({{"stop", "dear"}}), "Hello, dear");
+  EXPECT_EQ(text(Json::object()), "Hello, dear world!");  // its name is hidden
+  EXPECT_EQ(text({{"skip_special_tokens", false}}), "Hello, dear world!<|end|>");
+  EXPECT_EQ(text({{"skip_special_tokens", false}, {"include_stop_str_in_output", false}}),
+            "Hello, dear world!");
+}
+
+TEST_F(Completions, AStopStringCountsAfterMinTokens) {
+  start();
+  say("one two one two one two one", true);
+  const std::size_t first = tokenizer().encode("one two", {.add_special_tokens = false}).size();
+  const auto tokens = [this](std::size_t min_tokens) {
+    const Json body =
+        answer(kPath, {{"prompt", "x"}, {"stop", "two"}, {"min_tokens", min_tokens}, {"max_tokens", 50}});
+    EXPECT_EQ(body["choices"][0]["finish_reason"], "stop");
+    return body["usage"]["completion_tokens"].get<std::size_t>();
+  };
+  EXPECT_EQ(tokens(0), first);
+  EXPECT_EQ(tokens(first - 1), first);
+  EXPECT_GT(tokens(first), first);
+  EXPECT_EQ(engine->requests().back().sampling.min_tokens, static_cast<std::int64_t>(first));
+}
+
+TEST_F(Completions, PromptLogprobs) {
+  start();
+  const std::vector<TokenId> prompt = {5, 6, 300};
+  for (const int top : {0, 2}) {
+    const Json choice = answer(kPath, {{"prompt", prompt}, {"prompt_logprobs", top}, {"n", 2}})["choices"][1];
+    EXPECT_EQ(choice["text"], "Hello, dear world!");
+    EXPECT_TRUE(choice["logprobs"].is_null());
+    const Json& list = choice["prompt_logprobs"];
+    ASSERT_EQ(list.size(), 3u);
+    EXPECT_TRUE(list[0].is_null());
+    EXPECT_EQ(list[1].size(), 1u + static_cast<std::size_t>(top));
+    const Json own = {{"logprob", -1.75}, {"rank", 106}, {"decoded_token", tokenizer().token_bytes(6)}};
+    EXPECT_EQ(list[1]["6"], own);
+    if (top == 0) continue;
+    EXPECT_EQ(list[1]["300"]["rank"], 1);
+    EXPECT_EQ(list[1]["301"]["rank"], 2);
+    EXPECT_EQ(list[2].size(), 2u) << "the token itself is the likeliest";
+  }
+  // Beside an echo, each has its own number of alternatives.
+  const Json both = answer(kPath, {{"prompt", prompt},
+                                   {"prompt_logprobs", 3},
+                                   {"echo", true},
+                                   {"logprobs", 1},
+                                   {"max_tokens", 0}})["choices"][0];
+  EXPECT_EQ(both["prompt_logprobs"][1].size(), 4u);
+  EXPECT_EQ(both["logprobs"]["tokens"].size(), 3u);
+  EXPECT_EQ(both["logprobs"]["top_logprobs"][1].size(), 2u);
+  EXPECT_EQ(
+      answer(kPath, {{"prompt", prompt}, {"prompt_logprobs", 0}, {"max_tokens", 0}})["choices"][0]["text"],
+      "");
+}
+
+TEST_F(Completions, EveryChunkHasTheUsageWhenAskedFor) {
+  start();
+  const auto chunks = stream(
+      kPath,
+      {{"prompt", "x"}, {"stream_options", {{"include_usage", true}, {"continuous_usage_stats", true}}}});
+  int before = 0;
+  for (const Json& chunk : chunks) {
+    const int tokens = chunk["usage"]["completion_tokens"];
+    EXPECT_GE(tokens, before);
+    before = tokens;
+  }
+  EXPECT_EQ(chunks.back()["usage"], answer(kPath, {{"prompt", "x"}})["usage"]);
+}
+
 TEST_F(Completions, ReturnsTokenIds) {
   start();
   const Json request = {
@@ -144,6 +240,8 @@ TEST_F(Completions, AWholeAnswerMustFitInMemory) {
   EXPECT_EQ(post_json(kPath, request).status, 400);
   request["stream"] = true;
   EXPECT_EQ(post_json(kPath, request).status, 200);
+  const Json long_prompt = {{"prompt", std::vector<int>(30000, 5)}, {"prompt_logprobs", 20}};
+  EXPECT_EQ(Json::parse(post_json(kPath, long_prompt).body)["error"]["param"], "prompt_logprobs");
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ TEST_F(Endpoints, Models) {
   EXPECT_EQ(model["id"], "org/fake");
   EXPECT_EQ(model["object"], "model");
   EXPECT_TRUE(model["created"].is_number_integer());
-  EXPECT_EQ(model["max_model_len"], 32);
+  EXPECT_EQ(model["max_model_len"], 100000);  // nobody need cut a prompt to the window
   EXPECT_EQ(model["meta"]["sink_tokens"], 4);
   EXPECT_EQ(model["meta"]["window_tokens"], 28);
   EXPECT_EQ(model["meta"]["max_tokens"], 100000);
@@ -31,6 +31,35 @@ TEST_F(Endpoints, Models) {
   EXPECT_EQ(Json::parse(unknown.body)["error"]["code"], "model_not_found");
 }
 
+TEST_F(Endpoints, AModelsLengthIsWhatMayBeAskedFor) {
+  limits.max_context = 40;
+  limits.window = {0, 40};
+  start();
+  EXPECT_EQ(Json::parse(ask(get("/v1/models/fake")).body)["max_model_len"], 40);
+}
+
+TEST_F(Endpoints, AnAliasIsTheModelUnderAnotherName) {
+  limits.model_aliases = {"gpt-4o", "org/other"};
+  start();
+  const Json models = Json::parse(ask(get("/v1/models")).body)["data"];
+  ASSERT_EQ(models.size(), 3u);
+  EXPECT_EQ(models[0]["id"], "fake");
+  EXPECT_EQ(models[1]["id"], "gpt-4o");
+  EXPECT_EQ(models[2]["id"], "org/other");
+  for (const Json& model : models) EXPECT_EQ(model["root"], "fake");
+  EXPECT_EQ(Json::parse(ask(get("/v1/models/org%2Fother")).body), models[2]);
+  Json request = chat("x");
+  for (const char* name : {"gpt-4o", "org/other", "fake"}) {
+    request["model"] = name;
+    EXPECT_EQ(answer("/v1/chat/completions", request)["model"], name);
+    EXPECT_EQ(stream("/v1/chat/completions", request)[0]["model"], name);
+    EXPECT_EQ(answer("/v1/completions", {{"prompt", "x"}, {"model", name}})["model"], name);
+    EXPECT_EQ(post_json("/tokenize", {{"prompt", "x"}, {"model", name}}).status, 200);
+  }
+  request.erase("model");
+  EXPECT_EQ(answer("/v1/chat/completions", request)["model"], "fake");
+}
+
 TEST_F(Endpoints, TokenizeAndDetokenize) {
   start();
   const std::string text = "Call me <|user|> caf\xc3\xa9 \xf0\x9f\xa6\x99";
@@ -39,7 +68,7 @@ TEST_F(Endpoints, TokenizeAndDetokenize) {
   EXPECT_EQ(tokens["count"], tokens["tokens"].size());
   EXPECT_EQ(tokens["token_strs"].size(), tokens["tokens"].size());
   EXPECT_EQ(tokens["token_strs"][0], "<|begin|>");
-  EXPECT_EQ(tokens["max_model_len"], 32);
+  EXPECT_EQ(tokens["max_model_len"], 100000);
   EXPECT_EQ(answer("/detokenize", {{"tokens", tokens["tokens"]}})["prompt"], "<|begin|>" + text);
 
   const Json bare = answer("/tokenize", {{"prompt", text}, {"add_special_tokens", false}});
@@ -47,6 +76,34 @@ TEST_F(Endpoints, TokenizeAndDetokenize) {
   EXPECT_TRUE(bare["token_strs"].is_null());
   EXPECT_EQ(answer("/detokenize", {{"tokens", Json::array()}})["prompt"], "");
   EXPECT_EQ(answer("/tokenize", {{"prompt", ""}, {"add_special_tokens", false}})["count"], 0);
+}
+
+// As lm-evaluation-harness's remote tokenizer reads it.
+TEST_F(Endpoints, TokenizerInfo) {
+  start();
+  const Json info = Json::parse(ask(get("/tokenizer_info")).body);
+  EXPECT_EQ(info["bos_token"], "<|begin|>");
+  EXPECT_EQ(info["eos_token"], "<|end|>");
+  EXPECT_TRUE(info.at("pad_token").is_null());
+  EXPECT_TRUE(info["chat_template"].get<std::string>().starts_with("{{ bos_token }}"));
+}
+
+TEST_F(Endpoints, TokenizerInfoOfAModelWithoutAny) {
+  TemplateSources sources;
+  sources.usual = kPlainFormat;
+  sources.special_tokens = {{"bos_token", ""}, {"pad_token", "<pad>"}};
+  const ChatTemplate plain(sources);
+  start(plain);
+  const Json info = Json::parse(ask(get("/tokenizer_info")).body);
+  EXPECT_TRUE(info.at("bos_token").is_null());
+  EXPECT_TRUE(info.at("eos_token").is_null());
+  EXPECT_EQ(info["pad_token"], "<pad>");
+  EXPECT_EQ(info["chat_template"], kPlainFormat);
+}
+
+TEST_F(Endpoints, Version) {
+  start();
+  EXPECT_EQ(ask(get("/version")).body, R"({"version":")" SINKSTREAM_VERSION R"("})");
 }
 
 TEST_F(Endpoints, TokenizeOfMessagesIsWhatAChatReads) {

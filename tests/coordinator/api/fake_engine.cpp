@@ -12,12 +12,18 @@ float fake_logprob(TokenId token) {
   return -0.25f * static_cast<float>(1 + token % 7);
 }
 
+std::int64_t fake_rank(TokenId token) {
+  return 100 + token;
+}
+
 TokenEvent make_event(const GenerationRequest& request, std::size_t position, TokenId token,
                       bool from_prompt) {
   TokenEvent event{static_cast<std::int64_t>(position), token, from_prompt, std::nullopt, {}};
-  if (!request.logprobs || (from_prompt && position == 0)) return event;
+  if (!(from_prompt ? position > 0 : request.logprobs)) return event;
   event.logprob = fake_logprob(token);
-  for (TokenId i = 0; i < request.top_logprobs; ++i) event.top.push_back({i + 300, fake_logprob(i + 300)});
+  if (from_prompt) event.rank = fake_rank(token);
+  const std::int32_t top = from_prompt ? request.top_prompt_logprobs : request.top_logprobs;
+  for (TokenId i = 0; i < top; ++i) event.top.push_back({i + 300, fake_logprob(i + 300)});
   return event;
 }
 
@@ -56,9 +62,9 @@ void FakeEngine::end() {
   ending_ = true;
 }
 
-void FakeEngine::fail_all(const std::string& message) {
+void FakeEngine::fail_all(const std::string& message, FinishReason reason) {
   const std::lock_guard lock(mutex_);
-  for (Active& active : active_) active.submission.listener->on_finish({FinishReason::failed, message, {}});
+  for (Active& active : active_) active.submission.listener->on_finish({reason, message, {}});
   active_.clear();
 }
 
@@ -127,7 +133,7 @@ void FakeEngine::run() {
     std::this_thread::sleep_for(std::max<std::chrono::microseconds>(time, std::chrono::microseconds(20)));
     lock.lock();
   }
-  for (Active& active : active_) finish(active, FinishReason::failed, 0);
+  for (Active& active : active_) finish(active, FinishReason::ending, 0);
 }
 
 bool FakeEngine::step(Active& active) {
@@ -162,7 +168,9 @@ bool FakeEngine::step(Active& active) {
 
 void FakeEngine::finish(Active& active, FinishReason reason, std::int64_t seen) {
   if (reason == FinishReason::cancelled) ++num_cancelled_;
-  active.submission.listener->on_finish({reason, "", session_usage(seen, limits_.window)});
+  FinishEvent event{reason, "", session_usage(seen, limits_.window)};
+  if (reason == FinishReason::stop && !limits_.end_tokens.empty()) event.stop_token = limits_.end_tokens[0];
+  active.submission.listener->on_finish(std::move(event));
 }
 
 }  // namespace sinkstream::testing

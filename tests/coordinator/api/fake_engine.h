@@ -22,7 +22,7 @@ class FakeEngine : public Engine {
   void set_reply(std::vector<TokenId> tokens, bool endless = false);
   void set_token_time(std::chrono::milliseconds time);
   void hold(bool held);  // nothing is generated meanwhile: everything waits in the queue
-  void fail_all(const std::string& message);
+  void fail_all(const std::string& message, FinishReason reason = FinishReason::ending);
   void end();  // takes nothing new
   void set_stats(const EngineStats& stats);
 

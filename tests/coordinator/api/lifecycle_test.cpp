@@ -178,6 +178,25 @@ TEST_F(Lifecycle, WhatTheEngineBreaksOffIsAnError) {
   EXPECT_EQ(aborted("engine_failed"), "2");
 }
 
+// Trying again would not help, so it is no 503.
+TEST_F(Lifecycle, AGenerationThatFailsByItselfIsA500) {
+  start();
+  go_on_for_ever();
+  RawClient stream(address);
+  stream.send(endless_chat(true));
+  RawClient whole(address);
+  whole.send(endless_chat(false));
+  ASSERT_TRUE(stream.receive_until(kToken));
+  ASSERT_TRUE(eventually([&] { return engine->num_active() == 2; }));
+  engine->fail_all("the model's logits are not finite", FinishReason::failed);
+  const Json error = Json::parse(events_of(stream.receive().body).back()).at("error");
+  EXPECT_EQ(error["type"], "server_error");
+  const RawResponse refused = whole.receive();
+  EXPECT_EQ(refused.status, 500);
+  EXPECT_FALSE(refused.headers.contains("retry-after"));
+  EXPECT_NE(refused.body.find("logits are not finite"), std::string::npos) << refused.body;
+}
+
 TEST_F(Lifecycle, ALostGroupIsToldToEverybodyAtOnce) {
   start();
   go_on_for_ever();

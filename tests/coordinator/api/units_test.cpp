@@ -62,12 +62,31 @@ TEST(RequestFieldsTest, ConvertsNothingAndNamesTheField) {
   EXPECT_EQ(param_of([&] { fields.object("o")->boolean("x"); }), "o.x invalid_type");
 }
 
+TEST(RequestFieldsTest, AWholeNumberIsAnIntegerHoweverItIsWritten) {
+  const json object =
+      json::parse(R"({"a": 5.0, "b": 1e3, "c": -0.0, "d": 5.5, "e": 1e300, "f": -9223372036854775808.0,
+                                      "g": 9223372036854775808.0, "h": 18446744073709551616})");
+  RequestFields fields(object);
+  constexpr std::int64_t kLow = std::numeric_limits<std::int64_t>::min();
+  constexpr std::int64_t kHigh = std::numeric_limits<std::int64_t>::max();
+  EXPECT_EQ(fields.integer("a", 0, 5), 5);
+  EXPECT_EQ(fields.integer("b", 0, 1000), 1000);
+  EXPECT_EQ(fields.integer("c", 0, 1), 0);
+  EXPECT_EQ(fields.integer("f", kLow, kHigh), kLow);
+  EXPECT_EQ(param_of([&] { fields.integer("a", 0, 4); }), "a invalid_value");
+  EXPECT_EQ(param_of([&] { fields.integer("d", 0, 9); }), "d invalid_type");
+  for (const char* name : {"e", "g", "h"}) {
+    EXPECT_EQ(param_of([&] { fields.integer(name, kLow, kHigh); }), name + std::string(" invalid_value"));
+  }
+}
+
 TEST(RequestFieldsTest, KnowsWhatNobodyAskedFor) {
-  const json object = {{"used", 1}, {"inert", 2}, {"off", 0}, {"new", 3}};
+  const json object = {{"used", 1}, {"inert", 2}, {"off", 0}, {"empty", json::array()}, {"new", 3}};
   RequestFields fields(object);
   fields.integer("used", 0, 9);
   fields.ignore({"inert"});
   fields.refuse_unless("off", 0);
+  fields.refuse({"empty"});
   EXPECT_EQ(fields.unknown(), std::vector<std::string>{"new"});
   EXPECT_EQ(param_of([&] { fields.refuse({"new"}); }), "new unsupported_parameter");
 }
@@ -190,6 +209,23 @@ TEST_F(ChoiceTest, ReportsDoNotGiveAwayAStopString) {
   std::string reported;
   for (const TokenReport& report : all.tokens) reported += tokenizer.token_bytes(report.token);
   EXPECT_EQ(reported, "I have");
+}
+
+TEST_F(ChoiceTest, ReportsDoNotGiveAwayAHiddenStopString) {
+  options.stop = {"<|user|>\n"};
+  Piece all;
+  for (Piece& piece : run("I have<|user|>\nnever")) all.append(std::move(piece));
+  EXPECT_EQ(all.text, "I have");
+  std::string reported;
+  for (const TokenReport& report : all.tokens) reported += tokenizer.token_bytes(report.token);
+  EXPECT_EQ(reported, "I have");
+
+  options.stop = {"<|user|>\tx"};
+  all = {};
+  for (Piece& piece : run("I have<|user|>\nnever")) all.append(std::move(piece));
+  EXPECT_EQ(all.text, "I have\nnever");
+  EXPECT_EQ(all.tokens.size(),
+            tokenizer.encode("I have<|user|>\nnever", {.add_special_tokens = false}).size());
 }
 
 TEST_F(ChoiceTest, OffsetsCountCharacters) {

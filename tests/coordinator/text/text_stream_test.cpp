@@ -3,6 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <optional>
 #include <random>
 
 #include "coordinator/text/utf8.h"
@@ -118,6 +122,67 @@ TEST(StopMatcherTest, AnUnfinishedStopIsTextAtTheEnd) {
   EXPECT_FALSE(matcher.matched());
 }
 
+// The definition again: a stop string that names a special token is looked for in all of the text, others in
+// what is visible, and what is visible before it is shown.
+TEST(StopMatcherTest, HiddenTextCountsForStopStringsThatNameIt) {
+  std::mt19937 random(6);
+  const std::string special = "<s>";
+  const auto word = [&](std::size_t parts) {
+    std::string text;
+    for (std::size_t i = 0; i < parts; ++i) {
+      text += random() % 3 == 0 ? special : std::string(1, "ab<"[random() % 3]);
+    }
+    return text;
+  };
+  for (int round = 0; round < 20000; ++round) {
+    const std::vector<std::string> stops = {word(1 + random() % 3), word(1 + random() % 3)};
+    StopMatcher matcher(stops, {special});
+    std::string whole, flags, visible, shown;  // flags: a 'v' for each byte of `whole` that is visible
+    std::optional<std::string> expected;
+    for (int piece = 0; piece < 12 && !expected; ++piece) {
+      const bool hidden = random() % 3 == 0;
+      const std::string text = hidden ? special : word(random() % 3);
+      shown += hidden ? matcher.push_hidden(text) : matcher.push(text);
+      for (std::size_t i = 0; i < text.size() && !expected; ++i) {
+        whole += text[i];
+        flags += hidden ? 'h' : 'v';
+        if (!hidden) visible += text[i];
+        std::size_t longest = 0;
+        for (const std::string& stop : stops) {
+          const bool names = stop.find(special) != stop.npos;
+          if ((hidden && !names) || !(names ? whole : visible).ends_with(stop) || stop.size() <= longest)
+            continue;
+          longest = stop.size();
+          const auto cut =
+              names ? std::count(flags.end() - std::ssize(stop), flags.end(), 'v') : std::ssize(stop);
+          expected = visible.substr(0, visible.size() - static_cast<std::size_t>(cut));
+        }
+      }
+      ASSERT_EQ(matcher.matched(), expected.has_value());
+      ASSERT_TRUE(expected || visible.starts_with(shown));
+    }
+    ASSERT_EQ(shown + matcher.finish(), expected.value_or(visible))
+        << stops[0] << " " << stops[1] << " " << whole;
+  }
+}
+
+TEST(StopMatcherTest, AStopStringMayBeIncluded) {
+  StopMatcher matcher({"ab<s>c", "x"}, {"<s>"}, /*include=*/true);
+  EXPECT_EQ(matcher.push("zab"), "z");
+  EXPECT_TRUE(matcher.undecided());
+  EXPECT_EQ(matcher.push_hidden("<s>"), "");
+  EXPECT_EQ(matcher.push("cd"), "ab<s>c");
+  EXPECT_TRUE(matcher.matched());
+}
+
+TEST(StopMatcherTest, AStopStringThatMayNotEndTheTextYetIsText) {
+  StopMatcher matcher({"aba"});
+  EXPECT_EQ(matcher.push("xab", false), "x");
+  EXPECT_EQ(matcher.push("a", false), "ab");
+  EXPECT_EQ(matcher.push("ba"), "");  // with the "a" before
+  EXPECT_TRUE(matcher.matched());
+}
+
 TEST(TextStreamTest, EqualsTheWholeDecodeForAnyTokens) {
   std::mt19937 random(9);
   for (int round = 0; round < 500; ++round) {
@@ -125,7 +190,7 @@ TEST(TextStreamTest, EqualsTheWholeDecodeForAnyTokens) {
     for (std::size_t i = random() % 40; i > 0; --i)
       tokens.push_back(static_cast<TokenId>(random() % 300) - 5);
     for (const bool skip : {false, true}) {
-      TextStream stream(demo(), {}, skip);
+      TextStream stream(demo(), {.stops = {}, .skip_special_tokens = skip});
       std::string text;
       for (const TokenId token : tokens) {
         const std::string piece = stream.push(token);
@@ -140,7 +205,7 @@ TEST(TextStreamTest, EqualsTheWholeDecodeForAnyTokens) {
 TEST(TextStreamTest, RealTextComesBack) {
   const std::string text =
       "“Naïve” 👩‍👩‍👧 — 東京, 한글; <|end|> 'tis\n\n\tdone\u00A0.";
-  TextStream stream(demo(), {}, false);
+  TextStream stream(demo(), {.stops = {}, .skip_special_tokens = false});
   std::string shown;
   for (const TokenId token : demo().encode(text, {.add_special_tokens = false})) shown += stream.push(token);
   EXPECT_EQ(shown + stream.finish(), text);
@@ -149,7 +214,7 @@ TEST(TextStreamTest, RealTextComesBack) {
 TEST(TextStreamTest, StopStringsSpanTokens) {
   const std::string text = "The hound howled.\n\nUser: and then 👍?";
   const auto shown_with = [&text](const std::vector<std::string>& stops) {
-    TextStream stream(demo(), stops);
+    TextStream stream(demo(), {.stops = stops});
     std::string shown;
     for (const TokenId token : demo().encode(text)) shown += stream.push(token);
     return shown + stream.finish() + (stream.stopped() ? "|" : "");
@@ -158,6 +223,47 @@ TEST(TextStreamTest, StopStringsSpanTokens) {
   EXPECT_EQ(shown_with({"wled"}), "The hound ho|");
   EXPECT_EQ(shown_with({"👍"}), "The hound howled.\n\nUser: and then |");
   EXPECT_EQ(shown_with({"👎", "userX", "?!"}), text);
+}
+
+TEST(TextStreamTest, ASpecialTokenThatIsNotShownStopsToo) {
+  const std::string text = "one\n<|user|>two <|end|><|user|>\nthree";
+  const auto shown_with = [&text](const TextStreamOptions& options) {
+    TextStream stream(demo(), options);
+    std::string shown;
+    for (const TokenId token : demo().encode(text, {.add_special_tokens = false}))
+      shown += stream.push(token);
+    return shown + stream.finish() + (stream.stopped() ? "|" : "");
+  };
+  EXPECT_EQ(shown_with({.stops = {"<|user|>"}}), "one\n|");
+  EXPECT_EQ(shown_with({.stops = {"\n<|user|>t"}}), "one|");
+  EXPECT_EQ(shown_with({.stops = {"<|end|><|user|>\nth"}}), "one\ntwo |");
+  EXPECT_EQ(shown_with({.stops = {"\ntwo"}}), "one|");  // what the reader sees
+  EXPECT_EQ(shown_with({.stops = {"<|end|>x", "<|assistant|>"}}), "one\ntwo \nthree");
+  EXPECT_EQ(shown_with({.stops = {"<|end|>"}, .include_stop = true}), "one\ntwo <|end|>|");
+  EXPECT_EQ(shown_with({.stops = {"r|>t"}, .skip_special_tokens = false}), "one\n<|use|");
+  EXPECT_EQ(shown_with({.stops = {}, .skip_special_tokens = false}), text);
+}
+
+// Line feeds of such tokenizers are byte tokens, which become text when their run ends.
+TEST(TextStreamTest, ByteTokensAndASpecialTokenMakeAStopString) {
+  const std::filesystem::path file = std::filesystem::path(::testing::TempDir()) / "byte_fallback.json";
+  std::ofstream(file) << R"({
+    "added_tokens": [{"id": 4, "content": "<s>", "special": true}],
+    "decoder": {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+      {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+    "model": {"type": "BPE", "byte_fallback": true, "unk_token": null,
+              "vocab": {"<0x0A>": 0, "▁": 1, "a": 2, "▁a": 3}, "merges": ["▁ a"]}
+  })";
+  const Tokenizer tokenizer = Tokenizer::load(file);
+  const auto shown_with = [&tokenizer](const std::string& stop, const std::vector<TokenId>& tokens) {
+    TextStream stream(tokenizer, {.stops = {stop}});
+    std::string shown;
+    for (const TokenId token : tokens) shown += stream.push(token);
+    return shown + stream.finish() + (stream.stopped() ? "|" : "");
+  };
+  EXPECT_EQ(shown_with("\n<s>", {3, 0, 4, 2}), "a|");
+  EXPECT_EQ(shown_with("<s>\n", {3, 4, 0, 2}), "a|");
+  EXPECT_EQ(shown_with("<s>x", {4, 3, 4, 3}), "a a");  // the first space is stripped, as ever
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <fstream>
 #include <future>
@@ -160,12 +161,14 @@ TEST_P(EngineOnRanks, ARequestThatRanksWouldRefuseFailsAlone) {
   GroupOptions options;
   options.ranks = GetParam();
   TestGroup group(options);
-  std::vector<GenerationRequest> bad(5, greedy_request("bad", {1, 2, 3}, 4));
+  std::vector<GenerationRequest> bad(7, greedy_request("bad", {1, 2, 3}, 4));
   bad[0].sampling.top_p = 0;
   bad[1].sampling.repetition_penalty = 0;
   bad[2].prompt = {1, 256, 3};
   bad[3].prompt = SharedTokens();
   bad[4].top_logprobs = 21;
+  bad[5].top_prompt_logprobs = -1;
+  bad[6].sampling.min_tokens = -1;
   for (const GenerationRequest& request : bad) {
     const FinishEvent end = group.submit(request)->finish();
     EXPECT_EQ(end.reason, FinishReason::failed);
@@ -208,7 +211,7 @@ TEST(EngineLoop, ASessionAmongOthersEqualsTheSessionAlone) {
     request.sampling.frequency_penalty = 0.3f;
     request.sampling.seed = static_cast<std::uint64_t>(i);
     request.logprobs = request.prompt_logprobs = true;
-    request.top_logprobs = 3;
+    request.top_logprobs = request.top_prompt_logprobs = 3;
     return request;
   };
   std::vector<std::shared_ptr<Collector>> among;
@@ -260,7 +263,35 @@ TEST(EngineLoop, StopEndsWhatRunsAndRefusesWhatComes) {
     group.engine->stop();
     EXPECT_EQ(group.engine->submit({{greedy_request("late", {1}, 1), running}}), SubmitResult::ending);
   }
-  EXPECT_EQ(running->finish().reason, FinishReason::failed);
+  EXPECT_EQ(running->finish().reason, FinishReason::ending);
+}
+
+TEST_P(EngineOnRanks, NothingEndsAnAnswerBeforeMinTokens) {
+  TestGroup group({.ranks = GetParam()});
+  GenerationRequest request = greedy_request("free", {1, 2, 3}, 12);
+  const auto free_run = group.submit(request);
+  free_run->finish();
+  request.stop_token_ids = {free_run->tokens().at(0), free_run->tokens().at(1)};
+  request.id = "stopped";
+  const auto stopped = group.submit(request);
+  EXPECT_EQ(stopped->finish().stop_token, request.stop_token_ids[0]);
+  EXPECT_TRUE(stopped->events.empty());
+
+  request.sampling.min_tokens = 7;
+  for (const float temperature : {0.0f, 2.0f}) {
+    for (const std::int32_t top_k : {0, 2}) {
+      request.id = "held " + std::to_string(temperature) + " " + std::to_string(top_k);
+      request.sampling.temperature = temperature;
+      request.sampling.top_k = top_k;
+      request.sampling.logit_bias = {{request.stop_token_ids[1], 1000.0f}};
+      const auto held = group.submit(request);
+      EXPECT_EQ(held->finish().stop_token, request.stop_token_ids[1]) << "the bias rules again afterwards";
+      EXPECT_EQ(held->events.size(), 7u);
+      for (const TokenId token : held->tokens()) {
+        EXPECT_EQ(std::count(request.stop_token_ids.begin(), request.stop_token_ids.end(), token), 0);
+      }
+    }
+  }
 }
 
 TEST(EngineLoop, APausedReaderGoesOnWhereItWas) {

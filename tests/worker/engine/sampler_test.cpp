@@ -192,6 +192,43 @@ TEST(Sampler, LogprobsComeFromTheRawLogits) {
   }
 }
 
+TEST(Sampler, TheRankOfAScoredTokenIsItsPlaceInTheWholeVocabulary) {
+  auto logits = random_logits(333, 12);
+  logits[100] = logits[7] = logits[300];  // equal ones stand by their ids, as among the alternatives
+  std::vector<TokenId> order(logits.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](TokenId a, TokenId b) {
+    return logits[static_cast<std::size_t>(a)] > logits[static_cast<std::size_t>(b)];
+  });
+  for (int ranks : {1, 2, 5}) {
+    for (const TokenId target : {0, 7, 100, 166, 300, 332}) {
+      const auto place = std::find(order.begin(), order.end(), target) - order.begin() + 1;
+      EXPECT_EQ(evaluate_one(ranks, logits, {.target = target}).rank, place) << target << " on " << ranks;
+    }
+    const auto both = evaluate_on(ranks, {logits, logits}, {{.target = order[4]}, {.target = order[330]}});
+    EXPECT_EQ(both[0].rank, 5);
+    EXPECT_EQ(both[1].rank, 331);
+  }
+}
+
+TEST(Sampler, BannedTokensAreNeverChosen) {
+  const auto logits = random_logits(50, 13, 0.1f);
+  std::vector<TokenId> banned(49);
+  std::iota(banned.begin(), banned.end(), 0);
+  banned[20] = 49;  // 20 is left
+  for (int ranks : {1, 3}) {
+    for (const float temperature : {0.0f, 1.0f}) {
+      for (const float top_p : {1.0f, 0.9f}) {
+        SamplingParams sampling;
+        sampling.temperature = temperature;
+        sampling.top_p = top_p;
+        sampling.logit_bias = {{3, 100.0f}};
+        EXPECT_EQ(evaluate_one(ranks, logits, {.sampling = &sampling, .banned = banned}).token, 20);
+      }
+    }
+  }
+}
+
 TEST(Sampler, MixedTasksOfOneStepDoNotInfluenceEachOther) {
   std::vector<std::vector<float>> logits;
   for (unsigned i = 0; i < 6; ++i) logits.push_back(random_logits(1003, 40 + i));

@@ -241,7 +241,7 @@ TEST(Scheduler, CancelEndsWaitingAndRunning) {
   EXPECT_EQ(all[4]->finishes.size(), 1u);
   bench.step();
   EXPECT_EQ(all[3]->tokens.size(), 1u) << "the freed slot is taken in the next step";
-  bench.scheduler.cancel_all(FinishReason::failed, "over");
+  bench.scheduler.cancel_all(FinishReason::ending, "over");
   for (const auto& recorder : all) EXPECT_EQ(recorder->finishes.size(), 1u);
   EXPECT_EQ(all[3]->finishes[0].message, "over");
   EXPECT_EQ(bench.scheduler.free_slots(), 3);
@@ -275,6 +275,59 @@ TEST(Scheduler, LogitsThatAreNotFiniteFailThatSessionOnly) {
   EXPECT_EQ(broken->finishes.at(0).reason, FinishReason::failed);
   EXPECT_NE(broken->finishes[0].message.find("not finite"), std::string::npos);
   EXPECT_EQ(well->tokens.size(), 10u);
+}
+
+TEST(Scheduler, TheTokenThatEndsAnAnswerIsSaid) {
+  Bench bench;
+  bench.sample = [](std::int64_t position) { return position == 5 ? 1 : position == 7 ? 77 : 50; };
+  const auto by_model = bench.add("a", 4, 10);
+  GenerationRequest request;
+  request.id = "b";
+  request.prompt = std::vector<TokenId>{1, 2, 3, 4, 5, 6};
+  request.max_tokens = 10;
+  request.stop_token_ids = {76, 77};
+  const auto by_client = bench.add(request);
+  const auto by_length = bench.add("c", 8, 2);
+  bench.run();
+  EXPECT_EQ(by_model->finishes.at(0).stop_token, 1);
+  EXPECT_EQ(by_client->finishes.at(0).stop_token, 77);
+  EXPECT_EQ(by_length->finishes.at(0).stop_token, std::nullopt);
+}
+
+TEST(Scheduler, MinTokensGoesToTheSlotWithAllThatWouldEndTheAnswer) {
+  Bench bench;
+  GenerationRequest request;
+  request.id = "a";
+  request.prompt = std::vector<TokenId>{1, 2};
+  request.max_tokens = 3;
+  request.stop_token_ids = {76, 77};
+  bench.add(request);
+  request.id = "b";
+  request.sampling.min_tokens = 2;
+  bench.add(request);
+  bench.step();
+  const auto& operations = bench.plans.at(0).operations;
+  EXPECT_TRUE(operations.at(0).sampling.end_tokens.empty());
+  EXPECT_EQ(operations.at(1).sampling.min_tokens, 2);
+  EXPECT_EQ(operations.at(1).sampling.end_tokens, (std::vector<TokenId>{1, 76, 77}));
+}
+
+TEST(Scheduler, PromptTokensHaveAlternativesOfTheirOwnNumber) {
+  Bench bench;
+  GenerationRequest request;
+  request.id = "a";
+  request.prompt = std::vector<TokenId>{1, 2, 3};
+  request.max_tokens = 2;
+  request.logprobs = request.prompt_logprobs = true;
+  request.top_logprobs = 1;
+  request.top_prompt_logprobs = 4;
+  bench.add(request);
+  bench.run();
+  std::vector<std::int32_t> tops;
+  for (const auto& plan : bench.plans) {
+    for (const auto& output : plan.outputs) tops.push_back(output.top_logprobs);
+  }
+  EXPECT_EQ(tops, (std::vector<std::int32_t>{4, 4, 1, 1}));
 }
 
 TEST(Scheduler, CountsAddUp) {

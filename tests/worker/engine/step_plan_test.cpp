@@ -25,6 +25,8 @@ StepPlan example() {
   open.sampling.temperature = 0.5f;
   open.sampling.seed = ~0ull;
   open.sampling.logit_bias = {{3, -100.0f}, {99, 1.5f}};
+  open.sampling.min_tokens = 5'000'000'000;
+  open.sampling.end_tokens = {0, 99};
   plan.operations = {{SlotOperation::Kind::close, 1, {}, {}}, open};
   plan.rows = {{2, 17, 0}, {2, 18, 1}, {3, kLastSampled, 5'000'000'000}};
   plan.outputs = {{PlanOutput::Kind::score, true, 0, 18, 5}, {PlanOutput::Kind::sample, false, 2, 0, 0}};
@@ -46,6 +48,8 @@ TEST(StepPlan, SurvivesTheWire) {
   EXPECT_EQ(back.operations[1].window, (CacheWindow{4, 60}));
   EXPECT_EQ(back.operations[1].sampling.logit_bias, plan.operations[1].sampling.logit_bias);
   EXPECT_EQ(back.operations[1].sampling.seed, ~0ull);
+  EXPECT_EQ(back.operations[1].sampling.min_tokens, 5'000'000'000);
+  EXPECT_EQ(back.operations[1].sampling.end_tokens, (std::vector<TokenId>{0, 99}));
   ASSERT_EQ(back.rows.size(), 3u);
   EXPECT_EQ(back.rows[2].position, 5'000'000'000);
   EXPECT_EQ(back.rows[2].token, kLastSampled);

@@ -89,6 +89,8 @@ TEST_F(ConfigFile, ListsAreSequencesOrWordsWithCommas) {
   EXPECT_THAT(hosts(file, {"server.allowed_hosts=[b, 'c']"}), ElementsAre("b", "c"));
   EXPECT_THAT(hosts(file, {"server.allowed_hosts="}), ElementsAre());
   EXPECT_THAT(hosts(file, {"server.allowed_hosts=[]"}), ElementsAre());
+  EXPECT_THAT(load_config(write("model: {path: a, aliases: [gpt-4o, org/x]}\n"), {}).model.aliases,
+              ElementsAre("gpt-4o", "org/x"));
 }
 
 struct BrokenCase {
