@@ -5,8 +5,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
+#include <system_error>
 
 #include "parallel/in_seconds.h"
 
@@ -18,6 +22,16 @@ bool is_stopped(int pid) {
   std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
   std::getline(file, stat);
   return process_state(stat) == 'T';
+}
+
+// Whether a process is OpenMPI's mpirun or its daemon, which exist for this group alone. Others who start
+// ranks, such as Slurm's slurmstepd, know how to end, and may have more to do.
+bool is_launcher_of_openmpi(int pid) {
+  std::error_code unreadable;
+  const auto program = std::filesystem::read_symlink("/proc/" + std::to_string(pid) + "/exe", unreadable);
+  constexpr std::array<std::string_view, 6> kPrograms{"mpirun",  "orterun", "orted",
+                                                      "prterun", "prte",    "prted"};
+  return std::ranges::find(kPrograms, program.filename().string()) != kPrograms.end();
 }
 
 FileDescriptor open_process(int pid) {
@@ -79,7 +93,7 @@ void LauncherWatch::continue_if_stopped() const {
 
 void LauncherWatch::end_within(std::chrono::milliseconds limit) const {
   const char* const directory = session_directory();
-  if (launcher_.get() > 0 && ::fork() == 0) tidy_up(launcher_.get(), directory, limit);
+  if (launcher_ && is_launcher_of_openmpi(pid_) && ::fork() == 0) tidy_up(launcher_.get(), directory, limit);
 }
 
 }  // namespace sinkstream::watch

@@ -28,7 +28,7 @@ class LauncherWatch {
   // A stopped launcher could not end with its ranks.
   void continue_if_stopped() const;
 
-  // Leaves a process behind that kills the launcher if it still lives after `limit`. mpirun and its daemons
+  // Leaves a process behind that kills mpirun, or its daemon, if it still lives after `limit`. They would
   // wait for one another for minutes when the link between them is cut; each host's ranks then end their own.
   void end_within(std::chrono::milliseconds limit) const;
 

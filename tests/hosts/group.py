@@ -142,10 +142,10 @@ class Group:
             self.network.cut(self.network.names[-1])
         elif fault == KILL_HOST:
             self.network.cut(self.network.names[-1])
-            links = self._children(self._named("mpirun", "prterun"))  # which would be ssh, on the near host
+            for pid in set(self._children(self._named("mpirun", "prterun"))) - set(self.ranks):
+                os.kill(pid, signal.SIGSTOP)  # the agent: ssh would stay on the near host, and hear nothing
             for pid in self._on(self.network.names[-1]):
-                if pid not in links:
-                    os.kill(pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
         try:
             return {"what": fault.name} | self._await_end(begin)
         finally:

@@ -57,9 +57,15 @@ def test_sigterm_finishes_the_streams_in_flight(hosts, tmp_path):
     assert stream.lines[-1] == "[DONE]"
 
 
+def test_a_host_that_cannot_be_reached(hosts, tmp_path):
+    with pytest.raises(RuntimeError, match=r"exit code [1-9]"):
+        with Group(2, DEMO, tmp_path / "log", hosts, {"PREPARE_host2": "exit 255"}):
+            pass
+
+
 @pytest.mark.parametrize("there, code, message", [
-    (OTHER_MODEL, 3, r"rank 1 sees other checkpoint files"),
-    (PROJECT / "docs", 3, r"config\.json"),
+    (OTHER_MODEL, 3, r"rank 1 on host2 sees other checkpoint files"),
+    (PROJECT / "docs", 3, r"rank 1 on host2: .*config\.json"),
 ], ids=["another-model", "no-model"])
 def test_a_host_with_another_model_or_none(there, code, message, hosts, tmp_path):
     prepare = {"PREPARE_host2": f"mount --bind {there} {PROJECT / 'models/demo'}"}

@@ -1,6 +1,8 @@
 #include "parallel/watch/launcher.h"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 namespace sinkstream::watch {
 namespace {
@@ -26,6 +28,24 @@ TEST(LauncherWatch, WatchesNothingWhenNotAsked) {
   LauncherWatch watch(false, std::chrono::milliseconds(1000));
   EXPECT_FALSE(watch.judge(std::chrono::seconds(100)));
   watch.continue_if_stopped();
+}
+
+// Slurm's slurmstepd, for one, starts ranks and serves other steps.
+TEST(LauncherWatch, LeavesAParentThatIsNotOpenMpisAlone) {
+  const pid_t parent = ::fork();
+  if (parent == 0) {
+    const pid_t rank = ::fork();
+    if (rank == 0) {
+      LauncherWatch(true, std::chrono::milliseconds(1000)).end_within(std::chrono::milliseconds(0));
+      ::_exit(0);
+    }
+    ::waitpid(rank, nullptr, 0);
+    ::usleep(200000);
+    ::_exit(7);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(parent, &status, 0), parent);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 7);
 }
 
 }  // namespace
