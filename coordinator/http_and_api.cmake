@@ -3,11 +3,13 @@ add_library(sinkstream_http STATIC
   http/access.cpp
   http/asio.cpp
   http/connection.cpp
+  http/cross_origin.cpp
   http/incoming_request.cpp
   http/message.cpp
   http/pending_exchange.cpp
   http/request_error.cpp
   http/request_head.cpp
+  http/request_target.cpp
   http/response_format.cpp
   http/router.cpp
   http/server.cpp

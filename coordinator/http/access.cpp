@@ -54,7 +54,10 @@ std::string_view key_of(const Request& request) {
 }  // namespace
 
 AccessGate::AccessGate(const ServerSettings& settings, const std::string& listen_host, bool loopback)
-    : allowed_hosts_(settings.allowed_hosts), listen_host_(listen_host), loopback_(loopback) {
+    : cross_origin_(settings.allowed_origins),
+      allowed_hosts_(settings.allowed_hosts),
+      listen_host_(listen_host),
+      loopback_(loopback) {
   if (!settings.api_key_file.empty()) keys_ = load_keys(settings.api_key_file);
   if (keys_.empty() && !loopback && !settings.insecure) {
     throw StartupError(
@@ -68,7 +71,7 @@ AccessGate::AccessGate(const ServerSettings& settings, const std::string& listen
 void AccessGate::check(const Request& request, bool open_route) const {
   if (keys_.empty()) {
     if (loopback_) check_origin(request);
-  } else if (!open_route) {
+  } else if (!open_route && !is_preflight(request)) {
     check_key(request);
   }
 }
@@ -87,19 +90,18 @@ void AccessGate::check_key(const Request& request) const {
 }
 
 void AccessGate::check_origin(const Request& request) const {
-  const std::string_view host = request.header("host");
-  if (!host.empty() && !is_own_host(host)) {
+  if (!request.host.empty() && !is_own_host(request.host)) {
     throw RequestError{403, "permission_error", "foreign_host",
-                       "The Host header names another machine. Use http://localhost, or name the host in "
+                       "The request is for another host. Use http://localhost, or name the host in "
                        "server.allowed_hosts."};
   }
-  std::string_view origin = request.header("origin");
-  if (origin.empty()) return;
+  const std::string_view origin = request.header("origin");
+  if (origin.empty() || cross_origin_.allows(origin)) return;
   const std::size_t scheme = origin.find("://");
   if (scheme == std::string_view::npos || !is_own_host(origin.substr(scheme + 3))) {
     throw RequestError{
         403, "permission_error", "foreign_origin",
-        "Pages of other origins may not use this server without an API key (server.api_key_file)."};
+        "Pages of this origin may not use this server; name the origin in server.allowed_origins."};
   }
 }
 

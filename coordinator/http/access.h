@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/http/cross_origin.h"
 #include "coordinator/http/message.h"
 #include "coordinator/http/server_settings.h"
 
@@ -15,11 +16,16 @@ class AccessGate {
   // or an address beyond loopback without keys and without `insecure`.
   AccessGate(const ServerSettings& settings, const std::string& listen_host, bool loopback);
 
-  // Throws RequestError: 401 without a good key (unless the route is open), 403 for a foreign Host or Origin.
+  // Throws RequestError: 401 without a good key (unless the route is open, or a browser asks beforehand), 403
+  // for a foreign host or origin.
   //
   // Host and Origin count where no key is asked for and only loopback listens: there a web page that the user
   // merely visits could otherwise reach this server, by a name of its own that resolves to 127.0.0.1.
   void check(const Request& request, bool open_route) const;
+
+  const CrossOriginPolicy& cross_origin() const { return cross_origin_; }
+  // Any page that a user visits could use this server.
+  bool open_to_all_pages() const { return keys_.empty() && cross_origin_.any_allowed(); }
 
  private:
   void check_key(const Request& request) const;
@@ -27,6 +33,7 @@ class AccessGate {
   bool is_own_host(std::string_view host) const;
 
   std::vector<std::string> keys_;
+  CrossOriginPolicy cross_origin_;
   std::vector<std::string> allowed_hosts_;
   std::string listen_host_;
   bool loopback_;

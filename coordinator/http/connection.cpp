@@ -156,7 +156,8 @@ asio::awaitable<bool> Connection::serve_request() {
   }
   const ResponseFraming framing{.http_1_0 = incoming.http_1_0(),
                                 .keep_alive = incoming.keeps_alive() && !context_.draining,
-                                .head_only = incoming.request().method == "HEAD"};
+                                .head_only = incoming.request().method == "HEAD",
+                                .headers = context_.gate.cross_origin().answer_headers(incoming.request())};
   std::shared_ptr<BodyReservation> reservation = incoming.finish_body();
   exchange_ = std::make_shared<PendingExchange>(
       context_.io, std::move(incoming.request()), framing,
@@ -211,12 +212,17 @@ asio::awaitable<bool> Connection::receive_head(IncomingRequest& incoming) {
 void Connection::admit(const IncomingRequest& incoming, Outcome& outcome) const {
   const Request& request = incoming.request();
   if (request.target == "*") {
-    outcome.answer = Response{204, "", "", {{"Allow", "GET, HEAD, POST, OPTIONS"}}};
+    outcome.answer = Response{204, "", "", {{"Allow", context_.router.allow_of_all()}}};
     return;
   }
   const Router::Match match = context_.router.find(request.method, request.path);
   outcome.route = match.route ? match.route : match.on_path;
   context_.gate.check(request, match.route && match.route->open);
+  if (is_preflight(request)) {  // also of paths that are not there, so that a page can read the 404
+    const std::string allow = match.allow.empty() ? context_.router.allow_of_all() : match.allow;
+    outcome.answer = context_.gate.cross_origin().preflight_answer(request, allow);
+    return;
+  }
   if (match.allow.empty()) {
     throw RequestError{404, "not_found_error", "not_found", "There is no " + request.path + " here."};
   }

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "coordinator/http/request_error.h"
+#include "coordinator/http/request_target.h"
 
 namespace sinkstream {
 namespace {
@@ -86,11 +87,14 @@ void IncomingRequest::take_head(std::string_view head) {
 
   const auto& fields = parser_.get();
   request_.method = to_string(fields.method_string());
-  request_.target = to_string(fields.target());
+  const std::string sent_target = to_string(fields.target());
+  const RequestTarget target = parse_target(request_.method, sent_target).target;
+  request_.target = target.path_and_query;
   request_.path = decode_path(request_.target).value_or("");
   for (const auto& field : fields) {
     request_.headers.push_back({to_string(field.name_string()), to_string(field.value())});
   }
+  request_.host = target.authority.empty() ? request_.header("host") : target.authority;
   request_.id = request_id(request_.header("x-request-id"));
 }
 

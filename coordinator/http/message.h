@@ -16,7 +16,8 @@ struct Header {
 struct Request {
   std::string id;  // x-request-id: the caller's own or a new one
   std::string method;
-  std::string target;  // as sent: visible ASCII
+  std::string target;  // path and query as sent, visible ASCII; or "*"
+  std::string host;    // whom it is for: the target's own authority, else the Host header
   std::string path;    // percent-decoded, without the query
   std::vector<Header> headers;
   std::string body;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "coordinator/http/message.h"
+#include "coordinator/http/request_target.h"
 #include "coordinator/text/utf8.h"
 
 namespace sinkstream {
@@ -23,10 +24,6 @@ bool is_hex(char c) {
 bool is_alpha(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
-// RFC 9110, 5.6.2
-bool is_token_char(char c) {
-  return is_digit(c) || is_alpha(c) || std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
-}
 bool is_control(char c) {
   return (static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f;
 }
@@ -40,6 +37,10 @@ bool is_token(std::string_view text) {
 
 bool all_digits(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), is_digit);
+}
+
+bool is_port(std::string_view text) {
+  return all_digits(text) && text.size() <= 5 && std::stoi(std::string(text)) <= 65535;
 }
 
 std::string_view trim(std::string_view text) {
@@ -76,11 +77,9 @@ std::optional<HeadRefusal> check_request_line(std::string_view line, const HeadL
   if (version != "HTTP/1.1" && version != "HTTP/1.0") {
     return refuse(400, "Only HTTP/1.1 and HTTP/1.0 are spoken here.");
   }
-  if (target == "*" && method == "OPTIONS") return std::nullopt;
-  if (target.front() != '/' || target.find('#') != std::string_view::npos) {
-    return refuse(400, "The target must be a path, such as /v1/models.");
-  }
-  if (!decode_path(target))
+  const TargetResult parsed = parse_target(method, target);
+  if (parsed.refusal) return parsed.refusal;
+  if (!decode_path(parsed.target.path_and_query))
     return refuse(400, "The path is not percent-encoded UTF-8 without control characters.");
   return std::nullopt;
 }
@@ -192,6 +191,16 @@ std::optional<HeadRefusal> check_request_head(std::string_view head, const HeadL
   return check_fields(fields, request_line.ends_with("HTTP/1.0"));
 }
 
+bool is_token_char(char c) {
+  return is_digit(c) || is_alpha(c) || std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
+}
+
+bool is_scheme(std::string_view text) {
+  return !text.empty() && is_alpha(text.front()) && std::ranges::all_of(text, [](char c) {
+    return is_alpha(c) || is_digit(c) || c == '+' || c == '-' || c == '.';
+  });
+}
+
 std::optional<std::string> decode_path(std::string_view target) {
   const std::string_view encoded = target.substr(0, target.find('?'));
   std::string path;
@@ -234,9 +243,7 @@ std::optional<HostAndPort> parse_host(std::string_view text) {
   }
   if (rest.empty()) return result;
   result.port = rest.substr(1);
-  if (rest.front() != ':' || (!result.port.empty() && (!all_digits(result.port) || result.port.size() > 5))) {
-    return std::nullopt;
-  }
+  if (rest.front() != ':' || (!result.port.empty() && !is_port(result.port))) return std::nullopt;
   return result;
 }
 

@@ -42,6 +42,11 @@ class HeadScanner {
 // `head` as HeadScanner found it. nullopt: well formed.
 std::optional<HeadRefusal> check_request_head(std::string_view head, const HeadLimits& limits = {});
 
+// RFC 9110, 5.6.2
+bool is_token_char(char c);
+// RFC 3986, 3.1: of a URI, such as "http".
+bool is_scheme(std::string_view text);
+
 // The path of a request target, percent-decoded; nullopt for a bad escape, a control character or invalid
 // UTF-8.
 std::optional<std::string> decode_path(std::string_view target);

@@ -16,8 +16,14 @@ std::string http_date() {
   return {text, std::strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &utc)};
 }
 
+std::string format_fields(const std::vector<Header>& fields) {
+  std::string bytes;
+  for (const Header& field : fields) bytes += field.name + ": " + field.value + "\r\n";
+  return bytes;
+}
+
 std::string format_head(int status, const std::string& content_type, const std::string& request_id,
-                        bool keep_alive, bool http_1_0) {
+                        bool keep_alive, const ResponseFraming& framing) {
   const auto reason = boost::beast::http::obsolete_reason(static_cast<boost::beast::http::status>(status));
   std::string head = fmt::format("HTTP/1.1 {} {}\r\nDate: {}\r\nx-request-id: {}\r\n", status,
                                  std::string_view(reason.data(), reason.size()), http_date(), request_id);
@@ -26,9 +32,10 @@ std::string format_head(int status, const std::string& content_type, const std::
   }
   if (!keep_alive) {
     head += "Connection: close\r\n";
-  } else if (http_1_0) {
+  } else if (framing.http_1_0) {
     head += "Connection: keep-alive\r\n";
   }
+  head += format_fields(framing.headers);
   return head;
 }
 
@@ -39,8 +46,8 @@ std::string format_response(const Response& response, const std::string& request
   constexpr int kNoContent = 204, kNotModified = 304;
   const bool no_content = response.status == kNoContent || response.status == kNotModified;
   std::string bytes = format_head(response.status, no_content ? "" : response.content_type, request_id,
-                                  framing.keep_alive, framing.http_1_0);
-  for (const Header& field : response.headers) bytes += field.name + ": " + field.value + "\r\n";
+                                  framing.keep_alive, framing);
+  bytes += format_fields(response.headers);
   if (!no_content) bytes += fmt::format("Content-Length: {}\r\n", response.body.size());
   bytes += "\r\n";
   if (!no_content && !framing.head_only) bytes += response.body;
@@ -48,8 +55,8 @@ std::string format_response(const Response& response, const std::string& request
 }
 
 std::string format_stream_head(const std::string& request_id, const ResponseFraming& framing) {
-  std::string head = format_head(200, "text/event-stream", request_id,
-                                 framing.keep_alive && !framing.http_1_0, framing.http_1_0);
+  std::string head =
+      format_head(200, "text/event-stream", request_id, framing.keep_alive && !framing.http_1_0, framing);
   head += "Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n";
   if (!framing.http_1_0) head += "Transfer-Encoding: chunked\r\n";
   return head + "\r\n";

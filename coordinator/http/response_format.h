@@ -3,16 +3,18 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "coordinator/http/message.h"
 
 namespace sinkstream {
 
-// What of the request decides how its response is framed.
+// What of the request decides how its response looks.
 struct ResponseFraming {
-  bool http_1_0 = false;   // no chunked encoding
-  bool keep_alive = true;  // as the client asked, and the server can
-  bool head_only = false;  // HEAD: no body
+  bool http_1_0 = false;             // no chunked encoding
+  bool keep_alive = true;            // as the client asked, and the server can
+  bool head_only = false;            // HEAD: no body
+  std::vector<Header> headers = {};  // that every answer to it carries
 };
 
 std::string format_response(const Response& response, const std::string& request_id,

@@ -1,5 +1,7 @@
 #include "coordinator/http/router.h"
 
+#include <set>
+
 namespace sinkstream {
 namespace {
 
@@ -7,6 +9,10 @@ bool matches(std::string_view pattern, std::string_view path) {
   if (!pattern.ends_with("/*")) return pattern == path;
   pattern.remove_suffix(1);
   return path.size() > pattern.size() && path.starts_with(pattern);
+}
+
+std::string as_allowed(const std::string& method) {
+  return method == "GET" ? "GET, HEAD, " : method + ", ";
 }
 
 }  // namespace
@@ -21,10 +27,18 @@ Router::Match Router::find(std::string_view method, std::string_view path) const
     if (!matches(route.path, path)) continue;
     match.on_path = &route;
     if (method == route.method || (method == "HEAD" && route.method == "GET")) match.route = &route;
-    match.allow += route.method == "GET" ? "GET, HEAD, " : route.method + ", ";
+    match.allow += as_allowed(route.method);
   }
   if (!match.allow.empty()) match.allow += "OPTIONS";
   return match;
+}
+
+std::string Router::allow_of_all() const {
+  std::set<std::string> methods;
+  for (const Route& route : routes_) methods.insert(route.method);
+  std::string allow;
+  for (const std::string& method : methods) allow += as_allowed(method);
+  return allow + "OPTIONS";
 }
 
 }  // namespace sinkstream

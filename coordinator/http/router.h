@@ -30,6 +30,7 @@ class Router {
     std::string allow;               // the path's methods; empty: no such path
   };
   Match find(std::string_view method, std::string_view path) const;
+  std::string allow_of_all() const;  // the methods of all paths together
 
  private:
   std::vector<Route> routes_;

@@ -47,7 +47,7 @@ struct ListenAddress {
 
 ListenAddress parse_listen(const std::string& listen) {
   const auto parsed = parse_host(listen);
-  if (!parsed || parsed->port.empty() || std::stoi(std::string(parsed->port)) > 65535) {
+  if (!parsed || parsed->port.empty()) {
     throw StartupError(ExitCode::config,
                        "server.listen: '" + listen +
                            "' is not an address; write host:port, e.g. 127.0.0.1:8000 or [::1]:8000");
@@ -143,6 +143,11 @@ Server::State::State(const ServerSettings& server_settings)
       endpoint(resolve(*io, settings)),
       gate(settings, parse_listen(settings.listen).host, endpoint.address().is_loopback()),
       context{.io = io, .settings = settings, .router = router, .gate = gate, .executor = *executor} {
+  if (gate.open_to_all_pages()) {
+    spdlog::warn(
+        "server.allowed_origins holds \"*\" and no key is asked for: every web page that a user of this "
+        "machine visits can use this server; name the origins, or set server.api_key_file");
+  }
   context.on_answered = [](const AnsweredRequest&) {};
   context.count_in_flight = [this](int change) { count_in_flight(change); };
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "coordinator/http/cross_origin.h"
 #include "coordinator/http/request_head.h"
 #include "worker/error.h"
 
@@ -13,6 +14,15 @@ void check_range(const char* key, double value, double low, double high) {
   if (value >= low && value <= high) return;
   throw StartupError(ExitCode::config,
                      fmt::format("server.{}: {} is not between {} and {}", key, value, low, high));
+}
+
+void check_items(const char* key, const std::vector<std::string>& items,
+                 std::string (*problem_of)(const std::string&)) {
+  for (const std::string& item : items) {
+    const std::string problem = problem_of(item);
+    if (problem.empty()) continue;
+    throw StartupError(ExitCode::config, fmt::format("server.{}: '{}' {}", key, item, problem));
+  }
 }
 
 }  // namespace
@@ -32,12 +42,14 @@ ServerSettings checked(const ServerSettings& settings) {
   check_range("stall_seconds", settings.stall_seconds, kMinSeconds, kMaxSeconds);
   check_range("ping_seconds", settings.ping_seconds, kMinSeconds, kMaxSeconds);
   check_range("drain_seconds", settings.drain_seconds, 0, kMaxSeconds);
-  for (const std::string& host : settings.allowed_hosts) {
-    const std::string problem = allowed_host_problem(host);
-    if (!problem.empty())
-      throw StartupError(ExitCode::config, fmt::format("server.allowed_hosts: '{}' {}", host, problem));
-  }
+  check_items("allowed_origins", settings.allowed_origins, allowed_origin_problem);
+  check_items("allowed_hosts", settings.allowed_hosts, allowed_host_problem);
   return settings;
+}
+
+std::string allowed_origin_problem(const std::string& item) {
+  if (item == "*" || normal_origin(item)) return "";
+  return "is not an origin; write scheme, host and port without a path, e.g. https://chat.example.org";
 }
 
 std::string allowed_host_problem(const std::string& item) {

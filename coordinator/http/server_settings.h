@@ -8,10 +8,11 @@
 namespace sinkstream {
 
 struct ServerSettings {
-  std::string listen = "127.0.0.1:8000";   // host:port, [v6]:port; port 0 takes a free one
-  std::string api_key_file;                // one key a line; empty: no key needed
-  bool insecure = false;                   // allow listening beyond loopback without keys
-  std::vector<std::string> allowed_hosts;  // names of this server beside the loopback ones; "*": any
+  std::string listen = "127.0.0.1:8000";     // host:port, [v6]:port; port 0 takes a free one
+  std::string api_key_file;                  // one key a line; empty: no key needed
+  bool insecure = false;                     // allow listening beyond loopback without keys
+  std::vector<std::string> allowed_origins;  // whose pages may read answers, "https://a.example"; "*": any
+  std::vector<std::string> allowed_hosts;    // names of this server beside the loopback ones; "*": any
   std::int64_t max_body_bytes = 16777216;
   std::int64_t max_header_bytes = 65536;
   std::int64_t max_connections = 1024;
@@ -28,7 +29,8 @@ struct ServerSettings {
 // The same, if all of it can be; else throws StartupError (ExitCode::config) naming the key.
 ServerSettings checked(const ServerSettings& settings);
 
-// What is wrong with an item of allowed_hosts, or nothing.
+// What is wrong with an item of allowed_origins or allowed_hosts, or nothing.
+std::string allowed_origin_problem(const std::string& item);
 std::string allowed_host_problem(const std::string& item);
 
 }  // namespace sinkstream

@@ -234,6 +234,9 @@ std::vector<Setting> make_table() {
       text("server.api_key_file", FIELD(server.api_key_file), "a file",
            "one API key a line; relative to this file; empty: no key needed"),
       boolean("server.insecure", FIELD(server.insecure), "allow listening beyond loopback without keys"),
+      list("server.allowed_origins", FIELD(server.allowed_origins), "a list of origins",
+           allowed_origin_problem,
+           "web pages that may use this server, e.g. https://chat.example.org; *: all"),
       list("server.allowed_hosts", FIELD(server.allowed_hosts), "a list of names", allowed_host_problem,
            "names of this server beside localhost, e.g. behind a proxy; *: any; counts where no key is asked "
            "for"),

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/http/request_target.h"
+
 namespace sinkstream {
 namespace {
 
@@ -91,6 +93,7 @@ const HeadCase kCases[] = {
     {"host_with_user", with_fields("Host: u@a\r\n"), 400},
     {"host_with_bad_port", with_fields("Host: a:http\r\n"), 400},
     {"host_with_long_port", with_fields("Host: a:123456\r\n"), 400},
+    {"host_with_large_port", with_fields("Host: a:65536\r\n"), 400},
     {"open_bracket_host", with_fields("Host: [::1\r\n"), 400},
     // 5
     {"too_many_fields", many_fields(129), 431},
@@ -105,7 +108,35 @@ const HeadCase kCases[] = {
     {"cut_escape", with_target("/%4"), 400},
     {"utf8_target", with_target("/\xc3\xa9"), 400},
     {"fragment", with_target("/a#b"), 400},
-    {"absolute_target", with_target("http://a/"), 400},
+    {"absolute_target", with_target("http://a/"), 0},
+    {"absolute_target_without_path", with_target("HTTP://a:80"), 0},
+    {"absolute_target_of_ipv6", with_target("http://[::1]:8000/v1/models?a=http://b/"), 0},
+    {"absolute_target_with_query_only", with_target("http://a?x"), 0},
+    {"absolute_options", "OPTIONS http://a HTTP/1.1\r\nHost: a\r\n\r\n", 0},
+    {"absolute_target_without_host_field", "GET http://a/ HTTP/1.1\r\n\r\n", 400},
+    {"absolute_target_in_http_1_0", "GET http://a/ HTTP/1.0\r\n\r\n", 0},
+    {"https_target", with_target("https://a/"), 421},
+    {"ftp_target", with_target("ftp://a/"), 421},
+    {"target_with_user", with_target("http://u@a/"), 400},
+    {"target_with_password", with_target("http://u:p@a/"), 400},
+    {"target_without_host", with_target("http:///x"), 400},
+    {"target_with_port_alone", with_target("http://:80/x"), 400},
+    {"target_with_large_port", with_target("http://a:65536/"), 400},
+    {"target_with_named_port", with_target("http://a:http/"), 400},
+    {"target_with_escaped_host", with_target("http://a%2fb/"), 400},
+    {"target_with_broken_ipv6", with_target("http://[::1/"), 400},
+    {"target_with_text_after_ipv6", with_target("http://[::1]a/"), 400},
+    {"target_with_backslash_host", with_target("http://a\\b/"), 400},
+    {"absolute_target_with_fragment", with_target("http://a/#b"), 400},
+    {"absolute_target_with_bad_escape", with_target("http://a/%zz"), 400},
+    {"scheme_without_slashes", with_target("http:/a"), 400},
+    {"empty_scheme", with_target("://a/"), 400},
+    {"bad_scheme", with_target("1http://a/"), 400},
+    {"two_slashes", with_target("//a/b"), 0},
+    {"authority_target", with_target("a:80"), 400},
+    {"connect", "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", 501},
+    {"connect_to_path", "CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n", 501},
+    {"lower_case_connect", "connect a:443 HTTP/1.1\r\nHost: a\r\n\r\n", 400},
     {"relative_target", with_target("a"), 400},
     {"star", with_target("*"), 400},
     {"space_in_target", "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", 400},
@@ -150,6 +181,20 @@ TEST(HeadScanner, RefusesEndlessHeadsEarly) {
   EXPECT_EQ(status("GET / HTTP/1.1\r\nX: " + std::string(30, 'x')), 0);
   EXPECT_EQ(status("GET / HTTP/1.1\r\nX: " + std::string(200, 'x')), 431);
   EXPECT_EQ(status("GET /" + std::string(200, 'x')), 414);
+}
+
+TEST(ParseTarget, GivesAuthorityPathAndQuery) {
+  const auto parsed = [](std::string_view method, std::string_view target) {
+    const RequestTarget found = parse_target(method, target).target;
+    return std::string(found.authority) + " " + found.path_and_query;
+  };
+  EXPECT_EQ(parsed("GET", "/a?b=c"), " /a?b=c");
+  EXPECT_EQ(parsed("GET", "http://h:1/a?b=c"), "h:1 /a?b=c");
+  EXPECT_EQ(parsed("GET", "hTTp://[::1]"), "[::1] /");
+  EXPECT_EQ(parsed("GET", "http://h?b=/c"), "h /?b=/c");
+  EXPECT_EQ(parsed("OPTIONS", "*"), " *");
+  EXPECT_EQ(parsed("OPTIONS", "http://h:1"), "h:1 *");
+  EXPECT_EQ(parsed("OPTIONS", "http://h:1/"), "h:1 /");
 }
 
 TEST(DecodePath, LeavesOutTheQueryAndUndoesEscapes) {

@@ -636,6 +636,21 @@ TEST_F(AccessTest, ForeignHostsAndOriginsAreRefusedOnLoopback) {
   }
 }
 
+// RFC 9112, 3.2.2: the Host header does not count beside it.
+TEST_F(AccessTest, TheAuthorityOfAnAbsoluteTargetCounts) {
+  start();
+  const auto status = [&](const std::string& target, const std::string& host) {
+    return ask("GET " + target + " HTTP/1.1\r\nHost: " + host + "\r\n\r\n").status;
+  };
+  EXPECT_EQ(status("http://" + address + "/hello", "evil.example"), 200);
+  EXPECT_EQ(status("http://localhost/hello?x", "localhost"), 200);
+  EXPECT_EQ(status("http://evil.example/hello", "localhost"), 403);
+  EXPECT_EQ(status("https://localhost/hello", "localhost"), 421);
+  EXPECT_EQ(ask("CONNECT localhost:443 HTTP/1.1\r\nHost: localhost\r\n\r\n").status, 501);
+  EXPECT_EQ(ask("OPTIONS http://localhost HTTP/1.1\r\nHost: localhost\r\n\r\n").headers.at("allow"),
+            "GET, HEAD, POST, OPTIONS");
+}
+
 TEST_F(AccessTest, AllowedHostsAreOwnNames) {
   settings.allowed_hosts = {"chat.example", "[fe80::1]"};
   start();
