@@ -13,8 +13,9 @@ namespace sinkstream {
 
 struct Coordinator::State {
   State(Engine& engine, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
-        const ServerSettings& settings)
-      : live_prompts(settings.max_live_prompt_tokens),
+        const ServerSettings& server_settings)
+      : settings(server_settings),
+        live_prompts(settings.max_live_prompt_tokens),
         server(settings),
         service{engine,
                 tokenizer,
@@ -26,6 +27,7 @@ struct Coordinator::State {
                 live_prompts,
                 static_cast<std::int64_t>(std::time(nullptr))} {}
 
+  const ServerSettings settings;
   Metrics metrics;
   Availability availability;
   UnknownFieldLog unknown_fields;
@@ -49,6 +51,7 @@ Coordinator::Coordinator(Engine& engine, const Tokenizer& tokenizer, const ChatT
   add_version(router);
   add_openapi(router);
   add_page(router);
+  for (const Route& route : router.routes()) state_->metrics.expect_endpoint(route.path);
   state_->server.on_answered(
       [&metrics = state_->metrics](const AnsweredRequest& request) { metrics.count_request(request); });
 }
@@ -58,7 +61,11 @@ Coordinator::~Coordinator() {
 }
 
 std::string Coordinator::start() {
-  const std::string address = state_->server.start();
+  return start(BoundAddress(state_->settings));
+}
+
+std::string Coordinator::start(BoundAddress bound) {
+  const std::string address = state_->server.start(std::move(bound));
   spdlog::info("listening on http://{}", address);
   return address;
 }

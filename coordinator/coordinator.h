@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "coordinator/http/bound_address.h"
 #include "coordinator/http/server_settings.h"
 #include "coordinator/text/chat_template.h"
 #include "coordinator/text/tokenizer.h"
@@ -23,6 +24,7 @@ class Coordinator {
 
   // Serves from now on; returns the address, e.g. "127.0.0.1:8000". Throws StartupError (ExitCode::bind).
   std::string start();
+  std::string start(BoundAddress bound);  // there
 
   // New generations get 503, /health says so; those in flight go on.
   void begin_drain();

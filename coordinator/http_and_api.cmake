@@ -1,7 +1,10 @@
 # Asio and Beast are compiled once, in asio.cpp; only the connection and the server see them.
 add_library(sinkstream_http STATIC
   http/access.cpp
+  http/access_log.cpp
   http/asio.cpp
+  http/bound_address.cpp
+  http/client_address.cpp
   http/connection.cpp
   http/cross_origin.cpp
   http/incoming_request.cpp
@@ -29,7 +32,7 @@ if(SINKSTREAM_SANITIZE)
 endif()
 target_link_libraries(sinkstream_http
   PUBLIC Threads::Threads
-  PRIVATE sinkstream_text Boost::headers nlohmann_json::nlohmann_json spdlog::spdlog)
+  PRIVATE sinkstream_text sinkstream_log Boost::headers nlohmann_json::nlohmann_json spdlog::spdlog)
 
 include(${CMAKE_CURRENT_SOURCE_DIR}/web/files.cmake)
 
@@ -57,6 +60,7 @@ add_library(sinkstream_coordinator STATIC
   api/models.cpp
   api/openapi.cpp
   api/page.cpp
+  api/process_metrics.cpp
   api/request_fields.cpp
   api/request_json.cpp
   api/service.cpp

@@ -98,6 +98,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
   Json answer(Json choices, bool stream) const;
   Json usage() const;
   SessionUsage session_so_far(std::size_t index) const;
+  std::int64_t completion_tokens() const;
+  void note_tokens();
   bool has_long_answer() const;
   void respond_soon();
   void respond_whole();
@@ -270,6 +272,7 @@ void Generation::take_finish(std::size_t index, const FinishEvent& event) {
   } else {
     metrics_.count_finish("failed");
     metrics_.count_abort("engine_failed");
+    note_tokens();
     exchange_->fail(broken_off(event));
     over_ = true;
     cancel_unfinished();
@@ -283,6 +286,7 @@ void Generation::abandon(AbandonCause cause) {
   over_ = true;
   metrics_.count_finish("abandoned");
   metrics_.count_abort(to_label(cause));
+  note_tokens();
   cancel_unfinished();
 }
 
@@ -316,6 +320,7 @@ void Generation::end_choice(std::size_t index, const char* reason, std::optional
 }
 
 void Generation::complete() {
+  note_tokens();
   if (!plan_.options.stream) {
     respond_soon();
     return;
@@ -390,15 +395,23 @@ SessionUsage Generation::session_so_far(std::size_t index) const {
   return session_usage(prompt_tokens + std::max<std::int64_t>(said - 1, 0), limits_.window);
 }
 
+std::int64_t Generation::completion_tokens() const {
+  std::int64_t tokens = 0;
+  for (const Progress& progress : choices_) tokens += progress.choice.completion_tokens();
+  return tokens;
+}
+
+void Generation::note_tokens() {
+  exchange_->note_tokens({count_prompt_tokens(plan_), completion_tokens()});
+}
+
 Json Generation::usage() const {
-  std::int64_t completion_tokens = 0;
   SessionUsage longest;
   for (std::size_t i = 0; i < choices_.size(); ++i) {
-    completion_tokens += choices_[i].choice.completion_tokens();
     const SessionUsage session = choices_[i].finished ? choices_[i].session : session_so_far(i);
     if (session.seen_tokens > longest.seen_tokens) longest = session;
   }
-  return usage_json(count_prompt_tokens(plan_), completion_tokens, longest);
+  return usage_json(count_prompt_tokens(plan_), completion_tokens(), longest);
 }
 
 }  // namespace

@@ -33,15 +33,22 @@ Response health(const Service& service) {
 
 void add_health(Router& router, Service& service) {
   for (const char* path : {"/health", "/health/ready"}) {
-    router.add({"GET", path,
-                [&service](const std::shared_ptr<Exchange>& exchange) { exchange->respond(health(service)); },
-                /*open=*/true});
+    router.add(
+        {.method = "GET",
+         .path = path,
+         .handler =
+             [&service](const std::shared_ptr<Exchange>& exchange) { exchange->respond(health(service)); },
+         .open = true,
+         .probe = true});
   }
-  router.add({"GET", "/health/live",
-              [](const std::shared_ptr<Exchange>& exchange) {
-                exchange->respond(status_response(200, {{"status", "ok"}}));
-              },
-              /*open=*/true});
+  router.add({.method = "GET",
+              .path = "/health/live",
+              .handler =
+                  [](const std::shared_ptr<Exchange>& exchange) {
+                    exchange->respond(status_response(200, {{"status", "ok"}}));
+                  },
+              .open = true,
+              .probe = true});
 }
 
 }  // namespace sinkstream

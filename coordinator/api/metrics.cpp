@@ -9,6 +9,7 @@
 #include <limits>
 #include <vector>
 
+#include "coordinator/api/process_metrics.h"
 #include "coordinator/api/service.h"
 
 namespace sinkstream {
@@ -126,14 +127,23 @@ struct Metrics::State {
                 "From a request's first byte to the last one of its answer.", kRequestSeconds);
 };
 
-Metrics::Metrics() : state_(std::make_unique<State>()) {}
+// Series that are known beforehand start at 0, so that their first increase is seen as one.
+Metrics::Metrics() : state_(std::make_unique<State>()) {
+  for (const char* reason : {"stop", "length", "failed", "abandoned"})
+    state_->finished.Add({{"reason", reason}});
+  for (const char* why : {"client_left", "client_stalled", "server_ended", "engine_failed"}) {
+    state_->aborted.Add({{"why", why}});
+  }
+}
 Metrics::~Metrics() = default;
 
+void Metrics::expect_endpoint(const std::string& path) {
+  state_->requests.Add({{"endpoint", path}, {"code", "200"}});
+}
+
 void Metrics::count_request(const AnsweredRequest& request) {
-  // As other servers log it: the client closed the connection.
-  constexpr int kClientGone = 499;
-  const int status = request.status == 0 ? kClientGone : request.status;
-  state_->requests.Add({{"endpoint", request.endpoint}, {"code", std::to_string(status)}}).Increment();
+  state_->requests.Add({{"endpoint", request.endpoint}, {"code", std::to_string(request.status)}})
+      .Increment();
   state_->duration.Observe(request.seconds);
 }
 
@@ -158,6 +168,9 @@ std::string Metrics::render(const Engine& engine) const {
   std::vector<MetricFamily> from_engine = engine_families(engine);
   families.insert(families.end(), std::make_move_iterator(from_engine.begin()),
                   std::make_move_iterator(from_engine.end()));
+  std::vector<MetricFamily> from_process = process_families();
+  families.insert(families.end(), std::make_move_iterator(from_process.begin()),
+                  std::make_move_iterator(from_process.end()));
   return prometheus::TextSerializer().Serialize(families);
 }
 

@@ -16,6 +16,7 @@ class Metrics {
   Metrics();
   ~Metrics();
 
+  void expect_endpoint(const std::string& path);  // its requests are counted from 0
   void count_request(const AnsweredRequest& request);
   void count_finish(const char* reason);  // stop, length, failed, abandoned
   void count_abort(const char* why);  // of requests: client_left, client_stalled, server_ended, engine_failed

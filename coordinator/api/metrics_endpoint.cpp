@@ -5,10 +5,14 @@
 namespace sinkstream {
 
 void add_metrics(Router& router, Service& service) {
-  router.add({"GET", "/metrics", [&service](const std::shared_ptr<Exchange>& exchange) {
-                exchange->respond({200, "text/plain; version=0.0.4; charset=utf-8",
-                                   service.metrics.render(service.engine)});
-              }});
+  router.add({.method = "GET",
+              .path = "/metrics",
+              .handler =
+                  [&service](const std::shared_ptr<Exchange>& exchange) {
+                    exchange->respond({200, "text/plain; version=0.0.4; charset=utf-8",
+                                       service.metrics.render(service.engine)});
+                  },
+              .probe = true});
 }
 
 }  // namespace sinkstream

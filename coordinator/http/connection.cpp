@@ -12,6 +12,7 @@
 #include <optional>
 #include <utility>
 
+#include "coordinator/http/access_log.h"
 #include "coordinator/http/incoming_request.h"
 
 namespace sinkstream {
@@ -66,7 +67,10 @@ Connection::Connection(asio::ip::tcp::socket socket, ConnectionContext& context)
       input_changed_(socket_.get_executor()),
       input_taken_(socket_.get_executor()),
       output_changed_(socket_.get_executor()),
-      stall_timer_(socket_.get_executor()) {}
+      stall_timer_(socket_.get_executor()) {
+  boost::system::error_code left_already;
+  peer_ = socket_.remote_endpoint(left_already).address();
+}
 
 asio::awaitable<void> Connection::run() {
   asio::co_spawn(
@@ -335,12 +339,21 @@ asio::awaitable<void> Connection::linger() {
 
 void Connection::report(const PendingExchange& exchange, const Route* route) const {
   const Request& request = exchange.request();
-  const double duration = std::chrono::duration<double>(Clock::now() - request.received).count();
-  const bool probe = route && route->open && exchange.status() < 500;
-  spdlog::log(probe ? spdlog::level::debug : spdlog::level::info, "{} {} {} -> {} in {:.3f} s, {} bytes",
-              request.id, request.method, request.target.substr(0, request.target.find('?')),
-              exchange.status(), duration, exchange.bytes_written());
-  context_.on_answered({route ? route->path : "other", exchange.status(), duration});
+  const std::string_view path = std::string_view(request.target).substr(0, request.target.find('?'));
+  const AnsweredRequest answered{
+      .endpoint = route ? route->path : "other",
+      .status = exchange.status() == 0 ? kClientGone : exchange.status(),
+      .seconds = std::chrono::duration<double>(Clock::now() - request.received).count(),
+      .id = request.id,
+      .client = client_address(peer_, request, context_.trusted_proxies),
+      .method = request.method.empty() ? "-" : request.method,
+      .path = path.empty() ? "-" : std::string(path),
+      .bytes = exchange.bytes_written(),
+      .tokens = exchange.tokens(),
+      .probe = route && route->probe,
+  };
+  log_access(answered);
+  context_.on_answered(answered);
 }
 
 }  // namespace sinkstream

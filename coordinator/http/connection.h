@@ -17,6 +17,7 @@
 #include <string>
 
 #include "coordinator/http/access.h"
+#include "coordinator/http/client_address.h"
 #include "coordinator/http/executor.h"
 #include "coordinator/http/pending_exchange.h"
 #include "coordinator/http/router.h"
@@ -34,6 +35,7 @@ struct ConnectionContext {
   const ServerSettings& settings;
   const Router& router;
   const AccessGate& gate;
+  const TrustedProxies& trusted_proxies;
   Executor& executor;
   std::function<void(const AnsweredRequest&)> on_answered = {};
   std::function<void(int)> count_in_flight = {};  // +1, -1
@@ -78,6 +80,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void report(const PendingExchange& exchange, const Route* route) const;
 
   boost::asio::ip::tcp::socket socket_;
+  boost::asio::ip::address peer_;
   ConnectionContext& context_;
 
   std::string input_;  // received and not yet taken

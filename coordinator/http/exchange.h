@@ -1,6 +1,7 @@
 // One request and the way to answer it. Endpoints know this, not sockets.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -14,6 +15,12 @@ enum class AbandonCause {
   client_left,
   client_stalled,  // took nothing for ServerSettings::stall_seconds
   server_ended,
+};
+
+// Of one request, all its choices together.
+struct TokenCounts {
+  std::int64_t prompt = 0;
+  std::int64_t completion = 0;
 };
 
 // Either one respond(), or start_stream() ... finish_stream(); fail() at any time. What comes after the end,
@@ -35,6 +42,9 @@ class Exchange {
   // Before a stream has started, an error response. In it, an error event, then the connection breaks off
   // without the end of its chunked body, so that no client takes the answer for whole.
   virtual void fail(const RequestError& error) = 0;
+
+  // For the log; before the answer's end.
+  virtual void note_tokens(const TokenCounts& tokens) = 0;
 
   // Called once on the I/O thread when the client has gone or the server has given the exchange up before its
   // answer was complete; at once if that is so already.

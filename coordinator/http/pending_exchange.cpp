@@ -87,6 +87,10 @@ void PendingExchange::on_abandoned(std::function<void(AbandonCause)> callback) {
   });
 }
 
+void PendingExchange::note_tokens(const TokenCounts& tokens) {
+  run_on_io([tokens](PendingExchange& self) { self.tokens_ = tokens; });
+}
+
 void PendingExchange::wrote(std::size_t bytes) {
   unsent_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
   bytes_written_ += bytes;

@@ -32,6 +32,7 @@ class PendingExchange : public Exchange, public std::enable_shared_from_this<Pen
   void finish_stream() override;
   void fail(const RequestError& error) override;
   void on_abandoned(std::function<void(AbandonCause)> callback) override;
+  void note_tokens(const TokenCounts& tokens) override;
   // Nobody waits for an answer any more. Any thread.
   bool over() const { return over_.load(std::memory_order_relaxed); }
   bool backlogged() const override {
@@ -51,6 +52,7 @@ class PendingExchange : public Exchange, public std::enable_shared_from_this<Pen
   // Whether another request may follow on this connection.
   bool keeps_alive() const { return state_ == State::complete && framing_.keep_alive; }
   int status() const { return status_; }  // 0: none was sent
+  const std::optional<TokenCounts>& tokens() const { return tokens_; }
   std::size_t bytes_written() const { return bytes_written_; }
 
  private:
@@ -74,6 +76,7 @@ class PendingExchange : public Exchange, public std::enable_shared_from_this<Pen
   std::string output_;
   int status_ = 0;
   std::size_t bytes_written_ = 0;
+  std::optional<TokenCounts> tokens_;
   std::function<void()> wake_;
   std::function<void(AbandonCause)> abandoned_callback_;
 };

@@ -18,11 +18,14 @@ struct Route {
   std::function<void(const std::shared_ptr<Exchange>&)> handler;
   bool open = false;     // needs no API key
   bool offload = false;  // takes a JSON body and runs off the I/O thread
+  bool probe = false;    // asked every few seconds by a machine: no line in the log
 };
 
 class Router {
  public:
   void add(Route route);
+
+  const std::vector<Route>& routes() const { return routes_; }
 
   struct Match {
     const Route* route = nullptr;    // nullptr: none for this method

@@ -21,8 +21,8 @@
 #include <unordered_set>
 
 #include "coordinator/http/access.h"
+#include "coordinator/http/bound_address_state.h"
 #include "coordinator/http/connection.h"
-#include "coordinator/http/request_head.h"
 #include "worker/error.h"
 
 namespace sinkstream {
@@ -39,39 +39,6 @@ constexpr int kSendBufferBytes = 131072;
 constexpr std::chrono::milliseconds kAcceptRetry{100};
 constexpr std::chrono::seconds kAcceptWarningEvery{10};
 constexpr std::chrono::seconds kGoodbyeTime{1};
-
-struct ListenAddress {
-  std::string host;  // without brackets
-  std::string port;
-};
-
-ListenAddress parse_listen(const std::string& listen) {
-  const auto parsed = parse_host(listen);
-  if (!parsed || parsed->port.empty()) {
-    throw StartupError(ExitCode::config,
-                       "server.listen: '" + listen +
-                           "' is not an address; write host:port, e.g. 127.0.0.1:8000 or [::1]:8000");
-  }
-  std::string_view host = parsed->host;
-  if (host.starts_with('[')) host = host.substr(1, host.size() - 2);
-  return {std::string(host), std::string(parsed->port)};
-}
-
-tcp::endpoint resolve(asio::io_context& io, const ServerSettings& settings) {
-  const ListenAddress address = parse_listen(settings.listen);
-  boost::system::error_code error;
-  tcp::resolver resolver(io);
-  const auto found = resolver.resolve(address.host, address.port, tcp::resolver::passive, error);
-  if (error || found.empty()) {
-    throw StartupError(ExitCode::config, "server.listen: " + settings.listen + ": " + error.message());
-  }
-  return found.begin()->endpoint();
-}
-
-std::string to_string(const tcp::endpoint& endpoint) {
-  const std::string host = endpoint.address().to_string();
-  return (endpoint.address().is_v6() ? "[" + host + "]" : host) + ":" + std::to_string(endpoint.port());
-}
 
 // Tasks after the end of the server are dropped.
 class ServerExecutor : public Executor {
@@ -98,15 +65,14 @@ class ServerExecutor : public Executor {
 }  // namespace
 
 void check_server_settings(const ServerSettings& settings) {
-  asio::io_context io(1);
-  const tcp::endpoint endpoint = resolve(io, checked(settings));
+  const tcp::endpoint endpoint = resolve_listen(checked(settings).listen);
   const AccessGate gate(settings, parse_listen(settings.listen).host, endpoint.address().is_loopback());
 }
 
 struct Server::State {
   explicit State(const ServerSettings& server_settings);
 
-  std::string listen();
+  std::string listen(BoundAddress bound);
   asio::awaitable<void> accept_connections();
   asio::awaitable<void> pause_accepting(const boost::system::error_code& error);
   void add_connection(tcp::socket socket);
@@ -124,6 +90,7 @@ struct Server::State {
   std::shared_ptr<ServerExecutor> executor = std::make_shared<ServerExecutor>(io, pool, long_pool);
   const tcp::endpoint endpoint;
   const AccessGate gate;
+  const TrustedProxies trusted_proxies{settings.trusted_proxies};
   ConnectionContext context;
   tcp::acceptor acceptor{*io};
   asio::steady_timer room{*io};                                 // cancelled when a connection ends
@@ -140,9 +107,14 @@ struct Server::State {
 
 Server::State::State(const ServerSettings& server_settings)
     : settings(checked(server_settings)),
-      endpoint(resolve(*io, settings)),
+      endpoint(resolve_listen(settings.listen)),
       gate(settings, parse_listen(settings.listen).host, endpoint.address().is_loopback()),
-      context{.io = io, .settings = settings, .router = router, .gate = gate, .executor = *executor} {
+      context{.io = io,
+              .settings = settings,
+              .router = router,
+              .gate = gate,
+              .trusted_proxies = trusted_proxies,
+              .executor = *executor} {
   if (gate.open_to_all_pages()) {
     spdlog::warn(
         "server.allowed_origins holds \"*\" and no key is asked for: every web page that a user of this "
@@ -152,16 +124,13 @@ Server::State::State(const ServerSettings& server_settings)
   context.count_in_flight = [this](int change) { count_in_flight(change); };
 }
 
-std::string Server::State::listen() {
+std::string Server::State::listen(BoundAddress bound) {
+  tcp::acceptor& waiting = bound.state().acceptor;
+  const auto protocol = waiting.local_endpoint().protocol();
   boost::system::error_code error;
-  acceptor.open(endpoint.protocol(), error);
-  if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
-  if (!error) acceptor.bind(endpoint, error);
+  acceptor.assign(protocol, waiting.release(error), error);
   if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
-  if (error) {
-    throw StartupError(ExitCode::bind, "cannot listen on " + settings.listen + ": " + error.message() +
-                                           "; end what uses it, or set server.listen to another address");
-  }
+  if (error) throw StartupError(ExitCode::bind, listen_problem(settings.listen, error.value()));
   return to_string(acceptor.local_endpoint());
 }
 
@@ -276,7 +245,11 @@ std::shared_ptr<Executor> Server::executor() const {
 }
 
 std::string Server::start() {
-  const std::string address = state_->listen();
+  return start(BoundAddress(state_->settings));
+}
+
+std::string Server::start(BoundAddress bound) {
+  const std::string address = state_->listen(std::move(bound));
   asio::co_spawn(
       *state_->io, [state = state_.get()] { return state->accept_connections(); }, asio::detached);
   state_->running = true;

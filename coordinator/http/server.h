@@ -5,8 +5,11 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "coordinator/http/bound_address.h"
+#include "coordinator/http/exchange.h"
 #include "coordinator/http/executor.h"
 #include "coordinator/http/request_error.h"
 #include "coordinator/http/router.h"
@@ -14,11 +17,21 @@
 
 namespace sinkstream {
 
-// One answered (or abandoned) request, for metrics. I/O thread.
+// As other servers write it: the client had gone before an answer.
+inline constexpr int kClientGone = 499;
+
+// One answered (or abandoned) request, for metrics and the log. I/O thread.
 struct AnsweredRequest {
   std::string endpoint;  // the route's path; "other" when no route took it
-  int status = 0;        // 0: the client had gone before an answer
-  double seconds = 0;    // from its first byte to the last one of the answer
+  int status = kClientGone;
+  double seconds = 0;       // from its first byte to the last one of the answer
+  std::string id = {};      // x-request-id
+  std::string client = {};  // its address
+  std::string method = {};  // "-" where the head was none; so the path
+  std::string path = {};    // as sent, without the query
+  std::size_t bytes = 0;    // of the answer
+  std::optional<TokenCounts> tokens = {};
+  bool probe = false;  // the route's
 };
 
 // Throws StartupError (ExitCode::config) for what would keep a server from starting, but for an address in
@@ -40,6 +53,7 @@ class Server {
 
   // Listens from now on; returns the address, "127.0.0.1:8000". Throws StartupError (ExitCode::bind).
   std::string start();
+  std::string start(BoundAddress bound);  // there
 
   // From now on each response closes its connection. Requests are still taken; endpoints refuse what they
   // must.

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "coordinator/http/client_address.h"
 #include "coordinator/http/cross_origin.h"
 #include "coordinator/http/request_head.h"
 #include "worker/error.h"
@@ -43,6 +44,7 @@ ServerSettings checked(const ServerSettings& settings) {
   check_range("ping_seconds", settings.ping_seconds, kMinSeconds, kMaxSeconds);
   check_range("drain_seconds", settings.drain_seconds, 0, kMaxSeconds);
   check_items("allowed_origins", settings.allowed_origins, allowed_origin_problem);
+  check_items("trusted_proxies", settings.trusted_proxies, trusted_proxy_problem);
   check_items("allowed_hosts", settings.allowed_hosts, allowed_host_problem);
   return settings;
 }

@@ -13,6 +13,8 @@ struct ServerSettings {
   bool insecure = false;                     // allow listening beyond loopback without keys
   std::vector<std::string> allowed_origins;  // whose pages may read answers, "https://a.example"; "*": any
   std::vector<std::string> allowed_hosts;    // names of this server beside the loopback ones; "*": any
+  // Proxies whose X-Forwarded-For or Forwarded counts, for the log: addresses and networks.
+  std::vector<std::string> trusted_proxies = {"127.0.0.1", "::1"};
   std::int64_t max_body_bytes = 16777216;
   std::int64_t max_header_bytes = 65536;
   std::int64_t max_connections = 1024;
@@ -29,7 +31,8 @@ struct ServerSettings {
 // The same, if all of it can be; else throws StartupError (ExitCode::config) naming the key.
 ServerSettings checked(const ServerSettings& settings);
 
-// What is wrong with an item of allowed_origins or allowed_hosts, or nothing.
+// What is wrong with an item of a list, or nothing.
+std::string trusted_proxy_problem(const std::string& item);
 std::string allowed_origin_problem(const std::string& item);
 std::string allowed_host_problem(const std::string& item);
 

@@ -1,7 +1,9 @@
 """stream-worker as typed: help, version, plans, installed configurations."""
 
+import json
 import os
 import re
+import socket
 import subprocess
 
 import pytest
@@ -53,6 +55,25 @@ def test_bad_command_lines_end_with_2_before_anything_is_loaded(arguments, words
     for word in words:
         assert word in result.stderr
     assert "loaded" not in result.stderr
+
+
+def test_a_taken_port_is_found_before_anything_is_loaded():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        result = run("--config", PROJECT / "configs/demo.yaml", "--set", f"server.listen={address}")
+    assert result.returncode == 6, result.stderr
+    assert f"cannot listen on {address}" in result.stderr
+    assert "loaded" not in result.stderr
+
+
+def test_the_log_is_json_lines_where_that_is_asked_for():
+    result = run("--config", PROJECT / "configs/demo.yaml", "--set", "log.format=json", "--set", "server.listen=192.0.2.1:80")
+    assert result.returncode == 6, result.stderr
+    lines = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
+    assert lines[-1]["level"] == "error"
+    assert "192.0.2.1:80" in lines[-1]["message"]
 
 
 def test_a_directory_without_weights_says_what_to_do():

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "coordinator/http/server_settings.h"
+#include "worker/log.h"
 
 namespace sinkstream {
 
@@ -53,6 +54,7 @@ struct Config {
   ParallelSettings parallel;
   EngineSettings engine;
   ServerSettings server;
+  LogSettings log;
 };
 
 // `file` is taken as a path, then looked up among the installed configurations; without one, all settings

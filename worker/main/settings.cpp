@@ -103,7 +103,10 @@ Setting boolean(std::string key, Field field, std::string meaning) {
 // Any number of items. `check` says what is wrong with one, or nothing.
 template <typename Field, typename Check>
 Setting list(std::string key, Field field, std::string kind, Check check, std::string meaning) {
-  Setting setting{std::move(key), std::move(kind), "[]", std::move(meaning),
+  Config defaults;
+  std::string default_text;
+  for (const std::string& item : field(defaults)) default_text += (default_text.empty() ? "" : ", ") + item;
+  Setting setting{std::move(key), std::move(kind), "[" + default_text + "]", std::move(meaning),
                   [=](Config& config, const SettingValue& value) -> std::string {
                     for (const std::string& item : value.items) {
                       const std::string problem = item.empty() ? "is empty" : check(item);
@@ -240,6 +243,8 @@ std::vector<Setting> make_table() {
       list("server.allowed_hosts", FIELD(server.allowed_hosts), "a list of names", allowed_host_problem,
            "names of this server beside localhost, e.g. behind a proxy; *: any; counts where no key is asked "
            "for"),
+      list("server.trusted_proxies", FIELD(server.trusted_proxies), "a list of addresses and networks",
+           trusted_proxy_problem, "proxies whose X-Forwarded-For names the client, for the log"),
       integer("server.max_body_bytes", FIELD(server.max_body_bytes), 1024, 1LL << 32, "largest request body"),
       integer("server.max_header_bytes", FIELD(server.max_header_bytes), 1024, 1 << 24,
               "largest request head"),
@@ -260,6 +265,9 @@ std::vector<Setting> make_table() {
            "a silent stream gets a comment so often"),
       real("server.drain_seconds", FIELD(server.drain_seconds), 0, 86400,
            "streams may go on for so long after a request to end"),
+      choice("log.level", FIELD(log.level), {"debug", "info", "warn", "error"}, {},
+             "what is written; requests at info, probes at debug"),
+      choice("log.format", FIELD(log.format), {"text", "json"}, {}, "lines of text, or a JSON object each"),
   };
 }
 

@@ -1,6 +1,5 @@
 #include "worker/main/worker_process.h"
 
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 #include <utility>
 
 #include "coordinator/coordinator.h"
+#include "coordinator/http/bound_address.h"
 #include "coordinator/http/server.h"
 #include "coordinator/text/chat_template.h"
 #include "coordinator/text/tokenizer.h"
@@ -23,6 +23,7 @@
 #include "parallel/watched_communicator.h"
 #include "worker/engine/engine_loop.h"
 #include "worker/error.h"
+#include "worker/log.h"
 #include "worker/main/config.h"
 #include "worker/main/plan.h"
 #include "worker/main/rank.h"
@@ -41,16 +42,6 @@ constexpr std::chrono::milliseconds kLauncherGrace{300};
 
 std::chrono::milliseconds to_milliseconds(double seconds) {
   return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
-}
-
-void set_up_log(const Communicator& group) {
-  auto logger = spdlog::stderr_logger_mt("sinkstream");
-  logger->set_pattern(group.is_leader()
-                          ? "[%Y-%m-%d %H:%M:%S.%e] [%l] %v"
-                          : "[%Y-%m-%d %H:%M:%S.%e] [%l] [rank " + std::to_string(group.rank()) + "] %v");
-  if (!group.is_leader()) logger->set_level(spdlog::level::warn);
-  logger->flush_on(spdlog::level::info);
-  spdlog::set_default_logger(logger);
 }
 
 // What ends a group: a request to drain, or the loss of a rank. Callbacks come from the signal and watchdog
@@ -234,7 +225,8 @@ class ServingScope {
 
 // The leader's part: HTTP in front, the engine's loop on this thread.
 void lead(Communicator& group, Liveness& liveness, Ending& ending, const Config& config,
-          const ModelConfig& model, const SessionPlan& sessions, Rank& rank, const Text& text) {
+          const ModelConfig& model, const SessionPlan& sessions, Rank& rank, const Text& text,
+          BoundAddress address) {
   EngineLoop engine(engine_limits(config, model, sessions, rank.limits, text),
                     scheduler_limits(config, sessions, rank.limits, text), *rank.runner, group,
                     [&liveness] { liveness.idle(); });
@@ -243,7 +235,7 @@ void lead(Communicator& group, Liveness& liveness, Ending& ending, const Config&
   together(group, [&] {
     coordinator.emplace(engine, *text.tokenizer, *text.chat_template, config.server);
     ending.serve_with(*coordinator, engine, config.server.drain_seconds);
-    coordinator->start();  // logs the address
+    coordinator->start(std::move(address));  // logs it
   });
   try {
     engine.run();
@@ -261,10 +253,14 @@ int report(const Communicator& group, const StartupError& error) {
 int serve(Communicator& mpi_group, const WorkerOptions& options) {
   const Config config =
       make_together(mpi_group, [&] { return load_config(options.config, options.overrides, options.model); });
+  set_up_log(config.log, mpi_group.rank());
   const ModelConfig model = make_together(mpi_group, [&] { return read_model_config(config.model.path); });
   const SessionPlan sessions = make_together(mpi_group, [&] { return plan_sessions(config, model); });
+  std::optional<BoundAddress> address;  // the leader's, from here on: before the model is loaded
   together(mpi_group, [&] {
-    if (mpi_group.is_leader()) check_server_settings(config.server);
+    if (!mpi_group.is_leader()) return;
+    check_server_settings(config.server);
+    address.emplace(config.server);
   });
   if (mpi_group.is_leader()) {
     for (const auto& warning : sessions.warnings) spdlog::warn("{}", warning);
@@ -286,7 +282,7 @@ int serve(Communicator& mpi_group, const WorkerOptions& options) {
     Rank rank = load_rank(group, config, model, checkpoint, sessions, local,
                           progress_logger(group, liveness, ending));
     if (group.is_leader()) {
-      lead(group, liveness, ending, config, model, sessions, rank, text);
+      lead(group, liveness, ending, config, model, sessions, rank, text, *std::move(address));
     } else {
       together(group, [] {});  // the leader's server has started
       follow(group, *rank.runner, rank.limits);
@@ -306,7 +302,7 @@ int run_worker(const WorkerOptions& options) {
   block_signals();
   MpiSession mpi;
   Communicator& group = mpi.communicator();
-  set_up_log(group);
+  set_up_log({}, group.rank());  // until the configuration says more
   try {
     const std::string mismatch = launch_mismatch(group.size());
     if (!mismatch.empty()) throw StartupError(ExitCode::config, mismatch);

@@ -270,7 +270,7 @@ TEST_F(Endpoints, MetricsAreWellFormed) {
   const RawResponse response = ask(get("/metrics"));
   EXPECT_TRUE(response.headers.at("content-type").starts_with("text/plain; version=0.0.4"));
   const std::regex line(
-      R"(# (HELP|TYPE) sinkstream_[a-z_]+ .+|sinkstream_[a-z_]+(\{[^}]*\})? [-+0-9.eInfNa]+)");
+      R"(# (HELP|TYPE) (sinkstream|process)_[a-z_]+ .+|(sinkstream|process)_[a-z_]+(\{[^}]*\})? [-+0-9.eInfNa]+)");
   std::istringstream lines(response.body);
   for (std::string text; std::getline(lines, text);) EXPECT_TRUE(std::regex_match(text, line)) << text;
   for (const char* expected :
@@ -282,6 +282,52 @@ TEST_F(Endpoints, MetricsAreWellFormed) {
         "sinkstream_prompt_tokens_total", "sinkstream_generation_tokens_total",
         "sinkstream_kv_evicted_tokens_total", "sinkstream_slots 8", "sinkstream_build_info{version="}) {
     EXPECT_NE(response.body.find(expected), std::string::npos) << expected << "\n" << response.body;
+  }
+}
+
+TEST_F(Endpoints, SeriesThatAreKnownBeforehandStartAtZero) {
+  start();
+  const std::string metrics = ask(get("/metrics")).body;
+  for (const char* series :
+       {"sinkstream_requests_total{code=\"200\",endpoint=\"/v1/chat/completions\"}",
+        "sinkstream_requests_total{code=\"200\",endpoint=\"/v1/completions\"}",
+        "sinkstream_request_finished_total{reason=\"stop\"}",
+        "sinkstream_request_finished_total{reason=\"length\"}",
+        "sinkstream_request_finished_total{reason=\"failed\"}",
+        "sinkstream_request_finished_total{reason=\"abandoned\"}",
+        "sinkstream_aborted_total{why=\"client_left\"}", "sinkstream_aborted_total{why=\"client_stalled\"}",
+        "sinkstream_aborted_total{why=\"server_ended\"}", "sinkstream_aborted_total{why=\"engine_failed\"}",
+        "sinkstream_prompt_tokens_total", "sinkstream_generation_tokens_total",
+        "sinkstream_kv_evicted_tokens_total"}) {
+    EXPECT_NE(metrics.find(std::string("\n") + series + " 0\n"), std::string::npos) << series << "\n"
+                                                                                    << metrics;
+  }
+}
+
+TEST_F(Endpoints, MetricsOfTheProcess) {
+  start();
+  const auto value = [&](const std::string& name) {
+    const std::string metrics = ask(get("/metrics")).body;
+    const auto at = metrics.find("\n" + name + " ");
+    EXPECT_NE(at, std::string::npos) << name << "\n" << metrics;
+    return at == std::string::npos ? 0 : std::stod(metrics.substr(at + name.size() + 2));
+  };
+  const double cpu_before = value("process_cpu_seconds_total");
+  EXPECT_GT(cpu_before, 0);
+  EXPECT_GE(value("process_cpu_seconds_total"), cpu_before);
+  EXPECT_GT(value("process_resident_memory_bytes"), 1e6);
+  EXPECT_GT(value("process_virtual_memory_bytes"), value("process_resident_memory_bytes"));
+  EXPECT_GT(value("process_max_fds"), 10);
+  const double now = static_cast<double>(std::time(nullptr));
+  EXPECT_LE(value("process_start_time_seconds"), now + 1);
+  EXPECT_GT(value("process_start_time_seconds"), now - 3600);
+  const double open = value("process_open_fds");
+  {
+    const RawClient client(address);  // two ends, both here
+    RawClient other(address);
+    other.send(get("/health"));
+    EXPECT_EQ(other.receive().status, 200);  // so that the first is accepted too
+    EXPECT_GE(value("process_open_fds"), open + 4);
   }
 }
 

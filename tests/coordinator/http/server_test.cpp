@@ -540,20 +540,6 @@ TEST_F(ServerTest, AnExchangeMayOutliveItsServer) {
   held.reset();
 }
 
-TEST_F(ServerTest, ATakenAddressIsNamed) {
-  start();
-  ServerSettings taken = settings;
-  taken.listen = address;
-  Server second(taken);
-  try {
-    second.start();
-    FAIL();
-  } catch (const StartupError& error) {
-    EXPECT_EQ(error.code(), ExitCode::bind);
-    EXPECT_NE(std::string(error.what()).find(address), std::string::npos);
-  }
-}
-
 TEST_F(ServerTest, BadAddressesAreRefused) {
   for (const char* listen :
        {"", "127.0.0.1", "127.0.0.1:", "127.0.0.1:70000", "localhost:x", "[::1:80", "a b:80"}) {
