@@ -43,7 +43,7 @@ void check_content(RequestFields& fields, bool may_be_absent) {
     throw fields.error("content", "Each message needs a 'content'.", "missing_required_parameter");
   }
   if (content->is_string()) return;
-  if (!content->is_array() || content->empty())
+  if (!content->is_array() || (content->empty() && !may_be_absent))
     throw fields.error("content", "'content' must be a string or an array of text parts.", "invalid_type");
   for (std::size_t i = 0; i < content->size(); ++i)
     check_part((*content)[i], fmt::format("{}content[{}]", fields.path(), i));
@@ -60,10 +60,6 @@ void check_tool_calls(const json& calls, const std::string& name) {
       throw call.error("function", "A tool call needs its 'function'.", "missing_required_parameter");
     if (!function->string("name"))
       throw function->error("name", "A tool call's function needs its 'name'.", "missing_required_parameter");
-    const json* arguments = function->value("arguments");
-    if (arguments && !arguments->is_string() && !arguments->is_object())
-      throw function->error("arguments", "'arguments' must be an object, as JSON or in a string.",
-                            "invalid_type");
   }
 }
 
@@ -83,7 +79,27 @@ void check_message(const json& message, const std::string& name) {
   if (calls && *role != "assistant")
     throw fields.error("tool_calls", "Only an assistant's message has 'tool_calls'.");
   if (calls) check_tool_calls(*calls, name + ".tool_calls");
-  check_content(fields, calls && !calls->empty());
+  check_content(fields, /*may_be_absent=*/*role == "assistant" || *role == "tool");
+}
+
+// The object that a string holds; all else as it came, or inside an object where there must be one.
+json parsed_arguments(const json& arguments, bool must_be_object) {
+  if (arguments.is_object()) return arguments;
+  if (arguments.is_string()) {
+    const std::string& text = arguments.get_ref<const std::string&>();
+    if (text.find_first_not_of(" \t\r\n") == text.npos) return json::object();
+    try {
+      return parse_request_json(text);
+    } catch (const RequestError&) {  // no JSON object: the text that came
+    }
+  }
+  if (!must_be_object) return arguments;
+  return arguments.is_null() ? json::object() : json({{"arguments", arguments}});
+}
+
+void fill_content(json& message) {
+  json& content = message["content"];
+  if (content.is_null() || (content.is_array() && content.empty())) content = "";
 }
 
 }  // namespace
@@ -97,26 +113,19 @@ json read_messages(RequestFields& fields) {
   return *messages;
 }
 
-bool read_tool_arguments(json& messages) {
-  bool any = false;
-  for (std::size_t i = 0; i < messages.size(); ++i) {
-    const auto calls = messages[i].find("tool_calls");
-    if (calls == messages[i].end() || !calls->is_array()) continue;
-    for (std::size_t k = 0; k < calls->size(); ++k) {
-      json& function = (*calls)[k]["function"];
+json in_form(json messages, const HistoryForm& form) {
+  for (json& message : messages) {
+    if (form.empty_contents) fill_content(message);
+    const auto calls = message.find("tool_calls");
+    if (calls == message.end() || form.arguments == HistoryForm::Arguments::as_sent) continue;
+    for (json& call : *calls) {
+      json& function = call["function"];
       const auto arguments = function.find("arguments");
-      if (arguments == function.end() || !arguments->is_string()) continue;
-      const std::string text = arguments->get<std::string>();
-      try {
-        *arguments = text.empty() ? json::object() : parse_request_json(text);
-      } catch (const RequestError& error) {
-        const std::string name = fmt::format("messages[{}].tool_calls[{}].function.arguments", i, k);
-        throw bad_request(fmt::format("'{}' is not a JSON object in a string.", name), name);
-      }
-      any = true;
+      if (arguments != function.end())
+        *arguments = parsed_arguments(*arguments, form.arguments == HistoryForm::Arguments::objects);
     }
   }
-  return any;
+  return messages;
 }
 
 const json* read_tools(RequestFields& fields) {

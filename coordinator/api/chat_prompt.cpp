@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -47,6 +48,43 @@ bool read_add_generation_prompt(RequestFields& fields, bool continues) {
   return given.value_or(!continues);
 }
 
+// What the template calls by these names is given by fields of their own.
+constexpr std::array<std::string_view, 6> kReservedVariables = {
+    "messages", "tools", "add_generation_prompt", "continue_final_message", "chat_template", "tokenize"};
+
+// `chat_template_kwargs`, and `reasoning_effort` unless it is among them.
+json read_template_variables(RequestFields& fields) {
+  const auto effort = fields.string("reasoning_effort");
+  json variables = json::object();
+  if (fields.object("chat_template_kwargs")) variables = *fields.value("chat_template_kwargs");
+  for (const std::string_view name : kReservedVariables) {
+    if (variables.contains(name)) {
+      throw fields.error("chat_template_kwargs",
+                         fmt::format("'chat_template_kwargs' cannot set '{}'.", name));
+    }
+  }
+  if (effort && !variables.contains("reasoning_effort")) variables["reasoning_effort"] = *effort;
+  return variables;
+}
+
+// What the template makes of the messages in the first form that it takes. If there is none, the error is
+// what it says of the usual one.
+std::string render_history(const json& messages, const std::function<std::string(const json&)>& render,
+                           const RequestFields& fields) {
+  std::vector<json> tried;
+  std::string refusal;
+  for (const HistoryForm& form : kHistoryForms) {
+    tried.push_back(in_form(messages, form));
+    if (std::find(tried.begin(), tried.end() - 1, tried.back()) != tried.end() - 1) continue;
+    try {
+      return render(tried.back());
+    } catch (const TemplateError& error) {
+      if (refusal.empty()) refusal = error.what();
+    }
+  }
+  throw fields.error("messages", "The chat template refuses these messages: " + refusal);
+}
+
 }  // namespace
 
 std::string mark_names(std::string_view text, const std::vector<std::string>& names, std::string_view mark) {
@@ -87,30 +125,21 @@ std::string mark_literal(std::string_view text, const Tokenizer& tokenizer, std:
 std::vector<TokenId> read_chat_prompt(RequestFields& fields, const json* tools, const Service& service) {
   const Tokenizer& tokenizer = service.tokenizer;
   const std::string mark = choose_mark();
-  json as_sent = read_messages(fields);
-  json messages = as_sent;
-  const bool has_arguments = read_tool_arguments(messages);
-  messages = marked(messages, tokenizer, mark);
+  const json as_sent = read_messages(fields);
   const json marked_tools = tools ? marked(*tools, tokenizer, mark) : json();
-
+  const json variables = marked(read_template_variables(fields), tokenizer, mark);
   const bool continues = fields.boolean("continue_final_message").value_or(false);
-  ChatInput input{.messages = messages,
-                  .tools = tools ? &marked_tools : nullptr,
-                  .add_generation_prompt = read_add_generation_prompt(fields, continues),
-                  .continue_final_message = continues};
-  std::string text;
-  try {
-    try {
-      text = service.chat_template.render(input);
-    } catch (const TemplateError&) {
-      if (!has_arguments) throw;
-      messages =
-          marked(as_sent, tokenizer, mark);  // some templates add the arguments to a text, as they came
-      text = service.chat_template.render(input);
-    }
-  } catch (const TemplateError& error) {
-    throw fields.error("messages", std::string("The chat template refuses these messages: ") + error.what());
-  }
+  const bool add_generation_prompt = read_add_generation_prompt(fields, continues);
+
+  const auto render = [&](const json& history) {
+    const json messages = marked(history, tokenizer, mark);
+    return service.chat_template.render({.messages = messages,
+                                         .tools = tools ? &marked_tools : nullptr,
+                                         .variables = &variables,
+                                         .add_generation_prompt = add_generation_prompt,
+                                         .continue_final_message = continues});
+  };
+  const std::string text = render_history(as_sent, render, fields);
   std::vector<TokenId> tokens =
       encode_text(service, text, {.add_special_tokens = false, .literal_mark = mark}, "messages");
   begin_with_sink(tokens, service.engine.limits());

@@ -11,7 +11,8 @@
 
 namespace sinkstream {
 
-// Reads the fields `messages`, which must be there, `add_generation_prompt` and `continue_final_message`.
+// Reads the fields `messages`, which must be there, `add_generation_prompt`, `continue_final_message`,
+// `chat_template_kwargs` and `reasoning_effort`.
 // `tools` are for the template; null: none. Throws RequestError (400).
 //
 // Names of special tokens in a message or a tool stay plain text: they never become control tokens.

@@ -189,6 +189,7 @@ void completions(Service& service, const std::shared_ptr<Exchange>& exchange) {
   options.top_logprobs = static_cast<std::int32_t>(logprobs.value_or(0));
   read_best_of(fields, options.n);
   fields.refuse_unless("suffix", "");
+  fields.refuse({"chat_template_kwargs", "reasoning_effort"});
   fields.refuse_unless("top_logprobs", 0);
   fields.refuse({"messages"});
   fields.refuse_unless("continue_final_message", false);

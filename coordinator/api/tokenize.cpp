@@ -19,6 +19,7 @@ std::vector<TokenId> read_tokens(RequestFields& fields, const Service& service) 
   }
   if (has_messages) return read_chat_prompt(fields, tools, service);
   if (tools) throw fields.error("tools", "'tools' go with 'messages' only.");
+  fields.refuse({"chat_template_kwargs", "reasoning_effort"});
   fields.boolean("add_generation_prompt");  // without effect on a prompt
   fields.refuse_unless("continue_final_message", false);
   std::vector<TokenId> tokens =
@@ -32,7 +33,7 @@ void tokenize(Service& service, const std::shared_ptr<Exchange>& exchange) {
   RequestFields fields(body);
   check_model(fields.string("model"), service.engine.limits());
   const bool return_token_strs = fields.boolean("return_token_strs").value_or(false);
-  fields.refuse({"chat_template", "chat_template_kwargs"});
+  fields.refuse({"chat_template"});
   const std::vector<TokenId> tokens = read_tokens(fields, service);
   service.unknown_fields.note(exchange->request().id, fields.unknown());
 

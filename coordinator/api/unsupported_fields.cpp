@@ -50,7 +50,6 @@ void refuse_unsupported(RequestFields& fields) {
   refuse_tools(fields);
   fields.refuse({"audio", "reasoning", "web_search_options", "prediction", "truncate_prompt_tokens",
                  "chat_template", "documents", "mm_processor_kwargs", "prompt_embeds"});
-  fields.refuse({"reasoning_effort", "chat_template_kwargs"});
   fields.refuse_unless("return_tokens_as_token_ids", false);
   fields.refuse_unless("n_predict", -1);
   const json* modalities = fields.array("modalities");

@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "coordinator/text/content_forms.h"
 #include "coordinator/text/jinja/error.h"
 #include "coordinator/text/jinja/interpreter.h"
 #include "coordinator/text/jinja/parser.h"
@@ -46,24 +47,8 @@ jinja::Value to_value(const Json& json, int depth = 0) {
   return jinja::Value();
 }
 
-// The text of a part; nothing for a part that is none.
-const std::string* part_text(const Json& part) {
-  if (!part.is_object()) return nullptr;
-  const auto text = part.find("text");
-  return text != part.end() && text->is_string() ? &text->get_ref<const std::string&>() : nullptr;
-}
-
-void join_parts(Json& content) {
-  if (!content.is_array() || content.empty()) return;
-  if (!std::all_of(content.begin(), content.end(), part_text)) return;
-  std::string text;
-  for (const Json& part : content)
-    text += (text.empty() && &part == &content[0] ? "" : "\n") + *part_text(part);
-  content = std::move(text);
-}
-
 // A message as the template sees it.
-Json prepared(const Json& message, bool template_takes_parts) {
+Json prepared(const Json& message, const ContentForms& forms) {
   if (!message.is_object()) return message;
   Json result = Json::object();
   const auto reasoning =
@@ -75,7 +60,7 @@ Json prepared(const Json& message, bool template_takes_parts) {
     if (!value.is_null()) result[key] = value;
   }
   if (reasons) result["reasoning_content"] = message[*reasoning];
-  if (result.contains("content") && !template_takes_parts) join_parts(result["content"]);
+  forms.adapt(result);
   return result;
 }
 
@@ -110,21 +95,51 @@ jinja::Template parse(const std::string& source, const std::string& file) {
   }
 }
 
+using Context = std::unordered_map<std::string, jinja::Value>;
+
+// A few messages take no more; what a template does without end, it does in every probe.
+constexpr jinja::Limits kProbeLimits{.steps = 100'000, .bytes = 16 << 20};
+
+ContentForms find_content_forms(const jinja::Template& document, const Context& special_tokens) {
+  const auto render = [&](const Json& messages, const Json* tools) -> std::optional<std::string> {
+    Context context = special_tokens;
+    context["messages"] = to_value(messages);
+    context["tools"] = tools ? to_value(*tools) : jinja::Value();
+    context["documents"] = jinja::Value();
+    context["add_generation_prompt"] = true;
+    try {
+      return jinja::Interpreter(std::move(context), kProbeLimits, 0).render(document);
+    } catch (const jinja::Error&) {
+      return std::nullopt;
+    }
+  };
+  return {render, document.loops_over_content ? ContentForm::as_sent : ContentForm::text};
+}
+
+// A template and what it takes.
+struct Document {
+  jinja::Template jinja;
+  ContentForms content_forms;
+
+  Document(const std::string& source, const std::string& file, const Context& special_tokens)
+      : jinja(parse(source, file)), content_forms(find_content_forms(jinja, special_tokens)) {}
+};
+
 }  // namespace
 
 struct ChatTemplate::State {
   TemplateSources sources;
-  jinja::Template usual;
-  std::optional<jinja::Template> tool_use;
-  std::unordered_map<std::string, jinja::Value> special_tokens;
+  Context special_tokens;
+  std::optional<Document> usual, tool_use;
 };
 
 ChatTemplate::ChatTemplate(const TemplateSources& sources) : state_(std::make_unique<State>()) {
   state_->sources = sources;
-  state_->usual = parse(sources.usual, sources.usual_file);
-  if (!sources.tool_use.empty()) state_->tool_use = parse(sources.tool_use, sources.tool_use_file);
   for (const auto& [name, token] : sources.special_tokens)
     state_->special_tokens[name] = to_valid_utf8(token);
+  state_->usual.emplace(sources.usual, sources.usual_file, state_->special_tokens);
+  if (!sources.tool_use.empty())
+    state_->tool_use.emplace(sources.tool_use, sources.tool_use_file, state_->special_tokens);
 }
 
 ChatTemplate::~ChatTemplate() = default;
@@ -140,19 +155,21 @@ const TemplateSources& ChatTemplate::sources() const {
 
 std::string ChatTemplate::render(const ChatInput& input) const {
   const bool has_tools = input.tools != nullptr && !input.tools->is_null();
-  const jinja::Template& document = has_tools && state_->tool_use ? *state_->tool_use : state_->usual;
+  const Document& document = has_tools && state_->tool_use ? *state_->tool_use : *state_->usual;
   Json messages = Json::array();
-  for (const Json& message : input.messages)
-    messages.push_back(prepared(message, document.loops_over_content));
+  for (const Json& message : input.messages) messages.push_back(prepared(message, document.content_forms));
   if (input.continue_final_message) text_to_continue(messages) += kContinueMark;
 
-  std::unordered_map<std::string, jinja::Value> context = state_->special_tokens;
+  Context context = state_->special_tokens;
+  if (input.variables) {
+    for (const auto& [name, value] : input.variables->items()) context[to_valid_utf8(name)] = to_value(value);
+  }
   context["messages"] = to_value(messages);
   context["tools"] = has_tools ? to_value(*input.tools) : jinja::Value();
-  context["documents"] = jinja::Value();
+  context.try_emplace("documents");
   context["add_generation_prompt"] = input.add_generation_prompt;
   try {
-    std::string text = jinja::Interpreter(std::move(context), {}, input.now).render(document);
+    std::string text = jinja::Interpreter(std::move(context), {}, input.now).render(document.jinja);
     return input.continue_final_message ? cut_at_mark(std::move(text)) : text;
   } catch (const jinja::Error& error) {
     throw TemplateError(std::string(error.what()) + " (chat template, line " + std::to_string(error.line()) +

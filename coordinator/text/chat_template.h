@@ -40,10 +40,11 @@ TemplateSources find_template(const std::filesystem::path& model_directory);
 
 struct ChatInput {
   // [{role, content, ...}]; keys keep their order, for a template may print them. Keys whose value is null
-  // count as absent. A content that is a list of text parts goes as it is to a template that loops over
-  // contents, and as one text (parts joined by line feeds) to one that does not.
+  // count as absent. A content goes to the template in the form that it takes from that role: a string or
+  // text parts (joined by line feeds).
   const nlohmann::ordered_json& messages;
   const nlohmann::ordered_json* tools = nullptr;
+  const nlohmann::ordered_json* variables = nullptr;  // more names for the template, by name
   bool add_generation_prompt = true;
   bool continue_final_message = false;   // the text ends where the last message's content does
   std::time_t now = std::time(nullptr);  // what strftime_now shows, in local time

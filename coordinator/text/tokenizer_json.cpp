@@ -1,11 +1,13 @@
 #include "coordinator/text/tokenizer_json.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
 #include <unordered_map>
 
+#include "coordinator/text/added_token_files.h"
 #include "coordinator/text/json_field.h"
 #include "coordinator/text/tokenizer_steps.h"
 
@@ -14,10 +16,13 @@ namespace {
 
 constexpr std::int64_t kMaxTokenId = (1 << 24) - 1;  // far above any vocabulary; keeps tables by id small
 
-TokenId read_token_id(const JsonField& field) {
-  const std::int64_t id = field.integer();
+TokenId read_token_id(std::int64_t id, const JsonField& field) {
   if (id < 0 || id > kMaxTokenId) field.fail("token id " + std::to_string(id) + " is out of range");
   return static_cast<TokenId>(id);
+}
+
+TokenId read_token_id(const JsonField& field) {
+  return read_token_id(field.integer(), field);
 }
 
 // ---- model
@@ -92,39 +97,67 @@ class AddedTokenReader {
     for (const auto& [name, id] : vocabulary) names_.emplace(id, name);
   }
 
-  std::vector<AddedToken> read(const JsonField& field) {
-    if (field.is_null()) return {};
-    std::vector<AddedToken> tokens;
+  // tokenizer.json's own.
+  void read(const JsonField& field) {
+    if (field.is_null()) return;
     for (const JsonField& entry : field.elements()) {
-      AddedToken token = read_entry(entry);
-      if (!contents_.insert(token.content).second) {
-        entry["content"].fail("\"" + token.content + "\" is there twice");
-      }
-      if (token.normalized) set_normal_form(entry["content"], token);
-      tokens.push_back(std::move(token));
+      AddedToken token = read_added_token(entry);
+      if (find(token.content)) entry["content"].fail("\"" + token.content + "\" is there twice");
+      add(entry["id"], std::move(token), entry["id"].integer());
+      places_.back() = entry["content"];
     }
-    return tokens;
+  }
+
+  // Those of the files beside it.
+  void read_files(const std::filesystem::path& directory) {
+    for (DefinedToken& defined : read_added_token_files(directory, tokens_)) {
+      if (const AddedToken* known = find(defined.token.content)) {
+        defined.token.id = known->id;
+        if (defined.id && !is_name_of(*defined.id, known->content)) refuse_id(defined);
+        if (defined.redefines) *find(known->content) = std::move(defined.token);
+      } else if (!defined.token.content.empty()) {
+        add(defined.place, defined.token, defined.id);
+        defined.token.id = tokens_.back().id;
+        if (defined.id && *defined.id != defined.token.id) refuse_id(defined);
+      }
+    }
+  }
+
+  std::vector<AddedToken> take() {
+    for (std::size_t i = 0; i < tokens_.size(); ++i) {
+      if (tokens_[i].normalized) set_normal_form(places_[i], tokens_[i]);
+    }
+    return std::move(tokens_);
   }
 
  private:
-  AddedToken read_entry(const JsonField& entry) {
-    AddedToken token{};
-    token.id = read_token_id(entry["id"]);
-    token.content = entry["content"].string();
-    token.special = entry["special"].boolean_or(false);
-    token.single_word = entry["single_word"].boolean_or(false);
-    token.lstrip = entry["lstrip"].boolean_or(false);
-    token.rstrip = entry["rstrip"].boolean_or(false);
-    token.normalized = entry["normalized"].boolean_or(!token.special);
-    if (token.content.empty()) entry["content"].fail("is empty");
-    check_id(entry, token.id, token.content);
+  AddedToken* find(const std::string& content) {
+    const auto index = by_content_.find(content);
+    return index == by_content_.end() ? nullptr : &tokens_[index->second];
+  }
+
+  bool is_name_of(std::int64_t id, const std::string& content) const {
+    const auto name = id < 0 || id > kMaxTokenId ? names_.end() : names_.find(static_cast<TokenId>(id));
+    return name != names_.end() && name->second == content;
+  }
+
+  [[noreturn]] static void refuse_id(const DefinedToken& defined) {
+    defined.place.fail("\"" + defined.token.content + "\" has the id " + std::to_string(defined.token.id) +
+                       " by tokenizer.json and the tokens before it, not " + std::to_string(*defined.id));
+  }
+
+  void add(const JsonField& place, AddedToken token, std::optional<std::int64_t> id) {
+    if (token.content.empty()) place.fail("is empty");
+    if (id) check_id(place, read_token_id(*id, place), token.content);
     if (const auto known = vocabulary_.find(token.content); known != vocabulary_.end()) {
       token.id = known->second;
     } else {
       token.id = next_id_++;
-      check_id(entry, token.id, token.content);
+      check_id(place, token.id, token.content);
     }
-    return token;
+    by_content_.emplace(token.content, tokens_.size());
+    tokens_.push_back(std::move(token));
+    places_.push_back(place);
   }
 
   // The library gives either of two tokens at random, or never ends: nothing to follow.
@@ -136,14 +169,13 @@ class AddedTokenReader {
     }
   }
 
-  void check_id(const JsonField& entry, TokenId id, const std::string& content) {
+  void check_id(const JsonField& place, TokenId id, const std::string& content) {
     const auto [named, is_new] = names_.emplace(id, content);
     if (named->second != content) {
-      entry["id"].fail("\"" + content + "\" has the id " + std::to_string(id) + " of \"" + named->second +
-                       "\"");
+      place.fail("\"" + content + "\" has the id " + std::to_string(id) + " of \"" + named->second + "\"");
     }
     if (const auto known = vocabulary_.find(content); known != vocabulary_.end() && known->second != id) {
-      entry["id"].fail("\"" + content + "\" has the id " + std::to_string(known->second) + " in model.vocab");
+      place.fail("\"" + content + "\" has the id " + std::to_string(known->second) + " in model.vocab");
     }
   }
 
@@ -151,7 +183,10 @@ class AddedTokenReader {
   const Normalizer& normalizer_;
   TokenId next_id_;
   std::unordered_map<TokenId, std::string> names_;
-  std::set<std::string> contents_, normals_;
+  std::unordered_map<std::string, std::size_t> by_content_;
+  std::vector<AddedToken> tokens_;
+  std::vector<JsonField> places_;
+  std::set<std::string> normals_;
 };
 
 // ---- post-processor
@@ -226,10 +261,11 @@ TokenizerParts read_tokenizer_json(const std::filesystem::path& file) {
   PreTokenizer pre_tokenizer = read_pre_tokenizer(root["pre_tokenizer"]);
   Decoder decoder = read_decoder(root["decoder"]);
   BytePairEncoding model = read_model(root["model"], pre_tokenizer.leaves_raw_bytes());
-  std::vector<AddedToken> added = AddedTokenReader(model.vocabulary(), normalizer).read(root["added_tokens"]);
-  TokenizerParts parts{
-      std::move(added),  std::move(normalizer), std::move(pre_tokenizer), std::move(model), {}, {},
-      std::move(decoder)};
+  AddedTokenReader added(model.vocabulary(), normalizer);
+  added.read(root["added_tokens"]);
+  added.read_files(file.parent_path());
+  TokenizerParts parts{added.take(), std::move(normalizer), std::move(pre_tokenizer), std::move(model), {},
+                       {},           std::move(decoder)};
   PostProcessorReader(parts).read(root["post_processor"]);
   return parts;
 }

@@ -155,17 +155,36 @@ std::vector<TokenId> find_end_tokens(const ModelConfig& model, const TemplateSou
                                      const Tokenizer& tokenizer) {
   std::vector<TokenId> end_tokens = model.end_tokens;
   const auto name = sources.special_tokens.find("eos_token");
-  if (name == sources.special_tokens.end()) return end_tokens;
+  if (name == sources.special_tokens.end() || name->second.empty()) return end_tokens;
   const std::optional<TokenId> token = tokenizer.find(name->second);
   const bool in_model = token && *token < model.vocab_size;
+  if (!in_model) {
+    spdlog::warn("the end token \"{}\" {}: answers will not end at it", name->second,
+                 token ? "is not one of the model's" : "is not defined by any file of the tokenizer");
+  }
   if (in_model && std::ranges::find(end_tokens, *token) == end_tokens.end()) end_tokens.push_back(*token);
   return end_tokens;
+}
+
+// Throws StartupError (ExitCode::model) where only other formats of a tokenizer are there.
+void require_tokenizer_json(const std::filesystem::path& directory) {
+  if (std::filesystem::exists(directory / "tokenizer.json")) return;
+  for (const char* other :
+       {"tokenizer.model", "spiece.model", "vocab.json", "tiktoken.model", "tekken.json"}) {
+    if (!std::filesystem::exists(directory / other)) continue;
+    const std::string path = directory.string();
+    throw StartupError(ExitCode::model, path + ": has " + other +
+                                            " but no tokenizer.json, the format that is read here. Make " +
+                                            "one with transformers: AutoTokenizer.from_pretrained(\"" + path +
+                                            "\").save_pretrained(\"" + path + "\")");
+  }
 }
 
 Text load_text(Communicator& group, const Config& config, const ModelConfig& model) {
   Text text;
   together(group, [&] {
     if (!group.is_leader()) return;
+    require_tokenizer_json(config.model.path);
     text.tokenizer.emplace(Tokenizer::load(config.model.path / "tokenizer.json"));
     const TemplateSources sources = find_template(config.model.path);
     text.chat_template.emplace(sources);

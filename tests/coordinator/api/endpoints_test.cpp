@@ -192,6 +192,71 @@ TEST_F(TokenizeOfMessages, ArgumentsStayTextForATemplateThatAddsThemToOne) {
             "template, line 1)");
 }
 
+// A cut-off answer, or another server's, is data: the text goes on as it came.
+TEST_F(TokenizeOfMessages, ArgumentsThatAreNoObjectDoNotEndTheConversation) {
+  const ChatTemplate printing = from_source("{{ messages[0].tool_calls[0].function.arguments }}");
+  const ChatTemplate items = from_source(
+      "{% for k, v in messages[0].tool_calls[0].function.arguments.items() %}{{ k }}={{ v }};{% endfor %}");
+  const auto with = [](const std::string& arguments) {
+    return R"({"messages": [{"role": "assistant", "content": null, "tool_calls":
+      [{"function": {"name": "f", "arguments": )" +
+           arguments + "}}]}]}";
+  };
+  start(printing);
+  EXPECT_EQ(prompt_of(with(R"("{\"contents\": \"abc")")), R"({"contents": "abc)");
+  EXPECT_EQ(prompt_of(with(R"("[1, 2]")")), "[1, 2]");
+  EXPECT_EQ(prompt_of(with(R"("null")")), "null");
+  EXPECT_EQ(prompt_of(with(R"("plain words")")), "plain words");
+  EXPECT_EQ(prompt_of(with("[1, 2]")), "[1, 2]");
+  EXPECT_EQ(prompt_of(with("5")), "5");
+  EXPECT_EQ(prompt_of(with(R"("  ")")), "{}");
+  coordinator->stop();
+  start(items);
+  EXPECT_EQ(prompt_of(with(R"("{\"contents\": \"abc")")), R"(arguments={"contents": "abc;)");
+  EXPECT_EQ(prompt_of(with(R"("{\"a\": 1}")")), "a=1;");
+  EXPECT_EQ(prompt_of(with("5")), "arguments=5;");
+}
+
+TEST_F(TokenizeOfMessages, AnAnswerOrAResultMayHaveNoContent) {
+  const ChatTemplate adding = from_source(
+      "{% for m in messages %}{{ m.role + ':' + m.content + m.get('reasoning_content', '') }};{% endfor %}");
+  start(adding);
+  for (const char* content : {"", R"("content": null,)", R"("content": [],)", R"("content": "",)"}) {
+    SCOPED_TRACE(content);
+    EXPECT_EQ(prompt_of(R"({"messages": [{"role": "assistant", )" + std::string(content) +
+                        R"("tool_calls": [{"function": {"name": "f", "arguments": "{"}}]},
+                        {"role": "tool", )" +
+                        content + R"("tool_call_id": "x"},
+                        {"role": "assistant", )" +
+                        content + R"("reasoning_content": "r"}]})"),
+              "assistant:;tool:;assistant:r;");
+  }
+}
+
+TEST_F(TokenizeOfMessages, VariablesForTheTemplate) {
+  const ChatTemplate own = from_source(
+      "{{ reasoning_effort | default('none') }} {{ enable_thinking }} {{ bos_token }} {{ documents }}");
+  start(own);
+  const auto with = [this](const std::string& more) {
+    return prompt_of(R"({"messages": [{"role": "user", "content": "a"}])" + more + "}");
+  };
+  const std::string plain = with("");
+  EXPECT_EQ(plain.substr(0, 5), "none ");
+  EXPECT_EQ(with(R"(, "chat_template_kwargs": {})"), plain);
+  EXPECT_EQ(with(R"(, "reasoning_effort": "high", "chat_template_kwargs": {"enable_thinking": false,
+                    "bos_token": "B", "documents": [1]})"),
+            "high False B [1]");
+  EXPECT_EQ(with(R"(, "reasoning_effort": "high", "chat_template_kwargs": {"reasoning_effort": "low"})")
+                .substr(0, 4),
+            "low ");
+  const auto tokens = tokens_of(R"({"messages": [{"role": "user", "content": "a"}],
+      "chat_template_kwargs": {"enable_thinking": "<|end|>"}})");
+  EXPECT_EQ(std::ranges::count(tokens, *tokenizer().find("<|end|>")), 0) << "a variable is text";
+  answer("/v1/chat/completions", Json::parse(R"({"messages": [{"role": "user", "content": "a"}],
+      "reasoning_effort": "high", "chat_template_kwargs": {"enable_thinking": true}})"));
+  EXPECT_EQ(tokenizer().decode(engine->requests().back().prompt.list(), false).substr(0, 9), "high True");
+}
+
 TEST_F(TokenizeOfMessages, TheLastMessageContinued) {
   start();
   EXPECT_EQ(prompt_of(R"({"continue_final_message": true,

@@ -139,6 +139,71 @@ TEST(ChatTemplateTest, PartsAreJoinedUnlessTheTemplateLoopsOverThem) {
             "a++b");
 }
 
+// One conversation with a content in one role, as a string and as parts.
+std::string render_content(const std::string& source, const std::string& role, const Json& content) {
+  Json messages = Json::array({{{"role", "user"}, {"content", "q"}},
+                               {{"role", "assistant"}, {"content", "r"}},
+                               {{"role", role}, {"content", content}}});
+  if (role == "system") std::swap(messages[0], messages[2]);
+  return render(from_source(source), messages);
+}
+
+TEST(ChatTemplateTest, ContentsHaveTheFormThatTheTemplateTakesFromTheirRole) {
+  const Json parts = Json::parse(R"([{"type": "text", "text": "one"}, {"type": "text", "text": "two"}])");
+  const auto loop = [](const std::string& condition) {
+    return "{% for m in messages if m.role == '" + condition +
+           "' %}{% for part in m['content'] %}{% if part['type'] == 'text' %}<{{ part['text'] }}>{% endif %}"
+           "{% endfor %}{% endfor %}";
+  };
+  const auto print = [](const std::string& role, const std::string& filter = "") {
+    return "{% for m in messages if m.role == '" + role + "' %}({{ m.content" + filter + " }}){% endfor %}";
+  };
+  for (const char* role : {"system", "user", "assistant", "tool"}) {
+    SCOPED_TRACE(role);
+    const std::string before = std::string(role) == "user"        ? "<q>"
+                               : std::string(role) == "assistant" ? "<r>"
+                                                                  : "";
+    EXPECT_EQ(render_content(loop(role), role, "How?"), before + "<How?>");
+    EXPECT_EQ(render_content(loop(role), role, ""), before + "<>");
+    EXPECT_EQ(render_content(loop(role), role, parts), before + "<one><two>");
+  }
+  // Each role by its own: users' parts, tools' texts.
+  const std::string mixed = loop("user") + print("tool", " | tojson") + print("system", " | trim");
+  EXPECT_EQ(render_content(mixed, "tool", parts), R"(<q>("one\ntwo"))");
+  EXPECT_EQ(render_content(mixed, "tool", "18 degrees"), R"(<q>("18 degrees"))");
+  EXPECT_EQ(render_content(mixed, "system", parts), "<q>(one\ntwo)");
+  EXPECT_EQ(render_content(mixed, "user", "Hi"), "<q><Hi>");
+  // Strings and lists, each its way.
+  const std::string both =
+      "{% for m in messages %}{% if m.content is string %}[{{ m.content }}]{% else %}{% for p in m.content %}"
+      "<{{ p.text }}>{% endfor %}{% endif %}{% endfor %}";
+  EXPECT_EQ(render_content(both, "user", parts), "[q][r]<one><two>");
+  EXPECT_EQ(render_content(both, "user", "Hi"), "[q][r][Hi]");
+  // Only the first part is read.
+  EXPECT_EQ(render_content("{{ messages[-1].content[0].text }}", "user", parts), "one\ntwo");
+  EXPECT_EQ(render_content("{{ messages[-1].content[0]['text'] }}", "user", "Hi"), "Hi");
+  // A template that demands that roles alternate, and names for the content.
+  const std::string strict =
+      "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ "
+      "raise_exception('order') }}"
+      "{% endif %}{% set text = m.content %}{% for p in text %}{{ p.text + ';' }}{% endfor %}{% endfor %}";
+  EXPECT_EQ(render(from_source(strict), Json::parse(R"([{"role": "user", "content": "a"},
+      {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}])")),
+            "a;b;c;");
+}
+
+TEST(ChatTemplateTest, AToolsPartsAreJoinedForAPublishedTemplate) {
+  std::ifstream file(test_data_dir() / "templates/published/mistral_v3_tekken.jinja");
+  const std::string source{std::istreambuf_iterator<char>(file), {}};
+  ASSERT_FALSE(source.empty());
+  const Json messages = Json::parse(R"([{"role": "user", "content": "q"}, {"role": "assistant", "content": "",
+      "tool_calls": [{"id": "abcdefghi", "type": "function", "function": {"name": "f", "arguments": {}}}]},
+      {"role": "tool", "tool_call_id": "abcdefghi", "content": [{"type": "text", "text": "18 degrees"}]}])");
+  const std::string text = render(from_source(source, "<s>", "</s>"), messages);
+  EXPECT_THAT(text, HasSubstr("18 degrees"));
+  EXPECT_THAT(text, ::testing::Not(HasSubstr("'type'")));
+}
+
 TEST(ChatTemplateTest, NullFieldsAreAbsentAndReasoningHasSeveralNames) {
   const Json messages =
       Json::parse(R"([{"role": "assistant", "content": null, "reasoning": "r", "x": null}])");
