@@ -130,6 +130,10 @@ void Liveness::idle() {
   state_->watchdog->report(watch::RankState::idle, "", 0);
 }
 
+std::vector<RankStatus> Liveness::ranks() const {
+  return state_->watchdog->ranks();
+}
+
 void Liveness::fail(const std::string& message) {
   state_->watchdog->fail(message);
 }

@@ -8,9 +8,11 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "parallel/affinity.h"
 #include "parallel/communicator.h"
+#include "parallel/rank_status.h"
 
 namespace sinkstream {
 
@@ -42,6 +44,10 @@ class Liveness {
   void working(const char* what, std::uint64_t step);  // `what`: a string literal
   void waiting(const char* what, std::uint64_t step);
   void idle();
+
+  // Any thread. The leader's: the whole group as of the last heartbeat; a group that has just met may be
+  // missing. Elsewhere: nothing.
+  std::vector<RankStatus> ranks() const;
 
   // Any thread. Ends the group: tells all ranks, then as for a lost group.
   void fail(const std::string& message);

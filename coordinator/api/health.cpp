@@ -25,6 +25,10 @@ Response health(const Service& service) {
     const std::string message = fmt::format("a step has not finished for {:.1f} s", stats.seconds_since_step);
     return status_response(kUnavailable, {{"status", "failed"}, {"message", message}});
   }
+  if (const RankStatus* silent = silent_rank(stats)) {
+    const std::string message = fmt::format("rank {} on {} is silent", silent->rank, silent->host);
+    return status_response(kUnavailable, {{"status", "failed"}, {"message", message}});
+  }
   if (service.availability.draining()) return status_response(kUnavailable, {{"status", "draining"}});
   return status_response(200, {{"status", "ok"}});
 }

@@ -5,6 +5,7 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include <functional>
 #include <iterator>
 #include <limits>
 #include <vector>
@@ -58,15 +59,43 @@ MetricFamily histogram_family(const char* name, const char* help, const Duration
   return {name, help, MetricType::Histogram, {metric}};
 }
 
+// One series a rank.
+MetricFamily rank_family(const char* name, const char* help, MetricType type,
+                         const std::vector<RankStatus>& ranks,
+                         const std::function<void(const RankStatus&, prometheus::ClientMetric&)>& fill) {
+  MetricFamily family{name, help, type, {}};
+  for (const RankStatus& rank : ranks) {
+    prometheus::ClientMetric& metric = family.metric.emplace_back();
+    metric.label = {{"rank", std::to_string(rank.rank)}};
+    fill(rank, metric);
+  }
+  return family;
+}
+
+std::vector<MetricFamily> rank_families(const std::vector<RankStatus>& ranks) {
+  using Metric = prometheus::ClientMetric;
+  return {
+      rank_family("sinkstream_rank_up", "1 while the rank is heard of.", MetricType::Gauge, ranks,
+                  [](const RankStatus& rank, Metric& metric) { metric.gauge.value = rank.up ? 1 : 0; }),
+      rank_family("sinkstream_rank_step_lag_seconds",
+                  "Since the rank last came further in its step; 0 between steps.", MetricType::Gauge, ranks,
+                  [](const RankStatus& rank, Metric& metric) { metric.gauge.value = rank.step_lag_seconds; }),
+      rank_family("sinkstream_collective_seconds",
+                  "The rank's sums and gathers over all ranks, waiting included.", MetricType::Summary, ranks,
+                  [](const RankStatus& rank, Metric& metric) {
+                    metric.summary.sample_count = rank.collectives;
+                    metric.summary.sample_sum = rank.collective_seconds;
+                  }),
+  };
+}
+
 // How full the caches are: resident tokens of those that all slots could hold.
 double cache_usage(const EngineStats& stats, const EngineLimits& limits) {
   const double capacity = static_cast<double>(limits.num_slots) * static_cast<double>(context_tokens(limits));
   return capacity > 0 ? static_cast<double>(stats.resident_tokens) / capacity : 0;
 }
 
-std::vector<MetricFamily> engine_families(const Engine& engine) {
-  const EngineStats stats = engine.stats();
-  const EngineLimits& limits = engine.limits();
+std::vector<MetricFamily> engine_families(const EngineStats& stats, const EngineLimits& limits) {
   const auto gauge = [](const char* name, const char* help, double value) {
     return family(name, help, MetricType::Gauge, value);
   };
@@ -95,7 +124,8 @@ std::vector<MetricFamily> engine_families(const Engine& engine) {
                        stats.decode),
       gauge("sinkstream_seconds_since_step", "How long the present step has taken; 0 between steps.",
             stats.seconds_since_step),
-      gauge("sinkstream_healthy", "1 unless a step takes too long.", makes_steps(stats, limits) ? 1 : 0),
+      gauge("sinkstream_healthy", "1 unless a step takes too long or a rank is silent.",
+            makes_steps(stats, limits) && !silent_rank(stats) ? 1 : 0),
       build_info(limits),
   };
 }
@@ -165,12 +195,10 @@ void Metrics::observe_token_gap(std::chrono::steady_clock::duration gap) {
 
 std::string Metrics::render(const Engine& engine) const {
   std::vector<MetricFamily> families = state_->registry.Collect();
-  std::vector<MetricFamily> from_engine = engine_families(engine);
-  families.insert(families.end(), std::make_move_iterator(from_engine.begin()),
-                  std::make_move_iterator(from_engine.end()));
-  std::vector<MetricFamily> from_process = process_families();
-  families.insert(families.end(), std::make_move_iterator(from_process.begin()),
-                  std::make_move_iterator(from_process.end()));
+  const EngineStats stats = engine.stats();
+  for (auto& more : {engine_families(stats, engine.limits()), rank_families(stats.ranks), process_families()}) {
+    families.insert(families.end(), more.begin(), more.end());
+  }
   return prometheus::TextSerializer().Serialize(families);
 }
 

@@ -92,6 +92,11 @@ bool makes_steps(const EngineStats& stats, const EngineLimits& limits) {
   return stats.seconds_since_step < limits.stuck_seconds / 2;
 }
 
+const RankStatus* silent_rank(const EngineStats& stats) {
+  const auto silent = std::ranges::find(stats.ranks, false, &RankStatus::up);
+  return silent == stats.ranks.end() ? nullptr : &*silent;
+}
+
 std::int64_t context_tokens(const EngineLimits& limits) {
   if (limits.max_context > 0) return limits.max_context;
   return limits.window.sink_tokens + limits.window.window_tokens;

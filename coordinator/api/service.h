@@ -88,6 +88,9 @@ std::int64_t begin_with_sink(std::vector<TokenId>& tokens, const EngineLimits& l
 // False when a step has taken half as long as what counts as stuck: by then something is wrong.
 bool makes_steps(const EngineStats& stats, const EngineLimits& limits);
 
+// The first rank that has been silent for so long, if there is one.
+const RankStatus* silent_rank(const EngineStats& stats);
+
 // The longest prompt that a session still remembers whole: S + W, or max_context in dense mode.
 std::int64_t context_tokens(const EngineLimits& limits);
 

@@ -54,6 +54,8 @@ std::string payload_of(const RankReport& report) {
   append_number(payload, static_cast<std::uint8_t>(report.state));
   append_number(payload, report.step);
   append_number(payload, report.progress);
+  append_number(payload, report.collectives);
+  append_number(payload, report.collective_microseconds);
   return payload + report.what;
 }
 std::string payload_of(const Goodbye&) {
@@ -77,6 +79,8 @@ void read(PayloadReader& payload, RankReport& report) {
   report.state = static_cast<RankState>(state);
   report.step = payload.number<std::uint64_t>();
   report.progress = payload.number<std::uint64_t>();
+  report.collectives = payload.number<std::uint64_t>();
+  report.collective_microseconds = payload.number<std::uint64_t>();
   report.what = payload.text();
 }
 void read(PayloadReader&, Goodbye&) {}

@@ -64,6 +64,24 @@ std::optional<Verdict> GroupWatch::judge(WatchTime now) const {
   return judge_deadlock(now);
 }
 
+std::vector<RankStatus> GroupWatch::status(WatchTime now) const {
+  constexpr double kMicrosecondsPerSecond = 1e6;
+  std::vector<RankStatus> all;
+  for (const auto& [rank, watched] : ranks_) {
+    if (!watched.joined) continue;
+    const bool idle = watched.report.state == RankState::idle;
+    const std::chrono::duration<double> lag = idle ? WatchTime{0} : now - watched.moved_at;
+    all.push_back({.rank = rank,
+                   .host = watched.identity.host,
+                   .up = !watched.left && now - watched.heard_at < stuck_after_ / 2,
+                   .step_lag_seconds = lag.count(),
+                   .collectives = watched.report.collectives,
+                   .collective_seconds =
+                       static_cast<double>(watched.report.collective_microseconds) / kMicrosecondsPerSecond});
+  }
+  return all;
+}
+
 std::optional<Verdict> GroupWatch::judge_silence_of(const Watched& rank, WatchTime now) const {
   if (!rank.joined && now >= join_limit_) {
     return Verdict{name_of(rank.identity) + " did not join the watch within " + in_seconds(join_limit_),

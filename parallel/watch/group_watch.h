@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "parallel/rank_status.h"
 #include "parallel/watch/rank_report.h"
 
 namespace sinkstream::watch {
@@ -47,6 +48,10 @@ class GroupWatch {
   std::optional<Verdict> judge_silence(WatchTime now) const;
   // Silence, and ranks that are stuck or wait for one another.
   std::optional<Verdict> judge(WatchTime now) const;
+
+  // Those that have joined, in rank order. A rank is no longer up when it has been silent for half of
+  // `stuck_after`.
+  std::vector<RankStatus> status(WatchTime now) const;
 
  private:
   struct Watched {

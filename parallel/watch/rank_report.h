@@ -11,7 +11,9 @@ enum class RankState : std::uint8_t { idle, working, waiting };
 struct RankReport {
   RankState state = RankState::idle;
   std::uint64_t step = 0;
-  std::uint64_t progress = 0;  // grows whenever the rank says anything new
+  std::uint64_t progress = 0;     // grows whenever the rank says anything new
+  std::uint64_t collectives = 0;  // those that it has waited in, and for how long
+  std::uint64_t collective_microseconds = 0;
   std::string what;
 
   bool operator==(const RankReport&) const = default;

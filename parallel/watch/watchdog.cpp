@@ -95,11 +95,22 @@ void Watchdog::order(Change&& change) {
 }
 
 void Watchdog::report(RankState state, const char* what, std::uint64_t step) {
+  const auto now = steady_clock::now();
   const std::lock_guard lock(mutex_);
+  if (state_ == RankState::waiting) {
+    ++collectives_;
+    in_collectives_ += now - waits_since_;
+  }
+  waits_since_ = now;
   state_ = state;
   what_ = what;
   step_ = step;
   ++progress_;
+}
+
+std::vector<RankStatus> Watchdog::ranks() const {
+  const std::lock_guard lock(mutex_);
+  return status_;
 }
 
 void Watchdog::fail(const std::string& message) {
@@ -169,13 +180,27 @@ void Watchdog::beat() {
   if (is_leader()) group_.heard(0, report, now_);
   tell_all(report);
   if (const auto verdict = is_leader() ? group_.judge(now_) : group_.judge_silence(now_)) lose(*verdict);
+  if (is_leader()) publish_status();
   accepting_ = true;
   std::erase_if(strangers_, [&](const Stranger& s) { return now_ - s.since > kStrangerLimit; });
 }
 
-RankReport Watchdog::own_report() {
+void Watchdog::publish_status() {
+  std::vector<RankStatus> status = group_.status(now_);
   const std::lock_guard lock(mutex_);
-  return {.state = state_, .step = step_, .progress = progress_, .what = what_};
+  status_ = std::move(status);
+}
+
+RankReport Watchdog::own_report() {
+  using std::chrono::microseconds;
+  const std::lock_guard lock(mutex_);
+  const auto in_collectives = std::chrono::duration_cast<microseconds>(in_collectives_);
+  return {.state = state_,
+          .step = step_,
+          .progress = progress_,
+          .collectives = collectives_,
+          .collective_microseconds = static_cast<std::uint64_t>(in_collectives.count()),
+          .what = what_};
 }
 
 void Watchdog::wait_for_events(milliseconds limit) {

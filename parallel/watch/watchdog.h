@@ -44,6 +44,8 @@ class Watchdog {
 
   // All of these: any thread.
   void report(RankState state, const char* what, std::uint64_t step);
+  // The leader's: the whole group, as of the last heartbeat. Elsewhere: nothing.
+  std::vector<RankStatus> ranks() const;
   void fail(const std::string& message);
   void request_drain();
   void on_drain_requested(std::function<void()> handler);
@@ -74,6 +76,7 @@ class Watchdog {
   bool follow_orders();
   void drain(const std::function<void()>& handler);
   void beat();
+  void publish_status();
   RankReport own_report();
   void wait_for_events(std::chrono::milliseconds limit);
   void accept_strangers();
@@ -94,12 +97,16 @@ class Watchdog {
   std::thread thread_;
   FileDescriptor wake_;
 
-  std::mutex mutex_;  // guards the orders and the report
+  mutable std::mutex mutex_;  // guards the orders, the report and what was heard of the ranks
   Orders orders_;
   RankState state_ = RankState::idle;
   const char* what_ = "";
   std::uint64_t step_ = 0;
   std::uint64_t progress_ = 0;
+  std::uint64_t collectives_ = 0;
+  std::chrono::steady_clock::duration in_collectives_{0};
+  std::chrono::steady_clock::time_point waits_since_;
+  std::vector<RankStatus> status_;
 
   GroupWatch group_;
   LauncherWatch launcher_;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "parallel/rank_status.h"
 #include "worker/engine/duration_histogram.h"
 #include "worker/model/cache_geometry.h"
 #include "worker/shared_tokens.h"
@@ -128,6 +129,7 @@ struct EngineStats {
   std::int64_t evicted_tokens = 0;
   std::int64_t resident_tokens = 0;  // in all slots now
   double seconds_since_step = 0;     // how long the present step has taken so far; 0: there is none
+  std::vector<RankStatus> ranks;
   DurationHistogram steps;
   DurationHistogram queueing;  // of sessions, from submit to a slot
   DurationHistogram prefill;   // from there to the whole prompt taken in

@@ -11,11 +11,13 @@ constexpr std::chrono::milliseconds kPausedPoll{5};
 }  // namespace
 
 EngineLoop::EngineLoop(EngineLimits limits, SchedulerLimits scheduler_limits, StepRunner& runner,
-                       Communicator& communicator, std::function<void()> on_idle)
+                       Communicator& communicator, std::function<void()> on_idle,
+                       std::function<std::vector<RankStatus>()> ranks)
     : limits_(std::move(limits)),
       runner_(runner),
       communicator_(communicator),
       on_idle_(std::move(on_idle)),
+      ranks_(std::move(ranks)),
       known_free_(scheduler_limits.num_slots),
       scheduler_(std::move(scheduler_limits)) {}
 
@@ -45,6 +47,7 @@ EngineStats EngineLoop::stats() const {
   const std::lock_guard lock(mutex_);
   EngineStats stats = stats_;
   stats.waiting += std::ssize(inbox_);
+  stats.ranks = ranks_();
   stats.seconds_since_step = in_step_ ? to_seconds(Clock::now() - step_begin_) : 0;
   return stats;
 }

@@ -19,10 +19,12 @@ namespace sinkstream {
 
 class EngineLoop final : public Engine {
  public:
-  // `on_idle` is called when the loop has nothing to do (and only then waits for work).
+  // `on_idle` is called when the loop has nothing to do (and only then waits for work). `ranks` says how the
+  // ranks are, on any thread.
   EngineLoop(
       EngineLimits limits, SchedulerLimits scheduler_limits, StepRunner& runner, Communicator& communicator,
-      std::function<void()> on_idle = [] {});
+      std::function<void()> on_idle = [] {},
+      std::function<std::vector<RankStatus>()> ranks = [] { return std::vector<RankStatus>(); });
 
   // Runs on the leader's main thread until stop(). Collective with follow() on the other ranks.
   void run();
@@ -46,6 +48,7 @@ class EngineLoop final : public Engine {
   StepRunner& runner_;
   Communicator& communicator_;
   std::function<void()> on_idle_;
+  std::function<std::vector<RankStatus>()> ranks_;
 
   mutable std::mutex mutex_;  // guards all below but the scheduler's use by the loop's thread
   std::condition_variable wake_;

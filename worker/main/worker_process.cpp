@@ -246,9 +246,10 @@ class ServingScope {
 void lead(Communicator& group, Liveness& liveness, Ending& ending, const Config& config,
           const ModelConfig& model, const SessionPlan& sessions, Rank& rank, const Text& text,
           BoundAddress address) {
-  EngineLoop engine(engine_limits(config, model, sessions, rank.limits, text),
-                    scheduler_limits(config, sessions, rank.limits, text), *rank.runner, group,
-                    [&liveness] { liveness.idle(); });
+  EngineLoop engine(
+      engine_limits(config, model, sessions, rank.limits, text),
+      scheduler_limits(config, sessions, rank.limits, text), *rank.runner, group,
+      [&liveness] { liveness.idle(); }, [&liveness] { return liveness.ranks(); });
   std::optional<Coordinator> coordinator;
   const ServingScope scope(ending);  // ends before the coordinator does
   together(group, [&] {

@@ -303,6 +303,27 @@ TEST_F(Endpoints, AStepThatDoesNotEndIsNoHealth) {
   EXPECT_EQ(Json::parse(ask(get("/health")).body)["message"], "a step has not finished for 5.2 s");
 }
 
+TEST_F(Endpoints, ASilentRankIsNoHealthAndMetricsTellOfEachRank) {
+  start();
+  EngineStats stats;
+  stats.ranks = {{0, "north", true, 0.25, 12, 1.5}, {1, "south", true, 0, 12, 0.5}};
+  engine->set_stats(stats);
+  EXPECT_EQ(ask(get("/health")).status, 200);
+  stats.ranks[1].up = false;
+  engine->set_stats(stats);
+  const RawResponse health = ask(get("/health"));
+  EXPECT_EQ(health.status, 503);
+  EXPECT_EQ(Json::parse(health.body)["message"], "rank 1 on south is silent");
+  const std::string metrics = ask(get("/metrics")).body;
+  for (const char* expected : {"sinkstream_rank_up{rank=\"0\"} 1", "sinkstream_rank_up{rank=\"1\"} 0",
+                               "sinkstream_rank_step_lag_seconds{rank=\"0\"} 0.25", "sinkstream_healthy 0",
+                               "sinkstream_collective_seconds_count{rank=\"1\"} 12",
+                               "sinkstream_collective_seconds_sum{rank=\"0\"} 1.5"}) {
+    EXPECT_NE(metrics.find(std::string("\n") + expected + "\n"), std::string::npos) << expected << "\n"
+                                                                                    << metrics;
+  }
+}
+
 TEST_F(Endpoints, MetricsOfTheEngine) {
   start();
   EngineStats stats;

@@ -13,6 +13,8 @@ std::vector<Frame> one_of_each() {
   const RankReport report{.state = RankState::waiting,
                           .step = ~std::uint64_t{0},
                           .progress = 1U << 31,
+                          .collectives = 3,
+                          .collective_microseconds = std::uint64_t{1} << 63,
                           .what = "a sum over ranks"};
   return {hello, Welcome{}, report, RankReport{}, Goodbye{}, Drain{}, Lost{"rank 1 died"}, Lost{""}};
 }
@@ -78,8 +80,8 @@ TEST(Frames, MalformedOnesBreakTheReader) {
            raw_frame(1, 3, "x"),                        // a goodbye with a payload
            raw_frame(35, 0, std::string(35, 'x')),      // a hello too short
            raw_frame(37, 0, std::string(37, 'x')),      // and too long
-           raw_frame(16, 2, std::string(16, '\0')),     // a report too short
-           raw_frame(17, 2, "\3" + std::string(16, 0))  // in a state that does not exist
+           raw_frame(32, 2, std::string(32, '\0')),     // a report too short
+           raw_frame(33, 2, "\3" + std::string(32, 0))  // in a state that does not exist
        }) {
     FrameReader reader;
     reader.append(good + bad + good);

@@ -48,6 +48,23 @@ TEST_F(GroupWatchTest, RanksThatReportAndMoveAreWell) {
   }
 }
 
+TEST_F(GroupWatchTest, StatusSaysWhoIsUpAndHowLongItHasNotMoved) {
+  RankReport report = waiting(1);
+  report.collectives = 5;
+  report.collective_microseconds = 2500000;
+  watch_.heard(0, working(1), std::chrono::seconds(1));
+  watch_.heard(1, report, std::chrono::seconds(1));
+  watch_.heard(1, report, std::chrono::seconds(3));  // again, without having moved
+  EXPECT_EQ(watch_.status(milliseconds(6000)),
+            (std::vector<RankStatus>{{0, "north", false, 5, 0, 0},  // silent for half of what counts as stuck
+                                     {1, "north", true, 5, 5, 2.5}}))
+      << "rank 2 has not joined";
+  watch_.heard(0, idle(2), std::chrono::seconds(7));
+  watch_.left(1);
+  EXPECT_EQ(watch_.status(milliseconds(7500))[0], (RankStatus{0, "north", true, 0, 0, 0}));
+  EXPECT_FALSE(watch_.status(milliseconds(7500))[1].up);
+}
+
 TEST_F(GroupWatchTest, IdleRanksMayIdleForEver) {
   for (int s = 0; s < 100000; s += 9) all_report(idle(), s);
   EXPECT_EQ(verdict_at(milliseconds(100000000 - 1000)), "");

@@ -111,6 +111,25 @@ TEST(Watchdog, GroupsOfEverySizeEndInAnyOrder) {
   }
 }
 
+TEST(Watchdog, TheLeaderKnowsHowLongEachRankWasInCollectives) {
+  Leader leader(2);
+  const auto other = leader.join_as(1);
+  other->report(RankState::waiting, "a sum", 1);
+  std::this_thread::sleep_for(milliseconds(5));
+  other->report(RankState::working, "a step", 1);
+  std::vector<RankStatus> ranks;
+  for (int looks = 0; looks < 2000 && (ranks.size() < 2 || ranks[1].collectives == 0); ++looks) {
+    std::this_thread::sleep_for(milliseconds(10));
+    ranks = leader.watchdog->ranks();
+  }
+  ASSERT_EQ(ranks.size(), 2U);
+  EXPECT_TRUE(ranks[0].up && ranks[1].up);
+  EXPECT_EQ(ranks[1].host, "here");
+  EXPECT_EQ(ranks[1].collectives, 1U);
+  EXPECT_GE(ranks[1].collective_seconds, 0.005);
+  EXPECT_TRUE(other->ranks().empty());
+}
+
 TEST(Watchdog, ADrainAskedOfAnyRankReachesTheLeadersHandler) {
   Leader leader(3);
   const auto first = leader.join_as(1);
