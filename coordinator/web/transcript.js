@@ -73,7 +73,13 @@ export function follow(again = false) {
   $("newest").hidden = following;
 }
 
+// Texts that change their height move the page too: only where they have not was it the reader.
+let last = { top: 0, height: 0 };
 scroller.addEventListener("scroll", () => {
-  following = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 48;
+  const { scrollTop: top, scrollHeight: height, clientHeight } = scroller;
+  if (height - top - clientHeight < 48) following = true;
+  else if (top < last.top && height === last.height) following = false;
+  last = { top, height };
   $("newest").hidden = following;
 }, { passive: true });
+new ResizeObserver(() => follow()).observe($("transcript"));

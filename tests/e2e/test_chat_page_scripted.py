@@ -168,6 +168,28 @@ def test_a_token_of_a_long_answer_redraws_one_block(scripted, server):
     assert 501 <= drawings < 1500  # each once, and once more for each drawing that found it unfinished
 
 
+def test_page_stays_at_the_newest_text_until_the_reader_scrolls_up(scripted, server):
+    def below():
+        return scripted.driver.execute_script(
+            "const s = document.getElementById('scroller'); return s.scrollHeight - s.scrollTop - s.clientHeight;")
+
+    for _ in range(3):
+        server.answer = MARKDOWN + "A sentence of some words. " * 40
+        scripted.answer_to("Show me.")
+        scripted.wait(lambda: below() < 2)
+    server.hold = threading.Event()
+    server.answer = [MARKDOWN * 3, "The end."]
+    scripted.send("Show me.")
+    scripted.wait(lambda: len(scripted.find(".code")) == 12)
+    scripted.driver.execute_script("document.getElementById('scroller').scrollTop -= 400;")
+    scripted.wait(scripted.newest.is_displayed)
+    server.hold.set()
+    scripted.wait(lambda: not scripted.is_writing())
+    assert below() > 300
+    scripted.newest.click()
+    scripted.wait(lambda: below() < 2)
+
+
 # ---- Messages are changed. ----
 
 def sent_texts(server):
