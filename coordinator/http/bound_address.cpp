@@ -63,14 +63,13 @@ std::string to_string(const tcp::endpoint& endpoint) {
 }
 
 // Two that bind with SO_REUSEADDR share an address until one of them listens, so the first try is without it.
-// Only connections of an earlier server that linger need it (and so do those of this one, later: see the
-// end).
+// Only connections of an earlier server that linger need it, and so will those of this one: it is set when
+// the server listens.
 BoundAddress::BoundAddress(const ServerSettings& settings) : state_(std::make_unique<State>()) {
   const tcp::endpoint endpoint = resolve_listen(settings.listen);
   boost::system::error_code error;
   open_and_bind(state_->acceptor, endpoint, false, error);
   if (error.value() == EADDRINUSE) open_and_bind(state_->acceptor, endpoint, true, error);
-  if (!error) state_->acceptor.set_option(tcp::acceptor::reuse_address(true), error);
   if (error) throw StartupError(ExitCode::bind, listen_problem(settings.listen, error.value()));
 }
 

@@ -129,6 +129,7 @@ std::string Server::State::listen(BoundAddress bound) {
   const auto protocol = waiting.local_endpoint().protocol();
   boost::system::error_code error;
   acceptor.assign(protocol, waiting.release(error), error);
+  if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);  // for the next server here
   if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
   if (error) throw StartupError(ExitCode::bind, listen_problem(settings.listen, error.value()));
   return to_string(acceptor.local_endpoint());

@@ -74,7 +74,7 @@ TEST_F(TokenizerJsonTest, MergesAsStrings) {
 }
 
 TEST_F(TokenizerJsonTest, NotAFileOrNotJson) {
-  EXPECT_THAT(complaint(""), HasSubstr("not valid JSON"));
+  EXPECT_THAT(complaint(""), HasSubstr("is empty"));
   EXPECT_THAT(complaint(good().dump().substr(0, 300)), HasSubstr("not valid JSON"));
   EXPECT_THAT(complaint("{\"model\": \"\xFF\xFE\"}"), HasSubstr("not valid JSON"));
   EXPECT_THAT(complaint("[1, 2]"), HasSubstr("must be an object"));
