@@ -41,7 +41,7 @@ void misbehave(const std::string& fault, Communicator& communicator, Liveness& l
     liveness.waiting("a message that never comes", 7);
     hang();
   } else if (fault == "fail") {
-    liveness.fail("rank " + std::to_string(communicator.rank()) + " says it is out of memory");
+    liveness.fail("out of memory");
     hang();
   } else if (fault == "throw") {
     throw std::runtime_error("thrown on purpose");
