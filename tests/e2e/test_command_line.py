@@ -69,7 +69,8 @@ def test_a_taken_port_is_found_before_anything_is_loaded():
 
 
 def test_the_log_is_json_lines_where_that_is_asked_for():
-    result = run("--config", PROJECT / "configs/demo.yaml", "--set", "log.format=json", "--set", "server.listen=192.0.2.1:80")
+    result = run("--config", PROJECT / "configs/demo.yaml", "--set", "log.format=json", "--set", "server.listen=192.0.2.1:80",
+                 "--set", "server.insecure=true")
     assert result.returncode == 6, result.stderr
     lines = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
     assert lines[-1]["level"] == "error"
