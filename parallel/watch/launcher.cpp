@@ -51,7 +51,7 @@ const char* session_directory() {
 [[noreturn]] void tidy_up(int launcher, const char* directory, std::chrono::milliseconds limit) {
   ::setsid();  // nobody who ends this rank's process group ends this
   // The launcher waits for the end of the rank's output, so nothing else stays open.
-  ::syscall(SYS_close_range, 0, launcher - 1, 0);
+  if (launcher > 0) ::syscall(SYS_close_range, 0, launcher - 1, 0);
   ::syscall(SYS_close_range, launcher + 1, ~0U, 0);
   pollfd ended{launcher, POLLIN, 0};
   if (::poll(&ended, 1, static_cast<int>(limit.count())) == 0) {
