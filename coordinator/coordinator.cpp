@@ -24,6 +24,7 @@ struct Coordinator::State {
                 metrics,
                 availability,
                 unknown_fields,
+                warnings,
                 live_prompts,
                 static_cast<std::int64_t>(std::time(nullptr))} {}
 
@@ -31,6 +32,7 @@ struct Coordinator::State {
   Metrics metrics;
   Availability availability;
   UnknownFieldLog unknown_fields;
+  Warnings warnings;
   LivePrompts live_prompts;
   Server server;
   Service service;

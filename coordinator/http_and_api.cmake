@@ -66,6 +66,7 @@ add_library(sinkstream_coordinator STATIC
   api/service.cpp
   api/tokenize.cpp
   api/tokenizer_info.cpp
+  api/unseen_messages.cpp
   api/unsupported_fields.cpp
   api/usage.cpp
   api/version.cpp

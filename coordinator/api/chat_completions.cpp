@@ -109,7 +109,7 @@ void chat_completions(Service& service, const std::shared_ptr<Exchange>& exchang
   fields.refuse_unless("best_of", 1);
   fields.refuse({"suffix"});
   fields.refuse({"prompt"});
-  plan.prompts.push_back({read_chat_prompt(fields, /*tools=*/nullptr, service)});
+  plan.prompts.push_back({read_chat_prompt(fields, /*tools=*/nullptr, service, *exchange)});
   service.unknown_fields.note(exchange->request().id, fields.unknown());
 
   const auto prompt_tokens = static_cast<std::int64_t>(plan.prompts[0].tokens.size());

@@ -9,8 +9,9 @@ namespace sinkstream {
 
 // Reads the field `messages`, which must be there and not be empty: each an object with a known role and a
 // text, or several text parts, as its content; an assistant's or a tool's may be absent or empty. What a
-// client may have had from another server (the assistant's tool calls, tools' results, reasoning) is data for
-// the template. Throws RequestError (400).
+// client may have had from another server (the assistant's tool calls, tools' results, reasoning, refusals)
+// is data for the template, older ways to write it (`function_call`, the role `function`) in today's. Throws
+// RequestError (400).
 nlohmann::ordered_json read_messages(RequestFields& fields);
 
 // A way to show a template what it may not take as it came. Clients send the arguments of tool calls as JSON
@@ -28,7 +29,8 @@ inline constexpr HistoryForm kHistoryForms[] = {
     {HistoryForm::Arguments::as_sent, true},  {HistoryForm::Arguments::objects, true}};
 nlohmann::ordered_json in_form(nlohmann::ordered_json messages, const HistoryForm& form);
 
-// The definitions that a client gives in the field `tools`: an array of objects, nullptr when absent.
+// The definitions that a client gives in the field `tools`: an array of objects, nullptr when absent or
+// empty.
 const nlohmann::ordered_json* read_tools(RequestFields& fields);
 
 }  // namespace sinkstream

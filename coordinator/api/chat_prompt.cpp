@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <array>
+#include <ctime>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <random>
 
 #include "coordinator/api/chat_messages.h"
+#include "coordinator/api/unseen_messages.h"
 #include "coordinator/text/utf8.h"
 
 namespace sinkstream {
@@ -67,22 +69,59 @@ json read_template_variables(RequestFields& fields) {
   return variables;
 }
 
-// What the template makes of the messages in the first form that it takes. If there is none, the error is
-// what it says of the usual one.
-std::string render_history(const json& messages, const std::function<std::string(const json&)>& render,
-                           const RequestFields& fields) {
+using Render = std::function<std::string(const json&)>;
+
+struct History {
+  json messages;
+  std::string prompt;
+};
+
+// The messages in the first form that the template takes, and what it makes of them. If there is none, the
+// error is what it says of the usual one.
+History render_history(const json& messages, const Render& render, const RequestFields& fields) {
   std::vector<json> tried;
   std::string refusal;
   for (const HistoryForm& form : kHistoryForms) {
     tried.push_back(in_form(messages, form));
     if (std::find(tried.begin(), tried.end() - 1, tried.back()) != tried.end() - 1) continue;
     try {
-      return render(tried.back());
+      std::string prompt = render(tried.back());
+      return {std::move(tried.back()), std::move(prompt)};
     } catch (const TemplateError& error) {
       if (refusal.empty()) refusal = error.what();
     }
   }
   throw fields.error("messages", "The chat template refuses these messages: " + refusal);
+}
+
+// `developer` is the newer name of `system`, which is the one that most templates know.
+void name_system(json& messages, const ChatTemplate& chat_template, bool has_tools) {
+  if (chat_template.shows_role("developer", has_tools) || !chat_template.shows_role("system", has_tools))
+    return;
+  for (json& message : messages) {
+    if (message["role"] == "developer") message["role"] = "system";
+  }
+}
+
+// Instructions that the model would not get are refused. A conversation that began elsewhere goes on without
+// what this model's template has no place for.
+void complain_of_unseen(const RenderedChat& chat, const RequestFields& fields, Service& service,
+                        Exchange& exchange) {
+  for (const std::size_t index : unseen_messages(chat)) {
+    const std::string role = chat.messages[index]["role"];
+    if (role == "system" || role == "developer") {
+      throw fields.error(
+          fmt::format("messages[{}]", index),
+          fmt::format("The model's chat template leaves out messages[{}], of role '{}': the model would not "
+                      "get it. Put its text into a user's message.",
+                      index, role),
+          "unsupported_content");
+    }
+    service.warnings.give(
+        exchange, fmt::format("the model's chat template leaves out a message of role {}: the model does not "
+                              "get it",
+                              role));
+  }
 }
 
 }  // namespace
@@ -122,26 +161,38 @@ std::string mark_literal(std::string_view text, const Tokenizer& tokenizer, std:
   return marked;
 }
 
-std::vector<TokenId> read_chat_prompt(RequestFields& fields, const json* tools, const Service& service) {
+std::vector<TokenId> read_chat_prompt(RequestFields& fields, const json* tools, Service& service,
+                                      Exchange& exchange) {
   const Tokenizer& tokenizer = service.tokenizer;
   const std::string mark = choose_mark();
-  const json as_sent = read_messages(fields);
+  json as_sent = read_messages(fields);
+  name_system(as_sent, service.chat_template, tools != nullptr);
   const json marked_tools = tools ? marked(*tools, tokenizer, mark) : json();
   const json variables = marked(read_template_variables(fields), tokenizer, mark);
   const bool continues = fields.boolean("continue_final_message").value_or(false);
   const bool add_generation_prompt = read_add_generation_prompt(fields, continues);
+  const std::time_t now = std::time(nullptr);
 
-  const auto render = [&](const json& history) {
+  const Render render = [&](const json& history) {
     const json messages = marked(history, tokenizer, mark);
     return service.chat_template.render({.messages = messages,
                                          .tools = tools ? &marked_tools : nullptr,
                                          .variables = &variables,
                                          .add_generation_prompt = add_generation_prompt,
-                                         .continue_final_message = continues});
+                                         .continue_final_message = continues,
+                                         .now = now});
   };
-  const std::string text = render_history(as_sent, render, fields);
+  const History history = render_history(as_sent, render, fields);
+  complain_of_unseen(
+      {.messages = history.messages,
+       .prompt = history.prompt,
+       .render = render,
+       .written = [&](std::string_view text) { return mark_literal(text, tokenizer, mark); },
+       .shows_role =
+           [&](const std::string& role) { return service.chat_template.shows_role(role, tools != nullptr); }},
+      fields, service, exchange);
   std::vector<TokenId> tokens =
-      encode_text(service, text, {.add_special_tokens = false, .literal_mark = mark}, "messages");
+      encode_text(service, history.prompt, {.add_special_tokens = false, .literal_mark = mark}, "messages");
   begin_with_sink(tokens, service.engine.limits());
   return tokens;
 }

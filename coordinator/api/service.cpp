@@ -39,6 +39,12 @@ void UnknownFieldLog::note(const std::string& request_id, const std::vector<std:
   }
 }
 
+void Warnings::give(Exchange& exchange, const std::string& text) {
+  exchange.add_header({"x-sinkstream-warning", text});
+  const std::lock_guard lock(mutex_);
+  if (logged_.insert(text).second) spdlog::warn("{}: {} (said once)", exchange.request().id, text);
+}
+
 std::shared_ptr<void> LivePrompts::hold(std::int64_t tokens) {
   if (tokens > max_tokens_) {
     throw bad_request(fmt::format("The prompts have {} tokens; this server takes {} at once "
@@ -86,6 +92,12 @@ std::int64_t begin_with_sink(std::vector<TokenId>& tokens, const EngineLimits& l
   if (!limits.sink_token || (!tokens.empty() && tokens.front() == *limits.sink_token)) return 0;
   tokens.insert(tokens.begin(), *limits.sink_token);
   return 1;
+}
+
+std::optional<TokenId> first_token(const Service& service) {
+  if (const auto sink = service.engine.limits().sink_token) return sink;
+  if (service.tokenizer.num_tokens_before_text() == 0) return std::nullopt;
+  return service.tokenizer.encode("").front();
 }
 
 bool makes_steps(const EngineStats& stats, const EngineLimits& limits) {

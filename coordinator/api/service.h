@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "coordinator/http/exchange.h"
 #include "coordinator/http/executor.h"
 #include "coordinator/http/request_error.h"
 #include "coordinator/text/chat_template.h"
@@ -47,6 +48,18 @@ class UnknownFieldLog {
   std::set<std::string> noted_;  // guarded by mutex_
 };
 
+// What a client should know of an answer that is given all the same: the header x-sinkstream-warning, and
+// each text once in the log. Any thread.
+class Warnings {
+ public:
+  // Texts are few: they name what the model or the API has, not what a client sent.
+  void give(Exchange& exchange, const std::string& text);
+
+ private:
+  std::mutex mutex_;
+  std::set<std::string> logged_;  // guarded by mutex_
+};
+
 // The prompts of all requests that wait or are being answered, bounded together. Any thread.
 class LivePrompts {
  public:
@@ -68,6 +81,7 @@ struct Service {
   Metrics& metrics;
   Availability& availability;
   UnknownFieldLog& unknown_fields;
+  Warnings& warnings;
   LivePrompts& live_prompts;
   std::int64_t started_at;  // Unix time; when the model was "created"
 };
@@ -84,6 +98,10 @@ std::vector<TokenId> encode_text(const Service& service, std::string_view text, 
 // Puts the model's own sink before tokens that do not begin with it, if it has one; returns how many it
 // added.
 std::int64_t begin_with_sink(std::vector<TokenId>& tokens, const EngineLimits& limits);
+
+// What every prompt that is given as text begins with: the model's own sink, else what its tokenizer puts
+// first. Nothing: prompts may begin with anything.
+std::optional<TokenId> first_token(const Service& service);
 
 // False when a step has taken half as long as what counts as stuck: by then something is wrong.
 bool makes_steps(const EngineStats& stats, const EngineLimits& limits);

@@ -9,7 +9,7 @@ namespace sinkstream {
 namespace {
 
 // A chat template writes its own begin token; a bare prompt gets the tokenizer's, unless it is not wanted.
-std::vector<TokenId> read_tokens(RequestFields& fields, const Service& service) {
+std::vector<TokenId> read_tokens(RequestFields& fields, Service& service, Exchange& exchange) {
   const nlohmann::ordered_json* tools = read_tools(fields);
   const bool add_special_tokens = fields.boolean("add_special_tokens").value_or(true);
   const auto prompt = fields.string("prompt");
@@ -17,7 +17,7 @@ std::vector<TokenId> read_tokens(RequestFields& fields, const Service& service) 
   if (prompt.has_value() == has_messages) {
     throw fields.error("prompt", "Send either 'prompt' or 'messages'.", "missing_required_parameter");
   }
-  if (has_messages) return read_chat_prompt(fields, tools, service);
+  if (has_messages) return read_chat_prompt(fields, tools, service, exchange);
   if (tools) throw fields.error("tools", "'tools' go with 'messages' only.");
   fields.refuse({"chat_template_kwargs", "reasoning_effort"});
   fields.boolean("add_generation_prompt");  // without effect on a prompt
@@ -34,7 +34,7 @@ void tokenize(Service& service, const std::shared_ptr<Exchange>& exchange) {
   check_model(fields.string("model"), service.engine.limits());
   const bool return_token_strs = fields.boolean("return_token_strs").value_or(false);
   fields.refuse({"chat_template"});
-  const std::vector<TokenId> tokens = read_tokens(fields, service);
+  const std::vector<TokenId> tokens = read_tokens(fields, service, *exchange);
   service.unknown_fields.note(exchange->request().id, fields.unknown());
 
   Json answer = {{"count", tokens.size()}, {"max_model_len", max_model_len(service.engine.limits())}};

@@ -32,6 +32,9 @@ class Exchange {
   virtual const Request& request() const = 0;  // its body is empty: see take_body
   virtual std::string take_body() = 0;         // once
 
+  // Of the answer, whatever it becomes; before it begins. Name and value are visible ASCII and spaces.
+  virtual void add_header(Header header) = 0;
+
   virtual void respond(Response response) = 0;
 
   // 200 and a stream of server-sent events; `send` takes whole ones, e.g. "data: {...}\n\n".

@@ -33,6 +33,10 @@ void PendingExchange::run_on_io(std::function<void(PendingExchange&)> action) {
   }
 }
 
+void PendingExchange::add_header(Header header) {
+  run_on_io([header = std::move(header)](PendingExchange& self) { self.framing_.headers.push_back(header); });
+}
+
 void PendingExchange::respond(Response response) {
   run_on_io([response = std::move(response)](PendingExchange& self) {
     if (self.state_ != State::waiting) return;

@@ -26,6 +26,7 @@ class PendingExchange : public Exchange, public std::enable_shared_from_this<Pen
 
   const Request& request() const override { return request_; }
   std::string take_body() override { return std::move(request_.body); }
+  void add_header(Header header) override;
   void respond(Response response) override;
   void start_stream() override;
   void send(std::string_view events) override;

@@ -128,6 +128,8 @@ struct Document {
 }  // namespace
 
 struct ChatTemplate::State {
+  const Document& document(bool has_tools) const { return has_tools && tool_use ? *tool_use : *usual; }
+
   TemplateSources sources;
   Context special_tokens;
   std::optional<Document> usual, tool_use;
@@ -153,9 +155,13 @@ const TemplateSources& ChatTemplate::sources() const {
   return state_->sources;
 }
 
+bool ChatTemplate::shows_role(std::string_view role, bool has_tools) const {
+  return state_->document(has_tools).content_forms.shows(role);
+}
+
 std::string ChatTemplate::render(const ChatInput& input) const {
   const bool has_tools = input.tools != nullptr && !input.tools->is_null();
-  const Document& document = has_tools && state_->tool_use ? *state_->tool_use : *state_->usual;
+  const Document& document = state_->document(has_tools);
   Json messages = Json::array();
   for (const Json& message : input.messages) messages.push_back(prepared(message, document.content_forms));
   if (input.continue_final_message) text_to_continue(messages) += kContinueMark;

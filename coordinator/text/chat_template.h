@@ -8,6 +8,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace sinkstream {
 
@@ -61,6 +62,9 @@ class ChatTemplate {
 
   // Bounded in time, depth and output; throws TemplateError.
   std::string render(const ChatInput& input) const;
+
+  // Whether messages of a role are known to be shown, in some plausible conversation.
+  bool shows_role(std::string_view role, bool has_tools) const;
 
   const TemplateSources& sources() const;
 

@@ -32,6 +32,9 @@ class ContentForms {
   // stay as they are.
   void adapt(nlohmann::ordered_json& message) const;
 
+  // Whether the role's contents were seen in the prompt, in any form.
+  bool shows(std::string_view role) const { return forms_.contains(role); }
+
  private:
   ContentForm form_of(const nlohmann::ordered_json& message) const;
 

@@ -105,7 +105,7 @@ TEST_F(CrossOriginTest, EveryAnswerToAnAllowedPageCanBeRead) {
   const auto expect_readable = [&](const RawResponse& response, int status) {
     EXPECT_EQ(response.status, status);
     EXPECT_EQ(allowed_origin(response), kPage);
-    EXPECT_EQ(field(response, "access-control-expose-headers"), "x-request-id, Retry-After");
+    EXPECT_EQ(field(response, "access-control-expose-headers"), "x-request-id, x-sinkstream-warning, Retry-After");
     EXPECT_EQ(field(response, "vary"), "Origin");
   };
   expect_readable(ask("GET", "/get", key), 200);
