@@ -164,6 +164,21 @@ std::vector<Prompt> read_prompts(RequestFields& fields, std::int64_t n, const Se
   return prompts;
 }
 
+// Attention sinks are the first tokens: without the one that the model was trained to begin with, the rest
+// scores and goes on worse, and nothing else would show it.
+void warn_without_first_token(Service& service, Exchange& exchange, const std::vector<Prompt>& prompts) {
+  const std::optional<TokenId> first = first_token(service);
+  const auto begins_well = [&](const Prompt& prompt) { return prompt.tokens.list().front() == *first; };
+  if (!first || std::ranges::all_of(prompts, begins_well)) return;
+  const std::string name =
+      json(service.tokenizer.token_string(*first)).dump(-1, ' ', true, json::error_handler_t::replace);
+  service.warnings.give(exchange,
+                        fmt::format("a prompt does not begin with token {} ({}), as prompts of text do: this "
+                                    "model may score and continue it worse; put that token first "
+                                    "(lm-eval: add_bos_token=True)",
+                                    *first, name));
+}
+
 // ---- parameters
 
 void read_best_of(RequestFields& fields, std::int64_t n) {
@@ -199,6 +214,7 @@ void completions(Service& service, const std::shared_ptr<Exchange>& exchange) {
   for (const Prompt& prompt : plan.prompts) {
     check_prompt_length(static_cast<std::int64_t>(prompt.tokens.size()), options.truncation, limits);
   }
+  warn_without_first_token(service, *exchange, plan.prompts);
   plan.format = std::make_shared<CompletionFormat>(service.tokenizer, options);
   start_generation(service, exchange, std::move(plan));
 }

@@ -1,6 +1,10 @@
 // The endpoints that generate nothing.
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <regex>
+#include <sstream>
 
 #include "tests/coordinator/api/coordinator_fixture.h"
 
@@ -334,6 +338,59 @@ TEST_F(Endpoints, ATrainedSinkComesFirst) {
   EXPECT_EQ(
       answer("/v1/completions", {{"prompt", "x"}, {"echo", true}, {"max_tokens", 0}})["choices"][0]["text"],
       "x");
+}
+
+// Counts the lines of the log that hold a text.
+class LinesOfLog {
+ public:
+  LinesOfLog() {
+    spdlog::set_default_logger(
+        std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::ostream_sink_mt>(written_)));
+  }
+  ~LinesOfLog() { spdlog::set_default_logger(usual_); }
+  int with(const std::string& text) const {
+    int lines = 0;
+    std::istringstream log(written_.str());
+    for (std::string line; std::getline(log, line);) lines += line.find(text) != line.npos ? 1 : 0;
+    return lines;
+  }
+
+ private:
+  std::ostringstream written_;
+  const std::shared_ptr<spdlog::logger> usual_ = spdlog::default_logger();
+};
+
+TEST_F(Endpoints, APromptOfTokensWithoutTheSinkIsWarnedOf) {
+  constexpr TokenId kSink = 4;
+  const TokenId begin = *tokenizer().find("<|begin|>");
+  const auto warning_of = [this](const Json& prompt, bool add_special_tokens = true, bool streamed = false) {
+    const RawResponse response = post_json("/v1/completions", {{"prompt", prompt},
+                                                               {"max_tokens", 1},
+                                                               {"stream", streamed},
+                                                               {"add_special_tokens", add_special_tokens}});
+    EXPECT_EQ(response.status, 200) << response.body;
+    const auto found = response.headers.find("x-sinkstream-warning");
+    return found == response.headers.end() ? "" : found->second;
+  };
+  const LinesOfLog log;
+  start();  // the tokenizer's own first token
+  EXPECT_EQ(
+      warning_of({5, 6}),
+      "a prompt does not begin with token " + std::to_string(begin) +
+          " (\"<|begin|>\"), as prompts of text do: this model may score and continue it worse; put that "
+          "token first (lm-eval: add_bos_token=True)");
+  EXPECT_NE(warning_of({5, 6}, true, /*streamed=*/true), "");
+  EXPECT_NE(warning_of({{begin, 5}, {5, 6}}), "");
+  EXPECT_NE(warning_of("x", /*add_special_tokens=*/false), "");
+  EXPECT_EQ(warning_of({begin, 5}), "");
+  EXPECT_EQ(warning_of({{begin, 5}, {begin}}), "");
+  EXPECT_EQ(warning_of("x"), "");
+  EXPECT_EQ(log.with("a prompt does not begin with token"), 1) << "once is enough";
+  coordinator->stop();
+  limits.sink_token = kSink;
+  start();
+  EXPECT_NE(warning_of({begin, 5}).find("token 4 "), std::string::npos);
+  EXPECT_EQ(warning_of({kSink, begin, 5}), "");
 }
 
 TEST_F(Endpoints, ASinkThatIsThereAlreadyIsNotPutTwice) {
