@@ -4,9 +4,9 @@
 
 #include <ctime>
 
-#include "coordinator/api/endpoints.h"
+#include "coordinator/api/api_context.h"
+#include "coordinator/api/endpoints/endpoints.h"
 #include "coordinator/api/metrics.h"
-#include "coordinator/api/service.h"
 #include "coordinator/http/server.h"
 
 namespace sinkstream {

@@ -7,9 +7,9 @@
 
 #include "coordinator/http/bound_address.h"
 #include "coordinator/http/server_settings.h"
-#include "coordinator/text/chat_template.h"
-#include "coordinator/text/tokenizer.h"
-#include "worker/engine/engine.h"
+#include "engine/engine.h"
+#include "text/chat/chat_template.h"
+#include "text/tokenizer/tokenizer.h"
 
 namespace sinkstream {
 

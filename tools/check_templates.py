@@ -26,7 +26,7 @@ import template_grammar
 
 ROOT = pathlib.Path(__file__).parents[1]
 DATA = ROOT / "tests/data/templates"
-RENDERER = ROOT / "build/release/tests/coordinator/text/render_templates"
+RENDERER = ROOT / "build/release/tests/text/render_templates"
 NOW = datetime.datetime(2024, 7, 26, 12, 30)
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 

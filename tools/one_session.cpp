@@ -3,10 +3,10 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
-#include "parallel/affinity.h"
-#include "parallel/mpi_communicator.h"
-#include "worker/error.h"
-#include "worker/main/startup.h"
+#include "base/error.h"
+#include "parallel/communicator/mpi_communicator.h"
+#include "parallel/start/affinity.h"
+#include "parallel/start/together.h"
 
 namespace sinkstream {
 

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "parallel/communicator.h"
-#include "worker/main/config.h"
-#include "worker/main/plan.h"
-#include "worker/main/rank.h"
+#include "parallel/communicator/communicator.h"
+#include "programs/config.h"
+#include "programs/rank.h"
+#include "programs/sizing.h"
 
 namespace sinkstream {
 

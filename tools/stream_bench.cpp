@@ -2,8 +2,8 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 
+#include "base/error.h"
 #include "tools/bench/commands.h"
-#include "worker/error.h"
 
 int main(int argc, char** argv) {
   using namespace sinkstream;

@@ -7,11 +7,11 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "coordinator/text/chat_template.h"
-#include "coordinator/text/tokenizer.h"
+#include "base/error.h"
+#include "parallel/start/together.h"
+#include "text/chat/chat_template.h"
+#include "text/tokenizer/tokenizer.h"
 #include "tools/one_session.h"
-#include "worker/error.h"
-#include "worker/main/startup.h"
 
 namespace {
 

@@ -10,10 +10,10 @@
 #include <iomanip>
 #include <iostream>
 
-#include "coordinator/text/tokenizer.h"
+#include "base/error.h"
+#include "parallel/start/together.h"
+#include "text/tokenizer/tokenizer.h"
 #include "tools/one_session.h"
-#include "worker/error.h"
-#include "worker/main/startup.h"
 
 namespace {
 

@@ -10,8 +10,8 @@
 #include <limits>
 #include <vector>
 
+#include "coordinator/api/api_context.h"
 #include "coordinator/api/process_metrics.h"
-#include "coordinator/api/service.h"
 
 namespace sinkstream {
 namespace {
@@ -196,7 +196,8 @@ void Metrics::observe_token_gap(std::chrono::steady_clock::duration gap) {
 std::string Metrics::render(const Engine& engine) const {
   std::vector<MetricFamily> families = state_->registry.Collect();
   const EngineStats stats = engine.stats();
-  for (auto& more : {engine_families(stats, engine.limits()), rank_families(stats.ranks), process_families()}) {
+  for (auto& more :
+       {engine_families(stats, engine.limits()), rank_families(stats.ranks), process_families()}) {
     families.insert(families.end(), more.begin(), more.end());
   }
   return prometheus::TextSerializer().Serialize(families);

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "coordinator/http/server.h"
-#include "worker/engine/engine.h"
+#include "engine/engine.h"
 
 namespace sinkstream {
 

@@ -6,9 +6,9 @@
 #include <fstream>
 #include <system_error>
 
+#include "base/error.h"
 #include "coordinator/http/bound_address_state.h"
-#include "coordinator/http/request_head.h"
-#include "worker/error.h"
+#include "coordinator/http/message/request_head.h"
 
 namespace sinkstream {
 namespace {

@@ -12,8 +12,8 @@
 #include <optional>
 #include <utility>
 
-#include "coordinator/http/access_log.h"
-#include "coordinator/http/incoming_request.h"
+#include "coordinator/http/access/access_log.h"
+#include "coordinator/http/message/incoming_request.h"
 
 namespace sinkstream {
 namespace {

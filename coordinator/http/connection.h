@@ -16,8 +16,8 @@
 #include <memory>
 #include <string>
 
-#include "coordinator/http/access.h"
-#include "coordinator/http/client_address.h"
+#include "coordinator/http/access/access.h"
+#include "coordinator/http/access/client_address.h"
 #include "coordinator/http/executor.h"
 #include "coordinator/http/pending_exchange.h"
 #include "coordinator/http/router.h"

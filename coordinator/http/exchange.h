@@ -6,8 +6,8 @@
 #include <string>
 #include <string_view>
 
-#include "coordinator/http/message.h"
-#include "coordinator/http/request_error.h"
+#include "coordinator/http/message/message.h"
+#include "coordinator/http/message/request_error.h"
 
 namespace sinkstream {
 

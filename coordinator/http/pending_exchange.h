@@ -11,7 +11,7 @@
 #include <string>
 
 #include "coordinator/http/exchange.h"
-#include "coordinator/http/response_format.h"
+#include "coordinator/http/message/response_format.h"
 
 namespace sinkstream {
 

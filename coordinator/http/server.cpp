@@ -20,10 +20,10 @@
 #include <thread>
 #include <unordered_set>
 
-#include "coordinator/http/access.h"
+#include "base/error.h"
+#include "coordinator/http/access/access.h"
 #include "coordinator/http/bound_address_state.h"
 #include "coordinator/http/connection.h"
-#include "worker/error.h"
 
 namespace sinkstream {
 namespace {

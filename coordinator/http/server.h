@@ -11,7 +11,7 @@
 #include "coordinator/http/bound_address.h"
 #include "coordinator/http/exchange.h"
 #include "coordinator/http/executor.h"
-#include "coordinator/http/request_error.h"
+#include "coordinator/http/message/request_error.h"
 #include "coordinator/http/router.h"
 #include "coordinator/http/server_settings.h"
 

@@ -2,10 +2,10 @@
 
 #include <fmt/format.h>
 
-#include "coordinator/http/client_address.h"
-#include "coordinator/http/cross_origin.h"
-#include "coordinator/http/request_head.h"
-#include "worker/error.h"
+#include "base/error.h"
+#include "coordinator/http/access/client_address.h"
+#include "coordinator/http/access/cross_origin.h"
+#include "coordinator/http/message/request_head.h"
 
 namespace sinkstream {
 namespace {

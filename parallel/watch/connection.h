@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "parallel/file_descriptor.h"
+#include "base/file_descriptor.h"
 #include "parallel/watch/frames.h"
 
 namespace sinkstream::watch {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "parallel/in_seconds.h"
+#include "base/durations.h"
 
 namespace sinkstream::watch {
 namespace {

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "parallel/rank_status.h"
 #include "parallel/watch/rank_report.h"
+#include "parallel/watch/rank_status.h"
 
 namespace sinkstream::watch {
 

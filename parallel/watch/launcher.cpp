@@ -12,7 +12,7 @@
 #include <fstream>
 #include <system_error>
 
-#include "parallel/in_seconds.h"
+#include "base/durations.h"
 
 namespace sinkstream::watch {
 namespace {

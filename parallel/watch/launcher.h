@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "parallel/file_descriptor.h"
+#include "base/file_descriptor.h"
 #include "parallel/watch/group_watch.h"
 
 namespace sinkstream::watch {

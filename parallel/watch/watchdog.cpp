@@ -9,9 +9,9 @@
 #include <exception>
 #include <system_error>
 
-#include "parallel/host_name_claim.h"
-#include "parallel/last_words.h"
-#include "parallel/watch/meeting.h"
+#include "parallel/host/end_process.h"
+#include "parallel/host/host_name_claim.h"
+#include "parallel/watch/rendezvous.h"
 
 namespace sinkstream::watch {
 namespace {

@@ -13,7 +13,7 @@
 #include <thread>
 #include <vector>
 
-#include "parallel/file_descriptor.h"
+#include "base/file_descriptor.h"
 #include "parallel/watch/connection.h"
 #include "parallel/watch/group_watch.h"
 #include "parallel/watch/launcher.h"

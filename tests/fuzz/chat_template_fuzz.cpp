@@ -1,11 +1,11 @@
 // A chat template: parsed, and rendered with messages, tools and bounds of its own.
 #include <nlohmann/json.hpp>
 
-#include "coordinator/text/jinja/error.h"
-#include "coordinator/text/jinja/interpreter.h"
-#include "coordinator/text/jinja/parser.h"
-#include "coordinator/text/utf8.h"
 #include "tests/fuzz/scratch.h"
+#include "text/jinja/interpreter/interpreter.h"
+#include "text/jinja/syntax/parser.h"
+#include "text/jinja/values/error.h"
+#include "text/unicode/utf8.h"
 
 namespace sinkstream::fuzz {
 namespace {

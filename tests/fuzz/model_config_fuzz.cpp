@@ -1,6 +1,6 @@
 // A checkpoint's config.json, then (after a NUL byte) its generation_config.json.
+#include "base/error.h"
 #include "tests/fuzz/scratch.h"
-#include "worker/error.h"
 #include "worker/model/model_config.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

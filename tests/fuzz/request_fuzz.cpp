@@ -1,11 +1,11 @@
 // The JSON body of a request: read as a chat's and as a tokenize request's, up to the tokens of its prompt.
 #include <nlohmann/json.hpp>
 
-#include "coordinator/api/chat_messages.h"
-#include "coordinator/api/chat_prompt.h"
-#include "coordinator/api/generation_options.h"
 #include "coordinator/api/metrics.h"
-#include "coordinator/api/request_json.h"
+#include "coordinator/api/request/chat_messages.h"
+#include "coordinator/api/request/chat_prompt.h"
+#include "coordinator/api/request/generation_options.h"
+#include "coordinator/api/request/request_json.h"
 #include "tests/fuzz/scratch.h"
 #include "tests/paths.h"
 

@@ -1,7 +1,7 @@
 // The head of an HTTP request, as it arrives: whole, and in two pieces.
-#include "coordinator/http/request_head.h"
-#include "coordinator/text/utf8.h"
+#include "coordinator/http/message/request_head.h"
 #include "tests/fuzz/scratch.h"
+#include "text/unicode/utf8.h"
 
 namespace {
 

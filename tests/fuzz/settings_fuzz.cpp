@@ -1,7 +1,7 @@
 // The configuration: a YAML file, then (after a NUL byte) an override.
+#include "base/error.h"
+#include "programs/config.h"
 #include "tests/fuzz/scratch.h"
-#include "worker/error.h"
-#include "worker/main/config.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace sinkstream;

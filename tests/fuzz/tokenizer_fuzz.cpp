@@ -1,8 +1,8 @@
 // A tokenizer.json, then (after a NUL byte) a text: what is encoded decodes again.
-#include "coordinator/text/tokenizer.h"
-#include "coordinator/text/utf8.h"
+#include "base/error.h"
 #include "tests/fuzz/scratch.h"
-#include "worker/error.h"
+#include "text/tokenizer/tokenizer.h"
+#include "text/unicode/utf8.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace sinkstream;

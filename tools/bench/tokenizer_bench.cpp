@@ -13,10 +13,10 @@
 #include <string>
 #include <vector>
 
-#include "coordinator/text/tokenizer.h"
+#include "base/error.h"
+#include "text/tokenizer/tokenizer.h"
 #include "tools/bench/commands.h"
 #include "tools/bench/peer.h"
-#include "worker/error.h"
 
 namespace sinkstream::bench {
 namespace {

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "coordinator/text/tokenizer.h"
+#include "text/tokenizer/tokenizer.h"
 #include "tools/bench/commands.h"
 
 namespace sinkstream::bench {

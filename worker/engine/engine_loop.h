@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "parallel/communicator.h"
-#include "worker/engine/engine.h"
+#include "engine/engine.h"
+#include "parallel/communicator/communicator.h"
 #include "worker/engine/scheduler.h"
 #include "worker/engine/step_runner.h"
 

@@ -7,11 +7,11 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/token_id.h"
+#include "engine/engine.h"
 #include "kernels/types.h"
-#include "parallel/communicator.h"
+#include "parallel/communicator/communicator.h"
 #include "parallel/shard_plan.h"
-#include "worker/engine/engine.h"
-#include "worker/token_id.h"
 
 namespace sinkstream {
 

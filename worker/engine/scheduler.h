@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "worker/engine/engine.h"
+#include "engine/engine.h"
 #include "worker/engine/sampler.h"
 #include "worker/engine/step_plan.h"
 

@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "worker/engine/engine.h"
-#include "worker/model/cache_geometry.h"
-#include "worker/token_id.h"
+#include "base/cache_geometry.h"
+#include "base/token_id.h"
+#include "engine/engine.h"
 
 namespace sinkstream {
 

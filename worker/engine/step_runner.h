@@ -6,7 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "parallel/communicator.h"
+#include "parallel/communicator/communicator.h"
 #include "worker/engine/sampler.h"
 #include "worker/engine/step_plan.h"
 #include "worker/model/model.h"

@@ -8,13 +8,13 @@
 #include <string_view>
 #include <utility>
 
-#include "worker/error.h"
+#include "base/error.h"
+#include "base/stand_in.h"
+#include "base/strict_json.h"
 #include "worker/model/fetched_model.h"
 #include "worker/model/fingerprint.h"
 #include "worker/model/mapped_file.h"
 #include "worker/model/safetensors.h"
-#include "worker/model/strict_json.h"
-#include "worker/stand_in.h"
 
 namespace sinkstream {
 namespace {

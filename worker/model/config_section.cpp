@@ -4,10 +4,10 @@
 #include <cmath>
 #include <utility>
 
-#include "worker/error.h"
+#include "base/error.h"
+#include "base/strict_json.h"
+#include "base/text_file.h"
 #include "worker/model/fingerprint.h"
-#include "worker/model/strict_json.h"
-#include "worker/text_file.h"
 
 namespace sinkstream {
 namespace {

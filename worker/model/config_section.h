@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "worker/token_id.h"
+#include "base/token_id.h"
 
 namespace sinkstream {
 

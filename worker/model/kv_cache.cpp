@@ -12,7 +12,7 @@
 #include <system_error>
 #include <utility>
 
-#include "worker/error.h"
+#include "base/error.h"
 
 namespace sinkstream {
 namespace {

@@ -11,7 +11,7 @@
 #include <system_error>
 #include <utility>
 
-#include "worker/error.h"
+#include "base/error.h"
 
 namespace sinkstream {
 namespace {

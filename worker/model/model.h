@@ -6,7 +6,7 @@
 #include <span>
 
 #include "kernels/ops.h"
-#include "parallel/communicator.h"
+#include "parallel/communicator/communicator.h"
 #include "parallel/shard_plan.h"
 #include "worker/model/kv_cache.h"
 #include "worker/model/model_config.h"

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <string>
 
+#include "base/strict_json.h"
 #include "worker/model/architectures/architectures.h"
 #include "worker/model/config_section.h"
-#include "worker/model/strict_json.h"
 
 namespace sinkstream {
 namespace {

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "base/token_id.h"
 #include "parallel/shard_plan.h"
 #include "worker/model/qkv_rows.h"
-#include "worker/token_id.h"
 
 namespace sinkstream {
 

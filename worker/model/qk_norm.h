@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "kernels/ops.h"
-#include "parallel/communicator.h"
+#include "parallel/communicator/communicator.h"
 #include "parallel/shard_plan.h"
 #include "worker/model/model_config.h"
 #include "worker/model/weights.h"

@@ -4,7 +4,7 @@
 #include <numbers>
 #include <string>
 
-#include "worker/model/strict_json.h"
+#include "base/strict_json.h"
 
 namespace sinkstream {
 namespace {

@@ -7,9 +7,9 @@
 #include <string_view>
 #include <vector>
 
-#include "worker/error.h"
-#include "worker/model/strict_json.h"
-#include "worker/stand_in.h"
+#include "base/error.h"
+#include "base/stand_in.h"
+#include "base/strict_json.h"
 
 namespace sinkstream {
 namespace {

@@ -5,10 +5,10 @@
 #include <span>
 #include <vector>
 
+#include "base/cache_geometry.h"
+#include "base/token_id.h"
 #include "kernels/types.h"
-#include "worker/model/cache_geometry.h"
 #include "worker/model/kv_cache.h"
-#include "worker/token_id.h"
 
 namespace sinkstream {
 

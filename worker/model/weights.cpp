@@ -7,7 +7,7 @@
 #include <cstring>
 #include <utility>
 
-#include "worker/error.h"
+#include "base/error.h"
 #include "worker/model/local_sizes.h"
 #include "worker/model/stored_layer.h"
 

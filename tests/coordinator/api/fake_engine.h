@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "worker/engine/engine.h"
+#include "engine/engine.h"
 
 namespace sinkstream::testing {
 

@@ -5,10 +5,10 @@
 #include <filesystem>
 #include <fstream>
 
-#include "coordinator/api/chat_prompt.h"
-#include "coordinator/api/choice.h"
-#include "coordinator/api/request_fields.h"
-#include "coordinator/api/request_json.h"
+#include "coordinator/api/generation/choice.h"
+#include "coordinator/api/request/chat_prompt.h"
+#include "coordinator/api/request/request_fields.h"
+#include "coordinator/api/request/request_json.h"
 #include "tests/paths.h"
 
 namespace sinkstream {

@@ -1,4 +1,4 @@
-#include "coordinator/http/access_log.h"
+#include "coordinator/http/access/access_log.h"
 
 #include <gtest/gtest.h>
 #include <spdlog/sinks/ostream_sink.h>

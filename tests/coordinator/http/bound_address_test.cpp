@@ -8,9 +8,9 @@
 #include <fstream>
 #include <stdexcept>
 
+#include "base/error.h"
 #include "coordinator/http/server.h"
 #include "tests/coordinator/http/raw_client.h"
-#include "worker/error.h"
 
 namespace sinkstream::testing {
 namespace {

@@ -1,4 +1,4 @@
-#include "coordinator/http/client_address.h"
+#include "coordinator/http/access/client_address.h"
 
 #include <gtest/gtest.h>
 

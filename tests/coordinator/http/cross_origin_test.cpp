@@ -1,4 +1,4 @@
-#include "coordinator/http/cross_origin.h"
+#include "coordinator/http/access/cross_origin.h"
 
 #include <gtest/gtest.h>
 

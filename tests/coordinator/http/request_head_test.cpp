@@ -1,11 +1,11 @@
-#include "coordinator/http/request_head.h"
+#include "coordinator/http/message/request_head.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
 #include <vector>
 
-#include "coordinator/http/request_target.h"
+#include "coordinator/http/message/request_target.h"
 
 namespace sinkstream {
 namespace {

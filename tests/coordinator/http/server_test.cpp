@@ -13,9 +13,9 @@
 #include <optional>
 #include <thread>
 
+#include "base/error.h"
 #include "tests/coordinator/http/raw_client.h"
 #include "tests/patience.h"
-#include "worker/error.h"
 
 namespace sinkstream::testing {
 namespace {

@@ -10,7 +10,7 @@
 #include <atomic>
 #include <thread>
 
-#include "parallel/watch/meeting.h"
+#include "parallel/watch/rendezvous.h"
 #include "tests/patience.h"
 
 namespace sinkstream::watch {

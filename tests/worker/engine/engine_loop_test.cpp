@@ -12,7 +12,7 @@
 #include <thread>
 
 #include "kernels/thread_pool.h"
-#include "parallel/in_process.h"
+#include "parallel/communicator/in_process.h"
 #include "tests/paths.h"
 #include "tests/patience.h"
 #include "worker/model/model.h"

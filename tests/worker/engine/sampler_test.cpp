@@ -8,7 +8,7 @@
 #include <random>
 #include <thread>
 
-#include "parallel/in_process.h"
+#include "parallel/communicator/in_process.h"
 
 namespace sinkstream {
 namespace {

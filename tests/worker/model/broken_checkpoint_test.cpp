@@ -8,8 +8,8 @@
 #include <memory>
 #include <ostream>
 
+#include "base/error.h"
 #include "tests/worker/model/support/checkpoint_files.h"
-#include "worker/error.h"
 #include "worker/model/checkpoint.h"
 #include "worker/model/model_config.h"
 #include "worker/model/stored_layer.h"

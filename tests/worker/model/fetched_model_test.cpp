@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "worker/error.h"
+#include "base/error.h"
 #include "worker/model/checkpoint.h"
 
 namespace sinkstream {

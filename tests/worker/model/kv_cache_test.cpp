@@ -10,7 +10,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "worker/error.h"
+#include "base/error.h"
 
 namespace sinkstream {
 namespace {

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "tests/worker/model/support/checkpoint_files.h"
-#include "worker/error.h"
 #include "worker/model/model_config.h"
 
 namespace sinkstream {

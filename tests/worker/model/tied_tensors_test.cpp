@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/error.h"
 #include "tests/worker/model/support/checkpoint_files.h"
-#include "worker/error.h"
 #include "worker/model/weights.h"
 
 namespace sinkstream {

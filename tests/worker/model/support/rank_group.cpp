@@ -7,7 +7,7 @@
 #include <random>
 #include <thread>
 
-#include "parallel/in_process.h"
+#include "parallel/communicator/in_process.h"
 #include "worker/model/checkpoint.h"
 
 namespace sinkstream {

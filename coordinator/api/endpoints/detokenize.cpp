@@ -1,0 +1,32 @@
+// POST /detokenize
+#include "coordinator/api/endpoints/endpoints.h"
+#include "coordinator/api/generation/answer_format.h"
+#include "coordinator/api/request/request_fields.h"
+#include "coordinator/api/request/request_json.h"
+
+namespace sinkstream {
+namespace {
+
+void detokenize(Service& service, const std::shared_ptr<Exchange>& exchange) {
+  const nlohmann::ordered_json body = parse_request_json(exchange->take_body());
+  RequestFields fields(body);
+  const EngineLimits& limits = service.engine.limits();
+  check_model(fields.string("model"), limits);
+  const nlohmann::ordered_json* ids = fields.array("tokens");
+  if (!ids) throw fields.error("tokens", "'tokens' is missing.", "missing_required_parameter");
+  service.unknown_fields.note(exchange->request().id, fields.unknown());
+
+  const std::vector<TokenId> tokens = token_id_values(*ids, limits.vocab_size, "tokens");
+  const Json answer = {{"prompt", service.tokenizer.decode(tokens, /*skip_special_tokens=*/false)}};
+  exchange->respond({200, "application/json", to_text(answer)});
+}
+
+}  // namespace
+
+void add_detokenize(Router& router, Service& service) {
+  router.add({"POST", "/detokenize",
+              [&service](const std::shared_ptr<Exchange>& exchange) { detokenize(service, exchange); },
+              /*open=*/false, /*offload=*/true});
+}
+
+}  // namespace sinkstream

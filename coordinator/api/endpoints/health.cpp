@@ -1,0 +1,58 @@
+// GET /health, /health/ready: whether requests are taken and answered. GET /health/live: whether this process
+// runs.
+#include <fmt/format.h>
+
+#include "coordinator/api/endpoints/endpoints.h"
+#include "coordinator/api/generation/answer_format.h"
+
+namespace sinkstream {
+namespace {
+
+Response status_response(int status, Json body) {
+  Response response{status, "application/json", to_text(body)};
+  response.headers.push_back({"Cache-Control", "no-store"});
+  return response;
+}
+
+// The socket answering proves nothing: what counts is that the worker group makes steps.
+Response health(const Service& service) {
+  constexpr int kUnavailable = 503;
+  if (const auto failure = service.availability.failure()) {
+    return status_response(kUnavailable, {{"status", "failed"}, {"message", *failure}});
+  }
+  const EngineStats stats = service.engine.stats();
+  if (!makes_steps(stats, service.engine.limits())) {
+    const std::string message = fmt::format("a step has not finished for {:.1f} s", stats.seconds_since_step);
+    return status_response(kUnavailable, {{"status", "failed"}, {"message", message}});
+  }
+  if (const RankStatus* silent = silent_rank(stats)) {
+    const std::string message = fmt::format("rank {} on {} is silent", silent->rank, silent->host);
+    return status_response(kUnavailable, {{"status", "failed"}, {"message", message}});
+  }
+  if (service.availability.draining()) return status_response(kUnavailable, {{"status", "draining"}});
+  return status_response(200, {{"status", "ok"}});
+}
+
+}  // namespace
+
+void add_health(Router& router, Service& service) {
+  for (const char* path : {"/health", "/health/ready"}) {
+    router.add(
+        {.method = "GET",
+         .path = path,
+         .handler =
+             [&service](const std::shared_ptr<Exchange>& exchange) { exchange->respond(health(service)); },
+         .open = true,
+         .probe = true});
+  }
+  router.add({.method = "GET",
+              .path = "/health/live",
+              .handler =
+                  [](const std::shared_ptr<Exchange>& exchange) {
+                    exchange->respond(status_response(200, {{"status", "ok"}}));
+                  },
+              .open = true,
+              .probe = true});
+}
+
+}  // namespace sinkstream

@@ -1,0 +1,21 @@
+// How much one request may ask for.
+#pragma once
+
+#include <cstdint>
+
+#include "coordinator/api/generation/generation.h"
+
+namespace sinkstream {
+
+// Of its prompts, each counted once.
+std::int64_t count_prompt_tokens(const GenerationPlan& plan);
+
+// How many tokens an answer to this prompt may have: no more than the session remembers, where it must not
+// forget.
+std::int64_t longest_answer(const GenerationOptions& options, const Prompt& prompt,
+                            const EngineLimits& limits);
+
+// Throws RequestError (400): more than the server could ever do, or would have to hold for one answer.
+void check_budget(const GenerationPlan& plan, const EngineLimits& limits);
+
+}  // namespace sinkstream

@@ -1,0 +1,29 @@
+// Messages of a chat to tokens, by the model's own template.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "coordinator/api/api_context.h"
+#include "coordinator/api/request/request_fields.h"
+
+namespace sinkstream {
+
+// Reads the fields `messages`, which must be there, `add_generation_prompt`, `continue_final_message`,
+// `chat_template_kwargs` and `reasoning_effort`.
+// `tools` are for the template; null: none. Throws RequestError (400), also where the template leaves out
+// what a system's or developer's message says; of another message that it leaves out, the answer warns.
+//
+// Names of special tokens in a message or a tool stay plain text: they never become control tokens.
+std::vector<TokenId> read_chat_prompt(RequestFields& fields, const nlohmann::ordered_json* tools,
+                                      Service& service, Exchange& exchange);
+
+// The text with marks in it, so that EncodeOptions::literal_mark keeps it from becoming special tokens.
+std::string mark_literal(std::string_view text, const Tokenizer& tokenizer, std::string_view mark);
+
+// Puts `mark` after the first character of every occurrence of a name.
+std::string mark_names(std::string_view text, const std::vector<std::string>& names, std::string_view mark);
+
+}  // namespace sinkstream

@@ -1,0 +1,172 @@
+#include "parallel/start/affinity.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <fstream>
+#include <sstream>
+
+#include "parallel/shard_plan.h"
+
+namespace sinkstream {
+namespace {
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown-host";
+}
+
+std::string link_target(const char* path) {
+  std::array<char, 256> target{};
+  const ssize_t length = ::readlink(path, target.data(), target.size());
+  return length > 0 ? std::string(target.data(), static_cast<std::size_t>(length)) : "";
+}
+
+std::string first_line(const std::string& path) {
+  std::string line;
+  std::ifstream file(path);
+  std::getline(file, line);
+  return line;
+}
+
+bool is_openmpi_daemon(const std::string& name) {
+  constexpr const char* kNames[] = {"mpirun", "orterun", "mpiexec", "orted", "prterun", "prte", "prted"};
+  return std::ranges::find(kNames, name) != std::end(kNames);
+}
+
+// OpenMPI's variables and options by which a user says which CPUs ranks get. (mpirun hands on its options as
+// such variables, version 5 not all of them.)
+constexpr const char* kBindingVariables[] = {
+    "OMPI_MCA_hwloc_base_binding_policy",    "OMPI_MCA_hwloc_base_cpu_set",
+    "OMPI_MCA_hwloc_base_cpu_list",          "OMPI_MCA_hwloc_base_slot_list",
+    "OMPI_MCA_rmaps_rank_file_path",         "OMPI_MCA_orte_rankfile",
+    "PRTE_MCA_hwloc_default_binding_policy", "PRTE_MCA_hwloc_default_cpu_list",
+};
+constexpr const char* kMappingVariables[] = {"OMPI_MCA_rmaps_base_mapping_policy",
+                                             "PRTE_MCA_rmaps_default_mapping_policy"};
+constexpr const char* kBindingOptions[] = {"bind-to",      "cpu-set",       "cpu-list",      "rankfile",
+                                           "rf",           "cpus-per-proc", "cpus-per-rank", "slot-list",
+                                           "bind-to-core", "bind-to-socket"};
+
+bool names_cpus(std::string mapping) {  // "slot:pe=2", "pe-list=0,1"
+  std::ranges::transform(mapping, mapping.begin(), [](unsigned char c) { return std::tolower(c); });
+  return mapping.find("pe=") != std::string::npos || mapping.find("pe-list=") != std::string::npos ||
+         mapping.find("rankfile") != std::string::npos;
+}
+
+bool options_name_cpus(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  for (std::string word; std::getline(file, word, '\0');) {
+    const std::size_t name = word.find_first_not_of('-');
+    if (name == 0 || name == std::string::npos) {
+      if (names_cpus(word)) return true;
+      continue;
+    }
+    const std::string option = word.substr(name, word.find('=') - name);
+    if (std::ranges::find(kBindingOptions, option) != std::end(kBindingOptions) || names_cpus(word))
+      return true;
+  }
+  return false;
+}
+
+// Whether the CPUs that we are bound to are the launcher's own choice, which is one core for each of one or
+// two ranks, and not the user's.
+bool bound_by_default(const Surroundings& around, const std::string& launcher) {
+  const auto is_set = [&](const char* name) { return around.variable(name) != nullptr; };
+  if (std::ranges::any_of(kBindingVariables, is_set)) return false;
+  for (const char* name : kMappingVariables) {
+    if (is_set(name) && names_cpus(around.variable(name))) return false;
+  }
+  const bool is_version_4 = is_set("OMPI_MCA_orte_launch");
+  if (is_version_4 && !is_set("OMPI_MCA_orte_bound_at_launch")) return false;
+  return !options_name_cpus(launcher + "/cmdline");
+}
+
+// "Cpus_allowed_list:	0-3,8" of a process's status.
+std::vector<int> cpus_in_status(const std::string& path) {
+  std::ifstream file(path);
+  std::string line;
+  const std::string key = "Cpus_allowed_list:";
+  while (std::getline(file, line) && !line.starts_with(key)) {
+  }
+  std::vector<int> cpus;
+  std::istringstream ranges(file ? line.substr(key.size()) : "");
+  for (std::string range; std::getline(ranges, range, ',');) {
+    int first = 0, last = 0;
+    char dash = 0;
+    std::istringstream numbers(range);
+    if (!(numbers >> first)) continue;
+    if (!(numbers >> dash >> last)) last = first;
+    for (int cpu = first; cpu <= last; ++cpu) cpus.push_back(cpu);
+  }
+  return cpus;
+}
+
+}  // namespace
+
+std::string host_identity() {
+  return host_name() + " " + first_line("/proc/sys/kernel/random/boot_id") + " " +
+         link_target("/proc/self/ns/net") + " " + link_target("/proc/self/ns/pid");
+}
+
+LocalRanks find_local_ranks(Communicator& communicator) {
+  const std::vector<std::string> identities = all_gather_strings(communicator, host_identity());
+  const auto me = identities.begin() + communicator.rank();
+  LocalRanks local;
+  local.host = host_name();
+  local.local_rank = static_cast<int>(std::count(identities.begin(), me, *me));
+  local.local_size = static_cast<int>(std::count(identities.begin(), identities.end(), *me));
+  local.single_host = local.local_size == communicator.size();
+  return local;
+}
+
+std::vector<int> allowed_cpus(const Surroundings& around) {
+  std::vector<int> own = cpus_in_status((around.proc / "thread-self" / "status").string());
+  const std::string launcher = (around.proc / std::to_string(around.parent)).string();
+  if (!is_openmpi_daemon(first_line(launcher + "/comm")) || !bound_by_default(around, launcher)) return own;
+  const std::vector<int> theirs = cpus_in_status(launcher + "/status");
+  return theirs.empty() ? own : theirs;
+}
+
+std::vector<int> share_of_cpus(Communicator& communicator, const std::vector<int>& allowed) {
+  std::string mine = host_identity();
+  for (const int cpu : allowed) mine += ' ' + std::to_string(cpu);
+  const std::vector<std::string> all = all_gather_strings(communicator, mine);
+  const auto before = std::count(all.begin(), all.begin() + communicator.rank(), mine);
+  const auto sharers = std::count(all.begin(), all.end(), mine);
+  return cpus_of_local_rank(allowed, static_cast<int>(before), static_cast<int>(sharers));
+}
+
+std::int64_t threads_of_local_rank(std::int64_t cpus, std::optional<double> quota, int local_rank,
+                                   int local_size) {
+  if (!quota) return std::max<std::int64_t>(1, cpus);
+  const auto whole = static_cast<std::int64_t>(std::min(*quota, 1e6));
+  const std::int64_t share = split_evenly(whole, local_size, local_rank).size();
+  return std::max<std::int64_t>(1, std::min(cpus, share));
+}
+
+std::vector<int> cpus_of_local_rank(const std::vector<int>& cpus, int local_rank, int local_size) {
+  if (cpus.empty()) return {};
+  const auto count = static_cast<std::int64_t>(cpus.size());
+  if (local_size > count) return {cpus[static_cast<std::size_t>(local_rank % count)]};
+  const Range share = split_evenly(count, local_size, local_rank);
+  return {cpus.begin() + share.begin, cpus.begin() + share.end};
+}
+
+bool bind_to_cpus(const std::vector<int>& cpus) {
+  if (cpus.empty()) return false;
+  const auto capacity = static_cast<std::size_t>(*std::max_element(cpus.begin(), cpus.end())) + 1;
+  cpu_set_t* set = CPU_ALLOC(capacity);
+  if (set == nullptr) return false;
+  const std::size_t bytes = CPU_ALLOC_SIZE(capacity);
+  CPU_ZERO_S(bytes, set);
+  for (const int cpu : cpus) CPU_SET_S(static_cast<std::size_t>(cpu), bytes, set);
+  const bool bound = ::sched_setaffinity(0, bytes, set) == 0;
+  CPU_FREE(set);
+  return bound;
+}
+
+}  // namespace sinkstream

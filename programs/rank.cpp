@@ -1,0 +1,98 @@
+#include "programs/rank.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+#include <sstream>
+
+#include "kernels/ops.h"
+#include "parallel/host/cpu_quota.h"
+#include "parallel/start/together.h"
+#include "worker/model/checkpoint.h"
+#include "worker/model/fingerprint.h"
+
+namespace sinkstream {
+namespace {
+
+std::int32_t agree_on_slots(Communicator& group, const Config& config, const RankPlan& plan,
+                            int local_ranks) {
+  const auto slots =
+      make_together(group, [&] { return choose_slots(config, plan, available_memory(local_ranks)); });
+  const auto all = all_gather_value(group, slots);
+  return *std::min_element(all.begin(), all.end());
+}
+
+PlanLimits plan_limits(const ModelConfig& model, const SessionPlan& sessions, const KvCacheSizes& cache,
+                       std::int64_t max_rows) {
+  PlanLimits limits;
+  limits.num_slots = cache.num_slots;
+  limits.max_rows = max_rows;
+  limits.vocab_size = model.vocab_size;
+  limits.max_sink_tokens = cache.sink_capacity;
+  limits.max_window_tokens = sessions.window.window_tokens;
+  return limits;
+}
+
+// What the ranks must agree on to compute the same: each would serve, but not the same model.
+void require_same_everywhere(Communicator& group, const Config& config, const ModelConfig& model,
+                             const Checkpoint& checkpoint, const SessionPlan& sessions) {
+  const std::string directory = config.model.path.string();
+  require_same(group, checkpoint.fingerprint(), "checkpoint files in " + directory);
+  require_same(group, model.fingerprint, "config.json in " + directory);
+  std::ostringstream settings;
+  settings << config.model.weights << ' ' << sessions.window.sink_tokens << ' '
+           << sessions.window.window_tokens << ' ' << sessions.max_context << ' '
+           << sessions.cache.sink_capacity << ' ' << sessions.cache.ring_capacity << ' ' << config.cache.type
+           << ' ' << sessions.session_chunk << ' ' << config.engine.prefill_chunk;
+  require_same(group, fingerprint_of(settings.str()), "settings (model.weights, cache or engine)");
+}
+
+}  // namespace
+
+Rank load_rank(Communicator& group, const Config& config, const ModelConfig& model_config,
+               const Checkpoint& checkpoint, const SessionPlan& sessions, const LocalRanks& local,
+               const std::function<void(std::int64_t, std::int64_t)>& progress) {
+  require_same_everywhere(group, config, model_config, checkpoint, sessions);
+  const auto plan = make_together(
+      group, [&] { return plan_rank(config, model_config, sessions, group.size(), group.rank()); });
+  KvCacheSizes cache_sizes = sessions.cache;
+  cache_sizes.num_slots = agree_on_slots(group, config, plan, local.local_size);
+  for (const auto& line : all_gather_strings(group, describe_shard(plan) + " (" + local.host + ")")) {
+    if (group.is_leader()) spdlog::info("{}", line);
+  }
+
+  if (group.is_leader() && config.model.weights == "bf16" && checkpoint.holds_f16()) {
+    spdlog::warn(
+        "the checkpoint's f16 weights are rounded to bf16, which has 3 bits less; model.weights: f32 keeps "
+        "them");
+  }
+
+  Rank rank;
+  const auto cpus = share_of_cpus(group, allowed_cpus());
+  if (!bind_to_cpus(cpus))
+    spdlog::warn("rank {}: the host does not allow setting CPU affinity", group.rank());
+  const std::int64_t threads = config.parallel.threads.value_or(
+      threads_of_local_rank(std::ssize(cpus), cpu_quota(), local.local_rank, local.local_size));
+  rank.threads = std::make_unique<kernels::ThreadPool>(static_cast<int>(threads));
+
+  const auto begin = std::chrono::steady_clock::now();
+  rank.limits =
+      plan_limits(model_config, sessions, cache_sizes, max_step_rows(config, cache_sizes.num_slots));
+  together(group, [&] {
+    Weights weights =
+        load_weights(checkpoint, model_config, plan.shard, parse_dtype(config.model.weights), progress);
+    rank.model = std::make_unique<Model>(model_config, plan.shard, std::move(weights), cache_sizes,
+                                         rank.limits.max_rows, group, kernels::Context{*rank.threads});
+  });
+  rank.runner = std::make_unique<StepRunner>(*rank.model, group, rank.limits);
+  if (group.is_leader()) {
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    spdlog::info("loaded {} in {:.1f} s: {} weights, {} sessions, {} rank(s) x {} thread(s), {}",
+                 config.model.path.string(), seconds.count(), config.model.weights, cache_sizes.num_slots,
+                 group.size(), threads, kernels::instruction_set());
+  }
+  return rank;
+}
+
+}  // namespace sinkstream

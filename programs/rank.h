@@ -1,0 +1,33 @@
+// Everything a rank needs to take part in steps.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "kernels/thread_pool.h"
+#include "parallel/communicator/communicator.h"
+#include "parallel/start/affinity.h"
+#include "programs/config.h"
+#include "programs/sizing.h"
+#include "worker/engine/step_runner.h"
+#include "worker/model/checkpoint.h"
+#include "worker/model/model.h"
+
+namespace sinkstream {
+
+struct Rank {
+  std::unique_ptr<kernels::ThreadPool> threads;
+  std::unique_ptr<Model> model;
+  PlanLimits limits;
+  std::unique_ptr<StepRunner> runner;
+};
+
+// Collective. Binds this rank's CPUs, settles the number of slots with the other ranks, makes sure that all
+// see the same model and settings, loads this rank's slice and logs what was loaded. Throws the same
+// StartupError on every rank.
+Rank load_rank(Communicator& group, const Config& config, const ModelConfig& model_config,
+               const Checkpoint& checkpoint, const SessionPlan& sessions, const LocalRanks& local,
+               const std::function<void(std::int64_t done, std::int64_t total)>& progress);
+
+}  // namespace sinkstream

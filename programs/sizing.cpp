@@ -1,0 +1,219 @@
+#include "programs/sizing.h"
+
+#include <algorithm>
+#include <fstream>
+#include <iomanip>
+#include <sstream>
+
+#include "base/error.h"
+#include "worker/model/fetched_model.h"
+#include "worker/model/weights.h"
+
+namespace sinkstream {
+namespace {
+
+constexpr std::int64_t kMaxAutoSlots = 64;
+// Of the memory that is free, the share that "auto" may plan with; the rest is for files, sockets and other
+// programs.
+constexpr double kUsableShare = 0.8;
+
+// The first number in a file, or -1: "max" and a missing file mean no limit.
+std::int64_t first_number(const char* file) {
+  std::ifstream in(file);
+  std::int64_t number = -1;
+  return in >> number ? number : -1;
+}
+
+std::int64_t free_memory() {
+  std::int64_t available = 0;
+  std::ifstream in("/proc/meminfo");
+  for (std::string line; std::getline(in, line);) {
+    std::istringstream words(line);
+    std::string name;
+    std::int64_t kibibytes = 0;
+    if (words >> name >> kibibytes && name == "MemAvailable:") available = kibibytes * 1024;
+  }
+  const std::int64_t limit = first_number("/sys/fs/cgroup/memory.max");
+  const std::int64_t used = first_number("/sys/fs/cgroup/memory.current");
+  return limit >= 0 && used >= 0 ? std::min(available, limit - used) : available;
+}
+
+std::string show(const Range& range) {
+  return std::to_string(range.begin) + ".." + std::to_string(range.end - 1);
+}
+
+const char* name_of(CacheMode mode) {
+  return mode == CacheMode::sink ? "sink" : mode == CacheMode::window ? "window" : "dense";
+}
+
+}  // namespace
+
+kernels::DType parse_dtype(const std::string& name) {
+  return name == "f32" ? kernels::DType::f32 : kernels::DType::bf16;
+}
+
+namespace {
+
+// Dense: everything up to max_context is kept, in a ring that never comes round. A model that was trained to
+// see a sliding window only still sees no more.
+void plan_dense(const Config& config, const ModelConfig& model, SessionPlan& plan) {
+  plan.max_context = config.cache.max_context.value_or(model.trained_context);
+  plan.window = {0, plan.max_context};
+  if (model.sliding_window > 0) {
+    plan.window.window_tokens = std::min(plan.window.window_tokens, model.sliding_window);
+  }
+  plan.cache.ring_capacity = plan.max_context;
+  plan.session_chunk = config.engine.prefill_chunk;
+}
+
+void plan_endless(const Config& config, const ModelConfig& model, SessionPlan& plan) {
+  const CacheSettings& cache = config.cache;
+  const bool has_sinks = cache.mode == CacheMode::sink;
+  plan.window = {has_sinks ? cache.sink_tokens : 0, cache.window_tokens};
+  if (model.sliding_window > 0 && cache.window_tokens > model.sliding_window) {
+    plan.window.window_tokens = model.sliding_window;
+    plan.warnings.push_back("cache.window_tokens " + std::to_string(cache.window_tokens) +
+                            " is lowered to the model's own sliding_window, " +
+                            std::to_string(model.sliding_window));
+  }
+  plan.cache.sink_capacity = has_sinks ? cache.max_sink_tokens : 0;
+  plan.cache.ring_capacity = ring_capacity(plan.window.window_tokens, cache.slack_tokens);
+  plan.session_chunk = std::min(config.engine.prefill_chunk, cache.slack_tokens);
+}
+
+}  // namespace
+
+SessionPlan plan_sessions(const Config& config, const ModelConfig& model) {
+  const CacheSettings& cache = config.cache;
+  SessionPlan plan;
+  plan.cache.type = parse_dtype(cache.type);
+  if (cache.mode == CacheMode::dense) {
+    plan_dense(config, model, plan);
+  } else {
+    plan_endless(config, model, plan);
+  }
+  if (cache.mode != CacheMode::dense && cache.max_context) {
+    plan.warnings.push_back("cache.max_context is without effect: only dense mode ends there");
+  }
+  const std::int64_t reach =
+      plan.max_context > 0 ? plan.max_context : plan.window.sink_tokens + plan.window.window_tokens;
+  if (reach > model.trained_context) {
+    plan.warnings.push_back("the cache holds " + std::to_string(reach) +
+                            " tokens, but the model was trained on " + std::to_string(model.trained_context) +
+                            "; expect worse text, or lower cache.window_tokens (dense: cache.max_context)");
+  }
+  if (cache.mode == CacheMode::sink && cache.sink_tokens == 0) {
+    plan.warnings.push_back(
+        "cache.mode is sink with cache.sink_tokens 0: that is window attention, which collapses "
+        "as soon as the first tokens leave");
+  }
+  return plan;
+}
+
+RankPlan plan_rank(const Config& config, const ModelConfig& model, const SessionPlan& sessions,
+                   int world_size, int rank) {
+  RankPlan plan;
+  try {
+    plan.shard = make_shard_plan(model.shard_sizes(), world_size, rank);
+  } catch (const std::invalid_argument& error) {
+    throw StartupError(ExitCode::config, "this model cannot be sharded over " + std::to_string(world_size) +
+                                             " ranks: " + error.what());
+  }
+  plan.weight_bytes = weight_bytes(model, plan.shard, parse_dtype(config.model.weights));
+  plan.session_bytes = cache_bytes_per_slot(model, plan.shard, sessions.cache);
+  plan.activation_bytes = activation_bytes(model, plan.shard, max_step_rows(config, 1));
+  plan.activation_bytes_per_slot = activation_bytes(model, plan.shard, 1);
+  return plan;
+}
+
+std::int64_t max_step_rows(const Config& config, std::int64_t num_slots) {
+  return num_slots + config.engine.prefill_chunk;
+}
+
+std::int64_t sessions_that_fit(const RankPlan& rank, std::int64_t available_bytes) {
+  const std::int64_t left = available_bytes - rank.weight_bytes - rank.activation_bytes;
+  return left < 0 ? 0 : left / (rank.session_bytes + rank.activation_bytes_per_slot);
+}
+
+std::int64_t available_memory(int local_ranks) {
+  return static_cast<std::int64_t>(kUsableShare * static_cast<double>(free_memory())) /
+         std::max(1, local_ranks);
+}
+
+std::int32_t choose_slots(const Config& config, const RankPlan& rank, std::int64_t available_bytes) {
+  const std::int64_t fit = sessions_that_fit(rank, available_bytes);
+  const std::int64_t wanted = config.cache.slots.value_or(std::clamp<std::int64_t>(fit, 1, kMaxAutoSlots));
+  if (wanted > fit) {
+    throw StartupError(ExitCode::device,
+                       "not enough memory on rank " + std::to_string(rank.shard.rank) + ": weights " +
+                           show_bytes(rank.weight_bytes) + " + room for steps " +
+                           show_bytes(rank.activation_bytes + wanted * rank.activation_bytes_per_slot) +
+                           " + " + std::to_string(wanted) + " session(s) of " +
+                           show_bytes(rank.session_bytes) + ", but " + show_bytes(available_bytes) +
+                           " may be used; start more ranks, or lower cache.slots, cache.window_tokens "
+                           "or (dense) cache.max_context");
+  }
+  return static_cast<std::int32_t>(wanted);
+}
+
+std::string show_bytes(std::int64_t bytes) {
+  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  while (value >= 1024 && unit + 1 < std::size(kUnits)) {
+    value /= 1024;
+    ++unit;
+  }
+  std::ostringstream out;
+  out << std::fixed << std::setprecision(unit == 0 ? 0 : 1) << value << ' ' << kUnits[unit];
+  return out.str();
+}
+
+std::string describe_shard(const RankPlan& rank) {
+  const ShardPlan& shard = rank.shard;
+  return "rank " + std::to_string(shard.rank) + ": heads " + show(shard.heads) + ", KV heads " +
+         show(shard.kv_heads) + ", MLP columns " + show(shard.mlp) + ", vocabulary " + show(shard.vocab) +
+         "; weights " + show_bytes(rank.weight_bytes) + ", a session " + show_bytes(rank.session_bytes);
+}
+
+PlanReport report_plan(const Config& config, const ModelConfig& model, int world_size,
+                       std::optional<std::int64_t> rank_bytes) {
+  const SessionPlan sessions = plan_sessions(config, model);
+  const std::int64_t available = rank_bytes.value_or(available_memory(world_size));
+  std::ostringstream out;
+  out << config.model.name << ": " << model.architecture << ", " << model.num_layers << " layers, hidden "
+      << model.hidden_size << ", " << model.num_heads << " heads, " << model.num_kv_heads << " KV heads of "
+      << model.head_dim << ", vocabulary " << model.vocab_size << ", trained context "
+      << model.trained_context << "\n"
+      << "cache: " << name_of(config.cache.mode) << ", " << sessions.window.sink_tokens << " sinks + "
+      << sessions.window.window_tokens << " window tokens, " << config.cache.type << "\n";
+  for (const auto& warning : sessions.warnings) out << "warning: " << warning << "\n";
+
+  std::int64_t all_weights = 0, all_sessions = 0, fit = kMaxAutoSlots * 1'000'000;
+  for (int rank = 0; rank < world_size; ++rank) {
+    const RankPlan plan = plan_rank(config, model, sessions, world_size, rank);
+    out << describe_shard(plan) << "\n";
+    all_weights += plan.weight_bytes;
+    all_sessions += plan.session_bytes;
+    fit = std::min(fit, sessions_that_fit(plan, available));
+  }
+  out << "all ranks: weights " << show_bytes(all_weights) << ", a session " << show_bytes(all_sessions)
+      << "\n"
+      << (rank_bytes ? "given " : "on this host, ") << show_bytes(available) << " for each of " << world_size
+      << " rank(s): ";
+  if (fit <= 0) {
+    out << "the model does not fit; use more ranks, or more memory for each"
+        << (rank_bytes ? "\n" : " (--memory plans for other hosts)\n");
+  } else if (config.cache.slots) {
+    out << fit << " session(s) fit; cache.slots asks for " << *config.cache.slots
+        << (*config.cache.slots > fit ? ", which is too many\n" : "\n");
+  } else {
+    out << fit << " session(s) fit; cache.slots auto takes " << std::min(fit, kMaxAutoSlots) << "\n";
+  }
+  if (is_recipe(config.model.path)) {
+    out << "the weights have not been fetched yet; " << how_to_fetch(config.model.path) << "\n";
+  }
+  return {out.str(), fit >= config.cache.slots.value_or(1)};
+}
+
+}  // namespace sinkstream
