@@ -41,18 +41,4 @@ constexpr std::int64_t ring_capacity(std::int64_t window_tokens, std::int64_t sl
   return window_tokens + slack_tokens;
 }
 
-// What a session knows of the tokens it has seen.
-struct SessionUsage {
-  std::int64_t seen_tokens = 0;
-  std::int64_t pinned_tokens = 0;
-  std::int64_t resident_tokens = 0;
-  std::int64_t evicted_tokens = 0;
-  bool operator==(const SessionUsage&) const = default;
-};
-
-constexpr SessionUsage session_usage(std::int64_t seen_tokens, const CacheWindow& window) {
-  const std::int64_t resident = std::min(seen_tokens, window.sink_tokens + window.window_tokens);
-  return {seen_tokens, std::min(seen_tokens, window.sink_tokens), resident, seen_tokens - resident};
-}
-
 }  // namespace sinkstream

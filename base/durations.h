@@ -1,10 +1,19 @@
-// Durations in messages.
+// Durations as numbers and in messages.
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <string>
 
 namespace sinkstream {
+
+inline double to_seconds(std::chrono::steady_clock::duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
+inline std::chrono::milliseconds to_milliseconds(double seconds) {
+  return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
+}
 
 // "10 s", "1.5 s"
 inline std::string in_seconds(std::chrono::milliseconds time) {

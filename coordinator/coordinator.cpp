@@ -17,7 +17,7 @@ struct Coordinator::State {
       : settings(server_settings),
         live_prompts(settings.max_live_prompt_tokens),
         server(settings),
-        service{engine,
+        api{engine,
                 tokenizer,
                 chat_template,
                 server.executor(),
@@ -35,21 +35,21 @@ struct Coordinator::State {
   Warnings warnings;
   LivePrompts live_prompts;
   Server server;
-  Service service;
+  ApiContext api;
 };
 
 Coordinator::Coordinator(Engine& engine, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
                          const ServerSettings& settings)
     : state_(std::make_unique<State>(engine, tokenizer, chat_template, settings)) {
   Router& router = state_->server.router();
-  add_chat_completions(router, state_->service);
-  add_completions(router, state_->service);
-  add_models(router, state_->service);
-  add_tokenize(router, state_->service);
-  add_detokenize(router, state_->service);
-  add_tokenizer_info(router, state_->service);
-  add_health(router, state_->service);
-  add_metrics(router, state_->service);
+  add_chat_completions(router, state_->api);
+  add_completions(router, state_->api);
+  add_models(router, state_->api);
+  add_tokenize(router, state_->api);
+  add_detokenize(router, state_->api);
+  add_tokenizer_info(router, state_->api);
+  add_health(router, state_->api);
+  add_metrics(router, state_->api);
   add_version(router);
   add_openapi(router);
   add_page(router);

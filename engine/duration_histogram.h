@@ -2,14 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstdint>
 
 namespace sinkstream {
-
-inline double to_seconds(std::chrono::steady_clock::duration duration) {
-  return std::chrono::duration<double>(duration).count();
-}
 
 // How long something took, counted by size.
 struct DurationHistogram {

@@ -48,8 +48,8 @@ int print_plan(const WorkerOptions& options, const PlanOptions& plan) {
   try {
     const Config config = load_config(options.config, options.overrides, options.model);
     check_server_settings(config.server);
-    const PlanReport report =
-        report_plan(config, read_model_config(config.model.path), plan.ranks, plan.memory);
+    const SizingReport report =
+        report_sizing(config, read_model_config(config.model.path), plan.ranks, plan.memory);
     std::cout << report.text;
     return static_cast<int>(report.fits ? ExitCode::ok : ExitCode::device);
   } catch (const StartupError& error) {

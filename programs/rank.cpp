@@ -15,15 +15,15 @@
 namespace sinkstream {
 namespace {
 
-std::int32_t agree_on_slots(Communicator& group, const Config& config, const RankPlan& plan,
+std::int32_t agree_on_slots(Communicator& group, const Config& config, const RankSizing& sizing,
                             int local_ranks) {
   const auto slots =
-      make_together(group, [&] { return choose_slots(config, plan, available_memory(local_ranks)); });
+      make_together(group, [&] { return choose_slots(config, sizing, available_memory(local_ranks)); });
   const auto all = all_gather_value(group, slots);
   return *std::min_element(all.begin(), all.end());
 }
 
-PlanLimits plan_limits(const ModelConfig& model, const SessionPlan& sessions, const KvCacheSizes& cache,
+PlanLimits plan_limits(const ModelConfig& model, const SessionSizing& sessions, const KvCacheSizes& cache,
                        std::int64_t max_rows) {
   PlanLimits limits;
   limits.num_slots = cache.num_slots;
@@ -36,7 +36,7 @@ PlanLimits plan_limits(const ModelConfig& model, const SessionPlan& sessions, co
 
 // What the ranks must agree on to compute the same: each would serve, but not the same model.
 void require_same_everywhere(Communicator& group, const Config& config, const ModelConfig& model,
-                             const Checkpoint& checkpoint, const SessionPlan& sessions) {
+                             const Checkpoint& checkpoint, const SessionSizing& sessions) {
   const std::string directory = config.model.path.string();
   require_same(group, checkpoint.fingerprint(), "checkpoint files in " + directory);
   require_same(group, model.fingerprint, "config.json in " + directory);
@@ -51,14 +51,14 @@ void require_same_everywhere(Communicator& group, const Config& config, const Mo
 }  // namespace
 
 Rank load_rank(Communicator& group, const Config& config, const ModelConfig& model_config,
-               const Checkpoint& checkpoint, const SessionPlan& sessions, const LocalRanks& local,
+               const Checkpoint& checkpoint, const SessionSizing& sessions, const LocalRanks& local,
                const std::function<void(std::int64_t, std::int64_t)>& progress) {
   require_same_everywhere(group, config, model_config, checkpoint, sessions);
-  const auto plan = make_together(
-      group, [&] { return plan_rank(config, model_config, sessions, group.size(), group.rank()); });
+  const auto sizing = make_together(
+      group, [&] { return size_rank(config, model_config, sessions, group.size(), group.rank()); });
   KvCacheSizes cache_sizes = sessions.cache;
-  cache_sizes.num_slots = agree_on_slots(group, config, plan, local.local_size);
-  for (const auto& line : all_gather_strings(group, describe_shard(plan) + " (" + local.host + ")")) {
+  cache_sizes.num_slots = agree_on_slots(group, config, sizing, local.local_size);
+  for (const auto& line : all_gather_strings(group, describe_shard(sizing) + " (" + local.host + ")")) {
     if (group.is_leader()) spdlog::info("{}", line);
   }
 
@@ -81,8 +81,8 @@ Rank load_rank(Communicator& group, const Config& config, const ModelConfig& mod
       plan_limits(model_config, sessions, cache_sizes, max_step_rows(config, cache_sizes.num_slots));
   together(group, [&] {
     Weights weights =
-        load_weights(checkpoint, model_config, plan.shard, parse_dtype(config.model.weights), progress);
-    rank.model = std::make_unique<Model>(model_config, plan.shard, std::move(weights), cache_sizes,
+        load_weights(checkpoint, model_config, sizing.shard, parse_dtype(config.model.weights), progress);
+    rank.model = std::make_unique<Model>(model_config, sizing.shard, std::move(weights), cache_sizes,
                                          rank.limits.max_rows, group, kernels::Context{*rank.threads});
   });
   rank.runner = std::make_unique<StepRunner>(*rank.model, group, rank.limits);

@@ -27,7 +27,7 @@ struct Rank {
 // see the same model and settings, loads this rank's slice and logs what was loaded. Throws the same
 // StartupError on every rank.
 Rank load_rank(Communicator& group, const Config& config, const ModelConfig& model_config,
-               const Checkpoint& checkpoint, const SessionPlan& sessions, const LocalRanks& local,
+               const Checkpoint& checkpoint, const SessionSizing& sessions, const LocalRanks& local,
                const std::function<void(std::int64_t done, std::int64_t total)>& progress);
 
 }  // namespace sinkstream

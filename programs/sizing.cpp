@@ -56,81 +56,82 @@ namespace {
 
 // Dense: everything up to max_context is kept, in a ring that never comes round. A model that was trained to
 // see a sliding window only still sees no more.
-void plan_dense(const Config& config, const ModelConfig& model, SessionPlan& plan) {
-  plan.max_context = config.cache.max_context.value_or(model.trained_context);
-  plan.window = {0, plan.max_context};
+void size_dense(const Config& config, const ModelConfig& model, SessionSizing& sizing) {
+  sizing.max_context = config.cache.max_context.value_or(model.trained_context);
+  sizing.window = {0, sizing.max_context};
   if (model.sliding_window > 0) {
-    plan.window.window_tokens = std::min(plan.window.window_tokens, model.sliding_window);
+    sizing.window.window_tokens = std::min(sizing.window.window_tokens, model.sliding_window);
   }
-  plan.cache.ring_capacity = plan.max_context;
-  plan.session_chunk = config.engine.prefill_chunk;
+  sizing.cache.ring_capacity = sizing.max_context;
+  sizing.session_chunk = config.engine.prefill_chunk;
 }
 
-void plan_endless(const Config& config, const ModelConfig& model, SessionPlan& plan) {
+void size_endless(const Config& config, const ModelConfig& model, SessionSizing& sizing) {
   const CacheSettings& cache = config.cache;
   const bool has_sinks = cache.mode == CacheMode::sink;
-  plan.window = {has_sinks ? cache.sink_tokens : 0, cache.window_tokens};
+  sizing.window = {has_sinks ? cache.sink_tokens : 0, cache.window_tokens};
   if (model.sliding_window > 0 && cache.window_tokens > model.sliding_window) {
-    plan.window.window_tokens = model.sliding_window;
-    plan.warnings.push_back("cache.window_tokens " + std::to_string(cache.window_tokens) +
-                            " is lowered to the model's own sliding_window, " +
-                            std::to_string(model.sliding_window));
+    sizing.window.window_tokens = model.sliding_window;
+    sizing.warnings.push_back("cache.window_tokens " + std::to_string(cache.window_tokens) +
+                              " is lowered to the model's own sliding_window, " +
+                              std::to_string(model.sliding_window));
   }
-  plan.cache.sink_capacity = has_sinks ? cache.max_sink_tokens : 0;
-  plan.cache.ring_capacity = ring_capacity(plan.window.window_tokens, cache.slack_tokens);
-  plan.session_chunk = std::min(config.engine.prefill_chunk, cache.slack_tokens);
+  sizing.cache.sink_capacity = has_sinks ? cache.max_sink_tokens : 0;
+  sizing.cache.ring_capacity = ring_capacity(sizing.window.window_tokens, cache.slack_tokens);
+  sizing.session_chunk = std::min(config.engine.prefill_chunk, cache.slack_tokens);
 }
 
 }  // namespace
 
-SessionPlan plan_sessions(const Config& config, const ModelConfig& model) {
+SessionSizing size_sessions(const Config& config, const ModelConfig& model) {
   const CacheSettings& cache = config.cache;
-  SessionPlan plan;
-  plan.cache.type = parse_dtype(cache.type);
+  SessionSizing sizing;
+  sizing.cache.type = parse_dtype(cache.type);
   if (cache.mode == CacheMode::dense) {
-    plan_dense(config, model, plan);
+    size_dense(config, model, sizing);
   } else {
-    plan_endless(config, model, plan);
+    size_endless(config, model, sizing);
   }
   if (cache.mode != CacheMode::dense && cache.max_context) {
-    plan.warnings.push_back("cache.max_context is without effect: only dense mode ends there");
+    sizing.warnings.push_back("cache.max_context is without effect: only dense mode ends there");
   }
   const std::int64_t reach =
-      plan.max_context > 0 ? plan.max_context : plan.window.sink_tokens + plan.window.window_tokens;
+      sizing.max_context > 0 ? sizing.max_context : sizing.window.sink_tokens + sizing.window.window_tokens;
   if (reach > model.trained_context) {
-    plan.warnings.push_back("the cache holds " + std::to_string(reach) +
-                            " tokens, but the model was trained on " + std::to_string(model.trained_context) +
-                            "; expect worse text, or lower cache.window_tokens (dense: cache.max_context)");
+    sizing.warnings.push_back("the cache holds " + std::to_string(reach) +
+                              " tokens, but the model was trained on " +
+                              std::to_string(model.trained_context) +
+                              "; expect worse text, or lower cache.window_tokens (dense: cache.max_context)");
   }
   if (cache.mode == CacheMode::sink && cache.sink_tokens == 0) {
-    plan.warnings.push_back(
+    sizing.warnings.push_back(
         "cache.mode is sink with cache.sink_tokens 0: that is window attention, which collapses "
         "as soon as the first tokens leave");
   }
-  return plan;
+  return sizing;
 }
 
-RankPlan plan_rank(const Config& config, const ModelConfig& model, const SessionPlan& sessions,
-                   int world_size, int rank) {
-  RankPlan plan;
+RankSizing size_rank(const Config& config, const ModelConfig& model, const SessionSizing& sessions,
+                     int world_size, int rank) {
+  RankSizing sizing;
   try {
-    plan.shard = make_shard_plan(model.shard_sizes(), world_size, rank);
+    sizing.shard = make_shard_plan(model.shard_sizes(), world_size, rank);
   } catch (const std::invalid_argument& error) {
     throw StartupError(ExitCode::config, "this model cannot be sharded over " + std::to_string(world_size) +
                                              " ranks: " + error.what());
   }
-  plan.weight_bytes = weight_bytes(model, plan.shard, parse_dtype(config.model.weights));
-  plan.session_bytes = cache_bytes_per_slot(model, plan.shard, sessions.cache);
-  plan.activation_bytes = activation_bytes(model, plan.shard, max_step_rows(config, 1));
-  plan.activation_bytes_per_slot = activation_bytes(model, plan.shard, 1);
-  return plan;
+  sizing.weight_bytes = weight_bytes(model, sizing.shard, parse_dtype(config.model.weights));
+  sizing.session_bytes = cache_bytes_per_slot(model, sizing.shard, sessions.cache);
+  sizing.activation_bytes = activation_bytes(model, sizing.shard, max_step_rows(config, 1));
+  sizing.activation_bytes_per_slot = activation_bytes(model, sizing.shard, 1);
+  return sizing;
 }
 
 std::int64_t max_step_rows(const Config& config, std::int64_t num_slots) {
   return num_slots + config.engine.prefill_chunk;
 }
 
-std::int64_t sessions_that_fit(const RankPlan& rank, std::int64_t available_bytes) {
+std::int64_t sessions_that_fit(const RankSizing& rank, std::int64_t available_bytes) {
   const std::int64_t left = available_bytes - rank.weight_bytes - rank.activation_bytes;
   return left < 0 ? 0 : left / (rank.session_bytes + rank.activation_bytes_per_slot);
 }
@@ -140,7 +141,7 @@ std::int64_t available_memory(int local_ranks) {
          std::max(1, local_ranks);
 }
 
-std::int32_t choose_slots(const Config& config, const RankPlan& rank, std::int64_t available_bytes) {
+std::int32_t choose_slots(const Config& config, const RankSizing& rank, std::int64_t available_bytes) {
   const std::int64_t fit = sessions_that_fit(rank, available_bytes);
   const std::int64_t wanted = config.cache.slots.value_or(std::clamp<std::int64_t>(fit, 1, kMaxAutoSlots));
   if (wanted > fit) {
@@ -169,16 +170,16 @@ std::string show_bytes(std::int64_t bytes) {
   return out.str();
 }
 
-std::string describe_shard(const RankPlan& rank) {
+std::string describe_shard(const RankSizing& rank) {
   const ShardPlan& shard = rank.shard;
   return "rank " + std::to_string(shard.rank) + ": heads " + show(shard.heads) + ", KV heads " +
          show(shard.kv_heads) + ", MLP columns " + show(shard.mlp) + ", vocabulary " + show(shard.vocab) +
          "; weights " + show_bytes(rank.weight_bytes) + ", a session " + show_bytes(rank.session_bytes);
 }
 
-PlanReport report_plan(const Config& config, const ModelConfig& model, int world_size,
-                       std::optional<std::int64_t> rank_bytes) {
-  const SessionPlan sessions = plan_sessions(config, model);
+SizingReport report_sizing(const Config& config, const ModelConfig& model, int world_size,
+                           std::optional<std::int64_t> rank_bytes) {
+  const SessionSizing sessions = size_sessions(config, model);
   const std::int64_t available = rank_bytes.value_or(available_memory(world_size));
   std::ostringstream out;
   out << config.model.name << ": " << model.architecture << ", " << model.num_layers << " layers, hidden "
@@ -191,11 +192,11 @@ PlanReport report_plan(const Config& config, const ModelConfig& model, int world
 
   std::int64_t all_weights = 0, all_sessions = 0, fit = kMaxAutoSlots * 1'000'000;
   for (int rank = 0; rank < world_size; ++rank) {
-    const RankPlan plan = plan_rank(config, model, sessions, world_size, rank);
-    out << describe_shard(plan) << "\n";
-    all_weights += plan.weight_bytes;
-    all_sessions += plan.session_bytes;
-    fit = std::min(fit, sessions_that_fit(plan, available));
+    const RankSizing sizing = size_rank(config, model, sessions, world_size, rank);
+    out << describe_shard(sizing) << "\n";
+    all_weights += sizing.weight_bytes;
+    all_sessions += sizing.session_bytes;
+    fit = std::min(fit, sessions_that_fit(sizing, available));
   }
   out << "all ranks: weights " << show_bytes(all_weights) << ", a session " << show_bytes(all_sessions)
       << "\n"

@@ -17,7 +17,7 @@
 namespace sinkstream {
 
 // Sizes that the configuration and the model fix together, the same on every rank.
-struct SessionPlan {
+struct SessionSizing {
   CacheWindow window;            // dense mode: no sinks, and a window that holds max_context
   std::int64_t max_context = 0;  // dense mode; 0: endless
   KvCacheSizes cache;            // of one slot
@@ -25,7 +25,7 @@ struct SessionPlan {
   std::vector<std::string> warnings;
 };
 
-struct RankPlan {
+struct RankSizing {
   ShardPlan shard;
   std::int64_t weight_bytes = 0;
   std::int64_t session_bytes = 0;
@@ -34,35 +34,35 @@ struct RankPlan {
 };
 
 // Throws StartupError (ExitCode::config) where the two do not fit together.
-SessionPlan plan_sessions(const Config& config, const ModelConfig& model);
-RankPlan plan_rank(const Config& config, const ModelConfig& model, const SessionPlan& sessions,
-                   int world_size, int rank);
+SessionSizing size_sessions(const Config& config, const ModelConfig& model);
+RankSizing size_rank(const Config& config, const ModelConfig& model, const SessionSizing& sessions,
+                     int world_size, int rank);
 
 // Rows of the largest step.
 std::int64_t max_step_rows(const Config& config, std::int64_t num_slots);
 
 // Sessions that fit in `available_bytes` beside the weights; may be 0 or less.
-std::int64_t sessions_that_fit(const RankPlan& rank, std::int64_t available_bytes);
+std::int64_t sessions_that_fit(const RankSizing& rank, std::int64_t available_bytes);
 
 // Physical memory that one of `local_ranks` processes may take on this host (or in this container), in bytes.
 std::int64_t available_memory(int local_ranks);
 
 // Slots for this rank: as configured, or as many as fit up to a sane number. Throws StartupError
 // (ExitCode::device) with the bytes needed and available, and what to change, when they do not fit.
-std::int32_t choose_slots(const Config& config, const RankPlan& rank, std::int64_t available_bytes);
+std::int32_t choose_slots(const Config& config, const RankSizing& rank, std::int64_t available_bytes);
 
 kernels::DType parse_dtype(const std::string& name);
 
 // What --plan says.
-struct PlanReport {
+struct SizingReport {
   std::string text;
   bool fits = false;  // the weights, and the slots that are asked for or one session
 };
 // `rank_bytes`: what each rank may take; without it, what this host has for `world_size` of them.
-PlanReport report_plan(const Config& config, const ModelConfig& model, int world_size,
-                       std::optional<std::int64_t> rank_bytes = std::nullopt);
+SizingReport report_sizing(const Config& config, const ModelConfig& model, int world_size,
+                           std::optional<std::int64_t> rank_bytes = std::nullopt);
 // One line: what a rank holds.
-std::string describe_shard(const RankPlan& rank);
+std::string describe_shard(const RankSizing& rank);
 std::string show_bytes(std::int64_t bytes);
 
 }  // namespace sinkstream

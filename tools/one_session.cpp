@@ -10,19 +10,19 @@
 
 namespace sinkstream {
 
-OneSession plan_one_session(Communicator& group, const std::string& config,
+OneSession size_one_session(Communicator& group, const std::string& config,
                             const std::vector<std::string>& overrides) {
   OneSession session;
   session.config = make_together(group, [&] { return load_config(config, overrides); });
   session.config.cache.slots = 1;
   session.model = make_together(group, [&] { return read_model_config(session.config.model.path); });
-  session.plan = make_together(group, [&] { return plan_sessions(session.config, session.model); });
+  session.sizing = make_together(group, [&] { return size_sessions(session.config, session.model); });
   return session;
 }
 
 Rank load_one_session(Communicator& group, const OneSession& session) {
   const auto checkpoint = make_together(group, [&] { return Checkpoint(session.config.model.path); });
-  return load_rank(group, session.config, session.model, checkpoint, session.plan, find_local_ranks(group),
+  return load_rank(group, session.config, session.model, checkpoint, session.sizing, find_local_ranks(group),
                    [](std::int64_t, std::int64_t) {});
 }
 

@@ -16,11 +16,11 @@ namespace sinkstream {
 struct OneSession {
   Config config;
   ModelConfig model;
-  SessionPlan plan;
+  SessionSizing sizing;
 };
 
-// Collective. Reads the configuration and plans; loads nothing.
-OneSession plan_one_session(Communicator& group, const std::string& config,
+// Collective. Reads the configuration and sizes the session; loads nothing.
+OneSession size_one_session(Communicator& group, const std::string& config,
                             const std::vector<std::string>& overrides);
 // Collective.
 Rank load_one_session(Communicator& group, const OneSession& session);

@@ -50,7 +50,7 @@ struct Answer {
 class Conversation {
  public:
   Conversation(const OneSession& session, Rank& rank, const Options& options)
-      : plan_(session.plan),
+      : sizing_(session.sizing),
         runner_(*rank.runner),
         options_(options),
         end_tokens_(session.model.end_tokens),
@@ -70,7 +70,7 @@ class Conversation {
             {"ended", answer.ended},
             {"mean_logprob", answer.logprob / static_cast<double>(answer.choices)},
             {"seen", position_},
-            {"resident", std::min(position_, plan_.window.sink_tokens + plan_.window.window_tokens)}};
+            {"resident", std::min(position_, sizing_.window.sink_tokens + sizing_.window.window_tokens)}};
   }
 
  private:
@@ -108,14 +108,15 @@ class Conversation {
 
   // Reads tokens in steps and chooses what follows the last.
   TokenResult take_in(const std::vector<TokenId>& tokens) {
-    if (plan_.max_context > 0 && position_ + std::ssize(tokens) > plan_.max_context)
+    if (sizing_.max_context > 0 && position_ + std::ssize(tokens) > sizing_.max_context)
       throw StartupError(ExitCode::config, "dense: the conversation is longer than cache.max_context");
     for (std::size_t begin = 0;;) {
-      const std::size_t end = std::min(tokens.size(), begin + static_cast<std::size_t>(plan_.session_chunk));
+      const std::size_t end =
+          std::min(tokens.size(), begin + static_cast<std::size_t>(sizing_.session_chunk));
       StepPlan step;
       step.number = ++steps_;
       if (steps_ == 1) {
-        step.operations.push_back({SlotOperation::Kind::open, 0, plan_.window, options_.sampling});
+        step.operations.push_back({SlotOperation::Kind::open, 0, sizing_.window, options_.sampling});
       }
       for (std::size_t i = begin; i < end; ++i) step.rows.push_back({0, tokens[i], position_++});
       if (end == tokens.size()) {
@@ -130,7 +131,7 @@ class Conversation {
     }
   }
 
-  const SessionPlan& plan_;
+  const SessionSizing& sizing_;
   StepRunner& runner_;
   const Options& options_;
   std::vector<TokenId> end_tokens_;
@@ -144,7 +145,7 @@ class Conversation {
 };
 
 void run(Communicator& group, const Options& options) {
-  const OneSession session = plan_one_session(group, options.config, options.overrides);
+  const OneSession session = size_one_session(group, options.config, options.overrides);
   const auto messages = make_together(group, [&] { return read_lines(options.messages); });
   Rank rank = load_one_session(group, session);
   auto conversation = make_together(group, [&] { return Conversation(session, rank, options); });

@@ -80,7 +80,7 @@ StepPlan scoring_step(const std::vector<TokenId>& tokens, std::int64_t begin, st
 // Collective; the leader writes.
 void measure(Communicator& group, const Options& options, const OneSession& session, Rank& rank,
              const std::vector<TokenId>& tokens, std::ostream& out) {
-  const SessionPlan& sessions = session.plan;
+  const SessionSizing& sessions = session.sizing;
   const char* mode = name_of(session.config.cache.mode);
   const auto begin = std::chrono::steady_clock::now();
   std::int64_t scored = std::ssize(tokens) - 1;
@@ -118,7 +118,7 @@ void measure(Communicator& group, const Options& options, const OneSession& sess
 }
 
 void run(Communicator& group, const Options& options) {
-  const OneSession session = plan_one_session(group, options.config, options.overrides);
+  const OneSession session = size_one_session(group, options.config, options.overrides);
   const auto tokens = share_tokens(group, options, session.config);
   Rank rank = load_one_session(group, session);
   std::ofstream file;

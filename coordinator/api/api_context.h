@@ -7,7 +7,6 @@
 #include <optional>
 #include <set>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "coordinator/http/exchange.h"
@@ -73,7 +72,7 @@ class LivePrompts {
   std::shared_ptr<std::atomic<std::int64_t>> held_ = std::make_shared<std::atomic<std::int64_t>>(0);
 };
 
-struct Service {
+struct ApiContext {
   Engine& engine;
   const Tokenizer& tokenizer;
   const ChatTemplate& chat_template;
@@ -85,36 +84,5 @@ struct Service {
   LivePrompts& live_prompts;
   std::int64_t started_at;  // Unix time; when the model was "created"
 };
-
-// The name to answer with: the one that was asked for, else the model's own. Throws RequestError (404
-// model_not_found) unless it is the served model's or one of its aliases.
-std::string check_model(const std::optional<std::string>& name, const EngineLimits& limits);
-
-// Throws RequestError (400) naming `param` when the tokenizer gives up on the text, or makes a token of it
-// that the model does not have.
-std::vector<TokenId> encode_text(const Service& service, std::string_view text, const EncodeOptions& options,
-                                 const std::string& param);
-
-// Puts the model's own sink before tokens that do not begin with it, if it has one; returns how many it
-// added.
-std::int64_t begin_with_sink(std::vector<TokenId>& tokens, const EngineLimits& limits);
-
-// What every prompt that is given as text begins with: the model's own sink, else what its tokenizer puts
-// first. Nothing: prompts may begin with anything.
-std::optional<TokenId> first_token(const Service& service);
-
-// False when a step has taken half as long as what counts as stuck: by then something is wrong.
-bool makes_steps(const EngineStats& stats, const EngineLimits& limits);
-
-// The first rank that has been silent for so long, if there is one.
-const RankStatus* silent_rank(const EngineStats& stats);
-
-// The longest prompt that a session still remembers whole: S + W, or max_context in dense mode.
-std::int64_t context_tokens(const EngineLimits& limits);
-
-// What clients are told to keep prompt and answer within. They cut prompts to it and take it, less the
-// prompt, for max_tokens; so where input is endless it is the longest answer, which bounds what they ask for
-// without making them cut.
-std::int64_t max_model_len(const EngineLimits& limits);
 
 }  // namespace sinkstream

@@ -10,8 +10,10 @@
 #include <limits>
 #include <vector>
 
-#include "coordinator/api/api_context.h"
+#include "base/durations.h"
+#include "coordinator/api/engine_health.h"
 #include "coordinator/api/process_metrics.h"
+#include "coordinator/api/served_model.h"
 
 namespace sinkstream {
 namespace {

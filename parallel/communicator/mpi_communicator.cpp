@@ -183,7 +183,7 @@ constexpr std::chrono::milliseconds kEndLimit{10000};
 
 void start_mpi(std::chrono::milliseconds limit) {
   avoid_refused_copies();
-  const StartRoll roll(launched_as());
+  const RollCall roll(launched_as());
   const Deadline deadline(limit, [&] { return roll.complaint(in_seconds(limit)); });
   int provided = 0;
   check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");

@@ -15,7 +15,7 @@ Deadline::Deadline(std::chrono::milliseconds limit, std::function<std::string()>
     std::unique_lock lock(mutex_);
     if (changed_.wait_for(lock, limit, [this] { return met_; })) return;
     const std::string text = message();
-    if (!text.empty()) print_last_words(text);
+    if (!text.empty()) print_final_message(text);
     std::this_thread::sleep_for(kLinger);
     end_process();
   });

@@ -2,11 +2,12 @@
 
 #include <unistd.h>
 
+#include "base/error.h"
 #include "parallel/host/shared_segments.h"
 
 namespace sinkstream {
 
-void print_last_words(const std::string& message) {
+void print_final_message(const std::string& message) {
   const std::string line = "sinkstream: " + message + "\n";
   // Nothing can be done where standard error is gone.
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
@@ -14,7 +15,7 @@ void print_last_words(const std::string& message) {
 
 void end_process() {
   remove_shared_segments();
-  ::_exit(kLostGroupExitCode);
+  ::_exit(static_cast<int>(ExitCode::lost_rank));
 }
 
 }  // namespace sinkstream

@@ -5,13 +5,11 @@
 
 namespace sinkstream {
 
-inline constexpr int kLostGroupExitCode = 5;
-
 // Writes "sinkstream: <message>\n" to standard error in one piece.
-void print_last_words(const std::string& message);
+void print_final_message(const std::string& message);
 
-// Ends the process at once: no destructors, which could wait for other ranks. What MPI shares in /dev/shm
-// goes too.
+// Ends the process at once with ExitCode::lost_rank: no destructors, which could wait for other ranks. What
+// MPI shares in /dev/shm goes too.
 [[noreturn]] void end_process();
 
 }  // namespace sinkstream

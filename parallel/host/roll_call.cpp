@@ -27,14 +27,14 @@ LaunchedAs launched_as() {
           .local_size = number_of("OMPI_COMM_WORLD_LOCAL_SIZE", 1)};
 }
 
-StartRoll::StartRoll(const LaunchedAs& launched)
+RollCall::RollCall(const LaunchedAs& launched)
     : launched_(launched), signed_in_(claim_name(name_of(launched.local_rank))) {}
 
-std::string StartRoll::name_of(int local_rank) const {
+std::string RollCall::name_of(int local_rank) const {
   return "sinkstream-start-" + launched_.job + "-" + std::to_string(local_rank);
 }
 
-std::string StartRoll::complaint(const std::string& waited) const {
+std::string RollCall::complaint(const std::string& waited) const {
   const bool one_host = launched_.local_size == launched_.size;
   std::string missing;
   for (int r = 0; r < launched_.local_size; ++r) {

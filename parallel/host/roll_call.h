@@ -18,9 +18,9 @@ struct LaunchedAs {
 LaunchedAs launched_as();
 
 // Signs this rank in; any rank of the host can then see who is missing. Needs no MPI.
-class StartRoll {
+class RollCall {
  public:
-  explicit StartRoll(const LaunchedAs& launched);
+  explicit RollCall(const LaunchedAs& launched);
 
   // What to say when the group did not come together in time; empty when another rank of this host will say
   // it.

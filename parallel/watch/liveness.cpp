@@ -34,8 +34,7 @@ std::vector<watch::RankIdentity> identify_ranks(Communicator& communicator, cons
   return ranks;
 }
 
-watch::MeetingPlace meeting_place(const FileDescriptor& listener, const watch::Token& token,
-                                  bool single_host) {
+watch::Rendezvous rendezvous_at(const FileDescriptor& listener, const watch::Token& token, bool single_host) {
   return {.token = token,
           .port = watch::port_of(listener),
           .addresses = single_host ? std::vector<std::string>{"127.0.0.1"} : watch::own_addresses()};
@@ -70,7 +69,7 @@ struct Liveness::State {
       FileDescriptor listener;
       if (communicator.size() > 1) {
         listener = watch::listen(local.single_host);
-        place_text = watch::encode(meeting_place(listener, settings.token, local.single_host));
+        place_text = watch::encode(rendezvous_at(listener, settings.token, local.single_host));
       }
       watchdog = std::make_unique<watch::Watchdog>(std::move(settings), std::move(listener));
     } catch (const std::exception& e) {
@@ -84,7 +83,7 @@ struct Liveness::State {
     const std::string place_text = broadcast_text(communicator, "");
     std::string error;
     try {
-      const watch::MeetingPlace place = watch::decode_meeting_place(place_text);
+      const watch::Rendezvous place = watch::decode_rendezvous(place_text);
       settings.token = place.token;
       watchdog = std::make_unique<watch::Watchdog>(std::move(settings),
                                                    watch::join(place, communicator.rank(), kJoinLimit));

@@ -64,15 +64,15 @@ FileDescriptor connect(const std::string& address, std::uint16_t port) {
 
 }  // namespace
 
-std::string encode(const MeetingPlace& place) {
+std::string encode(const Rendezvous& place) {
   std::string text(place.token.begin(), place.token.end());
   text += std::to_string(place.port);
   for (const std::string& address : place.addresses) text += " " + address;
   return text;
 }
 
-MeetingPlace decode_meeting_place(const std::string& text) {
-  MeetingPlace place;
+Rendezvous decode_rendezvous(const std::string& text) {
+  Rendezvous place;
   if (text.size() >= place.token.size()) {
     std::copy_n(text.begin(), place.token.size(), place.token.begin());
     std::istringstream rest(text.substr(place.token.size()));
@@ -135,7 +135,7 @@ FileDescriptor accept(const FileDescriptor& listener) {
   return FileDescriptor(::accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
 }
 
-Connection join(const MeetingPlace& place, int rank, milliseconds limit) {
+Connection join(const Rendezvous& place, int rank, milliseconds limit) {
   const auto deadline = steady_clock::now() + limit;
   std::string tried;
   do {

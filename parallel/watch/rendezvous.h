@@ -13,15 +13,15 @@
 namespace sinkstream::watch {
 
 // Where the leader's watchdog listens, and the secret that proves a connection to come from the group.
-struct MeetingPlace {
+struct Rendezvous {
   Token token{};
   std::uint16_t port = 0;
   std::vector<std::string> addresses;  // IPv4, to be tried in turn
 };
 
 // Pure. decode throws std::runtime_error on anything else than what encode made.
-std::string encode(const MeetingPlace& place);
-MeetingPlace decode_meeting_place(const std::string& text);
+std::string encode(const Rendezvous& place);
+Rendezvous decode_rendezvous(const std::string& text);
 
 Token random_token();
 
@@ -35,6 +35,6 @@ std::vector<std::string> own_addresses();
 FileDescriptor accept(const FileDescriptor& listener);
 
 // Connects and is welcomed as `rank`. Throws std::runtime_error that says what was tried.
-Connection join(const MeetingPlace& place, int rank, std::chrono::milliseconds limit);
+Connection join(const Rendezvous& place, int rank, std::chrono::milliseconds limit);
 
 }  // namespace sinkstream::watch

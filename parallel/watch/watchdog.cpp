@@ -321,7 +321,7 @@ void Watchdog::lose(const Verdict& verdict, Told told) {
     }).detach();
     FileDescriptor claim;
     if (told == Told::no) claim = claim_last_words(settings_.token);
-    if (claim) print_last_words("the worker group is lost: " + verdict.message);
+    if (claim) print_final_message("the worker group is lost: " + verdict.message);
     if (settings_.on_lost) settings_.on_lost(verdict.message);
     std::this_thread::sleep_until(start + kShortestEnd);
   } catch (const std::exception&) {

@@ -43,21 +43,21 @@ struct Parts {
   Availability availability;
   UnknownFieldLog unknown_fields;
   LivePrompts live_prompts{1000};
-  Service service{engine,       tokenizer,      chat_template, nullptr, metrics,
-                  availability, unknown_fields, live_prompts,  0};
+  ApiContext api{engine,       tokenizer,      chat_template, nullptr, metrics,
+                 availability, unknown_fields, live_prompts,  0};
 };
 
-void read_chat(const nlohmann::ordered_json& body, const Service& service) {
+void read_chat(const nlohmann::ordered_json& body, const ApiContext& api) {
   RequestFields fields(body);
-  read_generation_options(fields, service.engine.limits());
-  read_chat_prompt(fields, nullptr, service);
+  read_generation_options(fields, api.engine.limits());
+  read_chat_prompt(fields, nullptr, api);
 }
 
-void read_messages_to_tokenize(const nlohmann::ordered_json& body, const Service& service) {
+void read_messages_to_tokenize(const nlohmann::ordered_json& body, const ApiContext& api) {
   RequestFields fields(body);
-  const std::vector<TokenId> tokens = read_chat_prompt(fields, read_tools(fields), service);
+  const std::vector<TokenId> tokens = read_chat_prompt(fields, read_tools(fields), api);
   for (const TokenId token : tokens) {
-    if (token < 0 || token >= service.tokenizer.vocab_size()) broken("tokens are in the vocabulary");
+    if (token < 0 || token >= api.tokenizer.vocab_size()) broken("tokens are in the vocabulary");
   }
 }
 
@@ -75,7 +75,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   for (const auto read : {fuzz::read_chat, fuzz::read_messages_to_tokenize}) {
     try {
-      read(body, parts.service);
+      read(body, parts.api);
     } catch (const RequestError& error) {
       if (error.status < 400 || error.status >= 500) fuzz::broken("a bad request is the client's error");
     }

@@ -31,12 +31,12 @@ class ShippedConfig : public testing::TestWithParam<std::string> {
  protected:
   const Config config_ = load_config((kConfigs / (GetParam() + ".yaml")).string(), {"model.weights=f32"});
   const ModelConfig model_ = read_model_config(config_.model.path);
-  const SessionPlan sessions_ = plan_sessions(config_, model_);
+  const SessionSizing sessions_ = size_sessions(config_, model_);
 };
 
 TEST_P(ShippedConfig, HasTheModelsParameters) {
-  const RankPlan plan = plan_rank(config_, model_, sessions_, 1, 0);
-  EXPECT_EQ(plan.weight_bytes / static_cast<std::int64_t>(sizeof(float)), kParameters.at(GetParam()));
+  const RankSizing sizing = size_rank(config_, model_, sessions_, 1, 0);
+  EXPECT_EQ(sizing.weight_bytes / static_cast<std::int64_t>(sizeof(float)), kParameters.at(GetParam()));
   EXPECT_EQ(config_.model.name, GetParam());
 }
 
@@ -47,7 +47,7 @@ TEST_P(ShippedConfig, FitsTheTrainedContext) {
 TEST_P(ShippedConfig, IsPlannedOnAnyNumberOfRanks) {
   for (const int ranks : {1, 2, 3, 8}) {
     if (ranks > model_.num_heads) continue;
-    const std::string text = report_plan(config_, model_, ranks).text;
+    const std::string text = report_sizing(config_, model_, ranks).text;
     EXPECT_EQ(text.rfind(GetParam() + ": " + model_.architecture, 0), 0u) << text;
     EXPECT_NE(text.find("rank " + std::to_string(ranks - 1) + ": heads "), std::string::npos) << text;
   }

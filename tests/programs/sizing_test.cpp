@@ -12,87 +12,87 @@ Config config_of(const std::string& name) {
   return load_config((project_dir() / "configs" / name).string(), {});
 }
 
-TEST(Plan, SinkWindowAndDenseSessions) {
+TEST(Sizing, SinkWindowAndDenseSessions) {
   Config config = config_of("demo.yaml");
   const ModelConfig model = read_model_config(config.model.path);
-  SessionPlan plan = plan_sessions(config, model);
-  EXPECT_EQ(plan.window, (CacheWindow{4, 252}));
-  EXPECT_EQ(plan.max_context, 0);
-  EXPECT_EQ(plan.cache.ring_capacity, 252 + 128);
-  EXPECT_EQ(plan.cache.sink_capacity, 64);
-  EXPECT_TRUE(plan.warnings.empty());
+  SessionSizing sizing = size_sessions(config, model);
+  EXPECT_EQ(sizing.window, (CacheWindow{4, 252}));
+  EXPECT_EQ(sizing.max_context, 0);
+  EXPECT_EQ(sizing.cache.ring_capacity, 252 + 128);
+  EXPECT_EQ(sizing.cache.sink_capacity, 64);
+  EXPECT_TRUE(sizing.warnings.empty());
 
   config.cache.mode = CacheMode::window;
-  plan = plan_sessions(config, model);
-  EXPECT_EQ(plan.window, (CacheWindow{0, 252}));
-  EXPECT_EQ(plan.cache.sink_capacity, 0);
+  sizing = size_sessions(config, model);
+  EXPECT_EQ(sizing.window, (CacheWindow{0, 252}));
+  EXPECT_EQ(sizing.cache.sink_capacity, 0);
 
   config.cache.mode = CacheMode::dense;
-  plan = plan_sessions(config, model);
-  EXPECT_EQ(plan.max_context, 512);
-  EXPECT_EQ(plan.cache.ring_capacity, 512);
+  sizing = size_sessions(config, model);
+  EXPECT_EQ(sizing.max_context, 512);
+  EXPECT_EQ(sizing.cache.ring_capacity, 512);
   config.cache.max_context = 9000;
-  EXPECT_EQ(plan_sessions(config, model).max_context, 9000);
+  EXPECT_EQ(size_sessions(config, model).max_context, 9000);
 }
 
-TEST(Plan, AModelsOwnSlidingWindowIsTheLimit) {
+TEST(Sizing, AModelsOwnSlidingWindowIsTheLimit) {
   Config config = config_of("demo.yaml");
   ModelConfig model = read_model_config(config.model.path);
   model.sliding_window = 100;
-  SessionPlan plan = plan_sessions(config, model);
-  EXPECT_EQ(plan.window, (CacheWindow{4, 100}));
-  EXPECT_EQ(plan.cache.ring_capacity, 100 + 128);
-  ASSERT_EQ(plan.warnings.size(), 1u);
-  EXPECT_NE(plan.warnings[0].find("window_tokens 252 is lowered to the model's own sliding_window, 100"),
+  SessionSizing sizing = size_sessions(config, model);
+  EXPECT_EQ(sizing.window, (CacheWindow{4, 100}));
+  EXPECT_EQ(sizing.cache.ring_capacity, 100 + 128);
+  ASSERT_EQ(sizing.warnings.size(), 1u);
+  EXPECT_NE(sizing.warnings[0].find("window_tokens 252 is lowered to the model's own sliding_window, 100"),
             std::string::npos);
 
   config.cache.mode = CacheMode::dense;
-  plan = plan_sessions(config, model);
-  EXPECT_EQ(plan.window, (CacheWindow{0, 100})) << "it masks";
-  EXPECT_EQ(plan.max_context, 512) << "but what is kept ends where dense does";
-  EXPECT_EQ(plan.cache.ring_capacity, 512);
-  EXPECT_TRUE(plan.warnings.empty());
+  sizing = size_sessions(config, model);
+  EXPECT_EQ(sizing.window, (CacheWindow{0, 100})) << "it masks";
+  EXPECT_EQ(sizing.max_context, 512) << "but what is kept ends where dense does";
+  EXPECT_EQ(sizing.cache.ring_capacity, 512);
+  EXPECT_TRUE(sizing.warnings.empty());
 
   config.cache.mode = CacheMode::sink;
   model.sliding_window = 252;
-  EXPECT_TRUE(plan_sessions(config, model).warnings.empty());
+  EXPECT_TRUE(size_sessions(config, model).warnings.empty());
 }
 
-TEST(Plan, WarnsBeyondTheTrainedContext) {
+TEST(Sizing, WarnsBeyondTheTrainedContext) {
   Config config = config_of("demo.yaml");
   config.cache.window_tokens = 509;
   const ModelConfig model = read_model_config(config.model.path);
-  const auto warnings = plan_sessions(config, model).warnings;
+  const auto warnings = size_sessions(config, model).warnings;
   ASSERT_EQ(warnings.size(), 1u);
   EXPECT_NE(warnings[0].find("trained on 512"), std::string::npos);
 }
 
 // Llama-2-70B: 68,976,648,192 parameters, of which the norms are kept as float32 and on every rank.
-TEST(Plan, TheSeventyBillionOnEightRanks) {
+TEST(Sizing, TheSeventyBillionOnEightRanks) {
   const Config config = config_of("llama70b.yaml");
   const ModelConfig model = read_model_config(config.model.path);
-  const SessionPlan sessions = plan_sessions(config, model);
+  const SessionSizing sessions = size_sessions(config, model);
   std::int64_t weights = 0;
   for (int rank = 0; rank < 8; ++rank) {
-    const RankPlan plan = plan_rank(config, model, sessions, 8, rank);
-    EXPECT_EQ(plan.shard.heads, (Range{rank * 8, rank * 8 + 8}));
-    EXPECT_EQ(plan.shard.kv_heads, (Range{rank, rank + 1}));
+    const RankSizing sizing = size_rank(config, model, sessions, 8, rank);
+    EXPECT_EQ(sizing.shard.heads, (Range{rank * 8, rank * 8 + 8}));
+    EXPECT_EQ(sizing.shard.kv_heads, (Range{rank, rank + 1}));
     // Keys and values of one KV head of 128 in 80 layers: a bf16 ring and float32 sinks.
-    EXPECT_EQ(plan.session_bytes,
+    EXPECT_EQ(sizing.session_bytes,
               80 * 2 * 128 * (sessions.cache.ring_capacity * 2 + sessions.cache.sink_capacity * 4));
-    weights += plan.weight_bytes;
+    weights += sizing.weight_bytes;
   }
   const std::int64_t norms = 161 * 8192;
   EXPECT_EQ(weights, (68'976'648'192 - norms) * 2 + 8 * norms * 4);
-  const std::string text = report_plan(config, model, 8).text;
+  const std::string text = report_sizing(config, model, 8).text;
   EXPECT_NE(text.find("rank 7: heads 56..63, KV heads 7..7"), std::string::npos) << text;
 }
 
-TEST(Plan, TooManyRanksIsAConfigurationError) {
+TEST(Sizing, TooManyRanksIsAConfigurationError) {
   const Config config = config_of("demo.yaml");
   const ModelConfig model = read_model_config(config.model.path);
   try {
-    plan_rank(config, model, plan_sessions(config, model), 5, 0);
+    size_rank(config, model, size_sessions(config, model), 5, 0);
     FAIL() << "4 heads on 5 ranks";
   } catch (const StartupError& error) {
     EXPECT_EQ(error.code(), ExitCode::config);
@@ -100,10 +100,10 @@ TEST(Plan, TooManyRanksIsAConfigurationError) {
   }
 }
 
-TEST(Plan, SlotsFitOrTheErrorSaysWhatWouldHelp) {
+TEST(Sizing, SlotsFitOrTheErrorSaysWhatWouldHelp) {
   Config config = config_of("demo.yaml");
   const ModelConfig model = read_model_config(config.model.path);
-  const RankPlan rank = plan_rank(config, model, plan_sessions(config, model), 2, 0);
+  const RankSizing rank = size_rank(config, model, size_sessions(config, model), 2, 0);
   const std::int64_t base = rank.weight_bytes + rank.activation_bytes;
   const std::int64_t per_slot = rank.session_bytes + rank.activation_bytes_per_slot;
   EXPECT_EQ(sessions_that_fit(rank, base + 3 * per_slot), 3);
@@ -120,40 +120,40 @@ TEST(Plan, SlotsFitOrTheErrorSaysWhatWouldHelp) {
   }
 }
 
-TEST(Plan, SaysWhetherTheConfiguredSlotsFit) {
+TEST(Sizing, SaysWhetherTheConfiguredSlotsFit) {
   Config config = config_of("demo.yaml");
   const ModelConfig model = read_model_config(config.model.path);
-  EXPECT_NE(report_plan(config, model, 2).text.find("cache.slots auto takes"), std::string::npos);
+  EXPECT_NE(report_sizing(config, model, 2).text.find("cache.slots auto takes"), std::string::npos);
   config.cache.slots = 3;
-  EXPECT_NE(report_plan(config, model, 2).text.find("cache.slots asks for 3\n"), std::string::npos);
+  EXPECT_NE(report_sizing(config, model, 2).text.find("cache.slots asks for 3\n"), std::string::npos);
   config.cache.slots = 1'000'000'000;
-  EXPECT_NE(report_plan(config, model, 2).text.find("asks for 1000000000, which is too many"),
+  EXPECT_NE(report_sizing(config, model, 2).text.find("asks for 1000000000, which is too many"),
             std::string::npos);
 }
 
-TEST(Plan, SaysWhetherTheModelFitsInTheMemoryThatIsGiven) {
+TEST(Sizing, SaysWhetherTheModelFitsInTheMemoryThatIsGiven) {
   Config config = config_of("demo.yaml");
   const ModelConfig model = read_model_config(config.model.path);
-  const RankPlan rank = plan_rank(config, model, plan_sessions(config, model), 2, 0);
+  const RankSizing rank = size_rank(config, model, size_sessions(config, model), 2, 0);
   const std::int64_t base = rank.weight_bytes + rank.activation_bytes;
   const std::int64_t per_slot = rank.session_bytes + rank.activation_bytes_per_slot;
-  EXPECT_TRUE(report_plan(config, model, 2, base + per_slot).fits);
-  EXPECT_FALSE(report_plan(config, model, 2, base).fits);
-  EXPECT_NE(report_plan(config, model, 2, base).text.find("the model does not fit"), std::string::npos);
+  EXPECT_TRUE(report_sizing(config, model, 2, base + per_slot).fits);
+  EXPECT_FALSE(report_sizing(config, model, 2, base).fits);
+  EXPECT_NE(report_sizing(config, model, 2, base).text.find("the model does not fit"), std::string::npos);
   config.cache.slots = 3;
-  EXPECT_TRUE(report_plan(config, model, 2, base + 4 * per_slot).fits);
-  EXPECT_FALSE(report_plan(config, model, 2, base + 2 * per_slot).fits);
+  EXPECT_TRUE(report_sizing(config, model, 2, base + 4 * per_slot).fits);
+  EXPECT_FALSE(report_sizing(config, model, 2, base + 2 * per_slot).fits);
 }
 
-TEST(Plan, WarnsOfAContextThatNothingReads) {
+TEST(Sizing, WarnsOfAContextThatNothingReads) {
   Config config = config_of("demo.yaml");
   config.cache.max_context = 400;
-  const auto warnings = plan_sessions(config, read_model_config(config.model.path)).warnings;
+  const auto warnings = size_sessions(config, read_model_config(config.model.path)).warnings;
   ASSERT_EQ(warnings.size(), 1u);
   EXPECT_NE(warnings[0].find("cache.max_context is without effect"), std::string::npos);
 }
 
-TEST(Plan, BytesReadWell) {
+TEST(Sizing, BytesReadWell) {
   EXPECT_EQ(show_bytes(17), "17 B");
   EXPECT_EQ(show_bytes(1536), "1.5 KiB");
   EXPECT_EQ(show_bytes(138LL << 30), "138.0 GiB");

@@ -134,7 +134,7 @@ void TextPattern::for_each_match(std::string_view text, Visit visit) const {
     }
     return;
   }
-  if (has_newer_characters(text)) text = shown = with_stand_ins(text);
+  if (has_newer_characters(text)) text = shown = as_unicode14(text);
   std::size_t last_end = text.npos;
   for (std::size_t from = 0; from <= text.size();) {
     const Match match = search(code_->pcre.get(), text, from, 0);
@@ -177,7 +177,7 @@ void TextPattern::replace(std::string_view text, std::string_view content, std::
 bool TextPattern::matches(std::string_view text) const {
   if (code_->pcre == nullptr) return text == code_->literal;
   std::string shown;
-  if (has_newer_characters(text)) text = shown = with_stand_ins(text);
+  if (has_newer_characters(text)) text = shown = as_unicode14(text);
   return search(code_->pcre.get(), text, 0, PCRE2_ANCHORED | PCRE2_ENDANCHORED).found;
 }
 
@@ -186,7 +186,7 @@ std::optional<std::size_t> TextPattern::length_at_beginning(std::string_view tex
     return text.starts_with(code_->literal) ? std::optional(code_->literal.size()) : std::nullopt;
   }
   std::string shown;
-  if (has_newer_characters(text)) text = shown = with_stand_ins(text);
+  if (has_newer_characters(text)) text = shown = as_unicode14(text);
   const Match match = search(code_->pcre.get(), text, 0, PCRE2_ANCHORED);
   return match.found ? std::optional(match.end) : std::nullopt;
 }

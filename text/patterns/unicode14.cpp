@@ -123,7 +123,7 @@ bool has_newer_characters(std::string_view text) {
   return false;
 }
 
-std::string with_stand_ins(std::string_view text) {
+std::string as_unicode14(std::string_view text) {
   std::string result;
   result.reserve(text.size());
   for (std::size_t at = 0; at < text.size();) append_utf8(result, stand_in(next_character(text, at)));

@@ -9,9 +9,10 @@
 
 namespace sinkstream {
 
+// Whether the text holds characters that Unicode 14 does not know.
 bool has_newer_characters(std::string_view valid_utf8);
 
-// The same text, byte for byte as long, with stand-ins for the newer characters.
-std::string with_stand_ins(std::string_view valid_utf8);
+// The same text, byte for byte as long, with older characters for the newer ones.
+std::string as_unicode14(std::string_view valid_utf8);
 
 }  // namespace sinkstream

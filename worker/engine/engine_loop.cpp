@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "base/durations.h"
+
 namespace sinkstream {
 namespace {
 

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <utility>
 
+#include "base/durations.h"
+
 namespace sinkstream {
 Scheduler::Scheduler(SchedulerLimits limits)
     : limits_(std::move(limits)), slots_(static_cast<std::size_t>(limits_.num_slots)) {}

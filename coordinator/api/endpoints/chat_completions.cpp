@@ -94,36 +94,36 @@ void read_logprobs(RequestFields& fields, GenerationOptions& options) {
   options.top_logprobs = static_cast<std::int32_t>(top.value_or(0));
 }
 
-void chat_completions(Service& service, const std::shared_ptr<Exchange>& exchange) {
-  service.availability.require();
+void chat_completions(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
+  api.availability.require();
   const nlohmann::ordered_json body = parse_request_json(exchange->take_body());
-  const EngineLimits& limits = service.engine.limits();
+  const EngineLimits& limits = api.engine.limits();
   RequestFields fields(body);
 
-  GenerationPlan plan;
-  plan.options = read_generation_options(fields, limits);
-  read_length(fields, 1, limits, plan.options);
-  read_logprobs(fields, plan.options);
+  GenerationSpec spec;
+  spec.options = read_generation_options(fields, limits);
+  read_length(fields, 1, limits, spec.options);
+  read_logprobs(fields, spec.options);
   fields.refuse_unless("echo", false);
   fields.refuse_unless("add_special_tokens", false);
   fields.refuse_unless("best_of", 1);
   fields.refuse({"suffix"});
   fields.refuse({"prompt"});
-  plan.prompts.push_back({read_chat_prompt(fields, /*tools=*/nullptr, service, *exchange)});
-  service.unknown_fields.note(exchange->request().id, fields.unknown());
+  spec.prompts.push_back({read_chat_prompt(fields, /*tools=*/nullptr, api, *exchange)});
+  api.unknown_fields.note(exchange->request().id, fields.unknown());
 
-  const auto prompt_tokens = static_cast<std::int64_t>(plan.prompts[0].tokens.size());
+  const auto prompt_tokens = static_cast<std::int64_t>(spec.prompts[0].tokens.size());
   if (prompt_tokens == 0) throw fields.error("messages", "The messages give an empty prompt.");
-  check_prompt_length(prompt_tokens, plan.options.truncation, limits);
-  plan.format = std::make_shared<ChatFormat>(service.tokenizer, plan.options);
-  start_generation(service, exchange, std::move(plan));
+  check_prompt_length(prompt_tokens, spec.options.truncation, limits);
+  spec.format = std::make_shared<ChatFormat>(api.tokenizer, spec.options);
+  start_generation(api, exchange, std::move(spec));
 }
 
 }  // namespace
 
-void add_chat_completions(Router& router, Service& service) {
+void add_chat_completions(Router& router, ApiContext& api) {
   router.add({"POST", "/v1/chat/completions",
-              [&service](const std::shared_ptr<Exchange>& exchange) { chat_completions(service, exchange); },
+              [&api](const std::shared_ptr<Exchange>& exchange) { chat_completions(api, exchange); },
               /*open=*/false, /*offload=*/true});
 }
 

@@ -6,6 +6,7 @@
 #include "coordinator/api/endpoints/endpoints.h"
 #include "coordinator/api/generation/generation.h"
 #include "coordinator/api/request/request_json.h"
+#include "coordinator/api/served_model.h"
 #include "text/unicode/utf8.h"
 
 namespace sinkstream {
@@ -108,16 +109,15 @@ bool has_text(const std::vector<TokenId>& tokens, const Tokenizer& tokenizer) {
   });
 }
 
-Prompt text_prompt(const std::string& text, bool add_special_tokens, const Service& service,
+Prompt text_prompt(const std::string& text, bool add_special_tokens, const ApiContext& api,
                    const std::string& name) {
   if (text.empty()) throw bad_request("'" + name + "' must not be empty.", name);
-  std::vector<TokenId> tokens = encode_text(service, text, {.add_special_tokens = add_special_tokens}, name);
+  std::vector<TokenId> tokens = encode_text(api, text, {.add_special_tokens = add_special_tokens}, name);
   std::int64_t hidden_tokens = 0;  // those that the text did not ask for
   if (add_special_tokens) {
-    hidden_tokens =
-        service.tokenizer.num_tokens_before_text() + begin_with_sink(tokens, service.engine.limits());
+    hidden_tokens = api.tokenizer.num_tokens_before_text() + begin_with_sink(tokens, api.engine.limits());
   }
-  const bool continues_text = has_text(tokens, service.tokenizer);
+  const bool continues_text = has_text(tokens, api.tokenizer);
   return {std::move(tokens), hidden_tokens, continues_text};
 }
 
@@ -129,13 +129,13 @@ Prompt token_prompt(const json& ids, std::int64_t vocab_size, const Tokenizer& t
   return {std::move(tokens), /*hidden_tokens=*/0, continues_text};
 }
 
-std::vector<Prompt> read_prompts(RequestFields& fields, std::int64_t n, const Service& service) {
+std::vector<Prompt> read_prompts(RequestFields& fields, std::int64_t n, const ApiContext& api) {
   const json* field = fields.value("prompt");
   const bool add_special_tokens = fields.boolean("add_special_tokens").value_or(true);
   if (!field) throw fields.error("prompt", "'prompt' is missing.", "missing_required_parameter");
-  const std::int64_t vocab_size = service.engine.limits().vocab_size;
+  const std::int64_t vocab_size = api.engine.limits().vocab_size;
   if (field->is_string()) {
-    return {text_prompt(field->get_ref<const std::string&>(), add_special_tokens, service, "prompt")};
+    return {text_prompt(field->get_ref<const std::string&>(), add_special_tokens, api, "prompt")};
   }
   if (!field->is_array()) {
     throw fields.error("prompt",
@@ -144,7 +144,7 @@ std::vector<Prompt> read_prompts(RequestFields& fields, std::int64_t n, const Se
   }
   if (field->empty()) throw fields.error("prompt", "'prompt' must not be empty.");
   if (!field->front().is_string() && !field->front().is_array())
-    return {token_prompt(*field, vocab_size, service.tokenizer, "prompt")};
+    return {token_prompt(*field, vocab_size, api.tokenizer, "prompt")};
   const auto total = static_cast<std::int64_t>(field->size()) * n;
   if (total > kMaxGenerations) {
     throw fields.error("prompt", fmt::format("{} prompts times n = {} are more than {} generations.",
@@ -154,9 +154,9 @@ std::vector<Prompt> read_prompts(RequestFields& fields, std::int64_t n, const Se
   for (const json& entry : *field) {
     const std::string name = fmt::format("prompt[{}]", prompts.size());
     if (entry.is_string() && field->front().is_string()) {
-      prompts.push_back(text_prompt(entry.get_ref<const std::string&>(), add_special_tokens, service, name));
+      prompts.push_back(text_prompt(entry.get_ref<const std::string&>(), add_special_tokens, api, name));
     } else if (entry.is_array() && field->front().is_array()) {
-      prompts.push_back(token_prompt(entry, vocab_size, service.tokenizer, name));
+      prompts.push_back(token_prompt(entry, vocab_size, api.tokenizer, name));
     } else {
       throw bad_request("All entries of 'prompt' must be of one kind.", name, "invalid_type");
     }
@@ -166,13 +166,13 @@ std::vector<Prompt> read_prompts(RequestFields& fields, std::int64_t n, const Se
 
 // Attention sinks are the first tokens: without the one that the model was trained to begin with, the rest
 // scores and goes on worse, and nothing else would show it.
-void warn_without_first_token(Service& service, Exchange& exchange, const std::vector<Prompt>& prompts) {
-  const std::optional<TokenId> first = first_token(service);
+void warn_without_first_token(ApiContext& api, Exchange& exchange, const std::vector<Prompt>& prompts) {
+  const std::optional<TokenId> first = first_token(api);
   const auto begins_well = [&](const Prompt& prompt) { return prompt.tokens.list().front() == *first; };
   if (!first || std::ranges::all_of(prompts, begins_well)) return;
   const std::string name =
-      json(service.tokenizer.token_string(*first)).dump(-1, ' ', true, json::error_handler_t::replace);
-  service.warnings.give(exchange,
+      json(api.tokenizer.token_string(*first)).dump(-1, ' ', true, json::error_handler_t::replace);
+  api.warnings.give(exchange,
                         fmt::format("a prompt does not begin with token {} ({}), as prompts of text do: this "
                                     "model may score and continue it worse; put that token first "
                                     "(lm-eval: add_bos_token=True)",
@@ -188,14 +188,14 @@ void read_best_of(RequestFields& fields, std::int64_t n) {
   }
 }
 
-void completions(Service& service, const std::shared_ptr<Exchange>& exchange) {
-  service.availability.require();
+void completions(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
+  api.availability.require();
   const json body = parse_request_json(exchange->take_body());
-  const EngineLimits& limits = service.engine.limits();
+  const EngineLimits& limits = api.engine.limits();
   RequestFields fields(body);
 
-  GenerationPlan plan;
-  GenerationOptions& options = plan.options;
+  GenerationSpec spec;
+  GenerationOptions& options = spec.options;
   options = read_generation_options(fields, limits);
   options.echo = fields.boolean("echo").value_or(false);
   read_length(fields, options.echo || options.prompt_logprobs ? 0 : 1, limits, options);
@@ -208,22 +208,22 @@ void completions(Service& service, const std::shared_ptr<Exchange>& exchange) {
   fields.refuse_unless("top_logprobs", 0);
   fields.refuse({"messages"});
   fields.refuse_unless("continue_final_message", false);
-  plan.prompts = read_prompts(fields, options.n, service);
-  service.unknown_fields.note(exchange->request().id, fields.unknown());
+  spec.prompts = read_prompts(fields, options.n, api);
+  api.unknown_fields.note(exchange->request().id, fields.unknown());
 
-  for (const Prompt& prompt : plan.prompts) {
+  for (const Prompt& prompt : spec.prompts) {
     check_prompt_length(static_cast<std::int64_t>(prompt.tokens.size()), options.truncation, limits);
   }
-  warn_without_first_token(service, *exchange, plan.prompts);
-  plan.format = std::make_shared<CompletionFormat>(service.tokenizer, options);
-  start_generation(service, exchange, std::move(plan));
+  warn_without_first_token(api, *exchange, spec.prompts);
+  spec.format = std::make_shared<CompletionFormat>(api.tokenizer, options);
+  start_generation(api, exchange, std::move(spec));
 }
 
 }  // namespace
 
-void add_completions(Router& router, Service& service) {
+void add_completions(Router& router, ApiContext& api) {
   router.add({"POST", "/v1/completions",
-              [&service](const std::shared_ptr<Exchange>& exchange) { completions(service, exchange); },
+              [&api](const std::shared_ptr<Exchange>& exchange) { completions(api, exchange); },
               /*open=*/false, /*offload=*/true});
 }
 

@@ -3,29 +3,30 @@
 #include "coordinator/api/generation/answer_format.h"
 #include "coordinator/api/request/request_fields.h"
 #include "coordinator/api/request/request_json.h"
+#include "coordinator/api/served_model.h"
 
 namespace sinkstream {
 namespace {
 
-void detokenize(Service& service, const std::shared_ptr<Exchange>& exchange) {
+void detokenize(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
   const nlohmann::ordered_json body = parse_request_json(exchange->take_body());
   RequestFields fields(body);
-  const EngineLimits& limits = service.engine.limits();
+  const EngineLimits& limits = api.engine.limits();
   check_model(fields.string("model"), limits);
   const nlohmann::ordered_json* ids = fields.array("tokens");
   if (!ids) throw fields.error("tokens", "'tokens' is missing.", "missing_required_parameter");
-  service.unknown_fields.note(exchange->request().id, fields.unknown());
+  api.unknown_fields.note(exchange->request().id, fields.unknown());
 
   const std::vector<TokenId> tokens = token_id_values(*ids, limits.vocab_size, "tokens");
-  const Json answer = {{"prompt", service.tokenizer.decode(tokens, /*skip_special_tokens=*/false)}};
+  const Json answer = {{"prompt", api.tokenizer.decode(tokens, /*skip_special_tokens=*/false)}};
   exchange->respond({200, "application/json", to_text(answer)});
 }
 
 }  // namespace
 
-void add_detokenize(Router& router, Service& service) {
+void add_detokenize(Router& router, ApiContext& api) {
   router.add({"POST", "/detokenize",
-              [&service](const std::shared_ptr<Exchange>& exchange) { detokenize(service, exchange); },
+              [&api](const std::shared_ptr<Exchange>& exchange) { detokenize(api, exchange); },
               /*open=*/false, /*offload=*/true});
 }
 

@@ -6,15 +6,15 @@
 
 namespace sinkstream {
 
-// `service` outlives the router.
-void add_chat_completions(Router& router, Service& service);
-void add_completions(Router& router, Service& service);
-void add_models(Router& router, Service& service);
-void add_tokenize(Router& router, Service& service);
-void add_detokenize(Router& router, Service& service);
-void add_tokenizer_info(Router& router, Service& service);
-void add_health(Router& router, Service& service);
-void add_metrics(Router& router, Service& service);
+// `api` outlives the router.
+void add_chat_completions(Router& router, ApiContext& api);
+void add_completions(Router& router, ApiContext& api);
+void add_models(Router& router, ApiContext& api);
+void add_tokenize(Router& router, ApiContext& api);
+void add_detokenize(Router& router, ApiContext& api);
+void add_tokenizer_info(Router& router, ApiContext& api);
+void add_health(Router& router, ApiContext& api);
+void add_metrics(Router& router, ApiContext& api);
 void add_version(Router& router);
 void add_openapi(Router& router);
 void add_page(Router& router);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "coordinator/api/endpoints/endpoints.h"
+#include "coordinator/api/engine_health.h"
 #include "coordinator/api/generation/answer_format.h"
 
 namespace sinkstream {
@@ -15,13 +16,13 @@ Response status_response(int status, Json body) {
 }
 
 // The socket answering proves nothing: what counts is that the worker group makes steps.
-Response health(const Service& service) {
+Response health(const ApiContext& api) {
   constexpr int kUnavailable = 503;
-  if (const auto failure = service.availability.failure()) {
+  if (const auto failure = api.availability.failure()) {
     return status_response(kUnavailable, {{"status", "failed"}, {"message", *failure}});
   }
-  const EngineStats stats = service.engine.stats();
-  if (!makes_steps(stats, service.engine.limits())) {
+  const EngineStats stats = api.engine.stats();
+  if (!makes_steps(stats, api.engine.limits())) {
     const std::string message = fmt::format("a step has not finished for {:.1f} s", stats.seconds_since_step);
     return status_response(kUnavailable, {{"status", "failed"}, {"message", message}});
   }
@@ -29,19 +30,18 @@ Response health(const Service& service) {
     const std::string message = fmt::format("rank {} on {} is silent", silent->rank, silent->host);
     return status_response(kUnavailable, {{"status", "failed"}, {"message", message}});
   }
-  if (service.availability.draining()) return status_response(kUnavailable, {{"status", "draining"}});
+  if (api.availability.draining()) return status_response(kUnavailable, {{"status", "draining"}});
   return status_response(200, {{"status", "ok"}});
 }
 
 }  // namespace
 
-void add_health(Router& router, Service& service) {
+void add_health(Router& router, ApiContext& api) {
   for (const char* path : {"/health", "/health/ready"}) {
     router.add(
         {.method = "GET",
          .path = path,
-         .handler =
-             [&service](const std::shared_ptr<Exchange>& exchange) { exchange->respond(health(service)); },
+         .handler = [&api](const std::shared_ptr<Exchange>& exchange) { exchange->respond(health(api)); },
          .open = true,
          .probe = true});
   }

@@ -4,13 +4,13 @@
 
 namespace sinkstream {
 
-void add_metrics(Router& router, Service& service) {
+void add_metrics(Router& router, ApiContext& api) {
   router.add({.method = "GET",
               .path = "/metrics",
               .handler =
-                  [&service](const std::shared_ptr<Exchange>& exchange) {
-                    exchange->respond({200, "text/plain; version=0.0.4; charset=utf-8",
-                                       service.metrics.render(service.engine)});
+                  [&api](const std::shared_ptr<Exchange>& exchange) {
+                    exchange->respond(
+                        {200, "text/plain; version=0.0.4; charset=utf-8", api.metrics.render(api.engine)});
                   },
               .probe = true});
 }

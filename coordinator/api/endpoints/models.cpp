@@ -1,6 +1,7 @@
 // GET /v1/models and /v1/models/{id}
 #include "coordinator/api/endpoints/endpoints.h"
 #include "coordinator/api/generation/answer_format.h"
+#include "coordinator/api/served_model.h"
 
 namespace sinkstream {
 namespace {
@@ -8,11 +9,11 @@ namespace {
 constexpr std::string_view kOneModel = "/v1/models/";
 
 // An alias looks like a model of its own, whose root is the one that is served.
-Json model_json(const std::string& name, const Service& service) {
-  const EngineLimits& limits = service.engine.limits();
+Json model_json(const std::string& name, const ApiContext& api) {
+  const EngineLimits& limits = api.engine.limits();
   return {{"id", name},
           {"object", "model"},
-          {"created", service.started_at},
+          {"created", api.started_at},
           {"owned_by", "sinkstream"},
           {"root", limits.model_name},
           {"parent", nullptr},
@@ -24,23 +25,23 @@ Json model_json(const std::string& name, const Service& service) {
             {"end_tokens", limits.end_tokens}}}};
 }
 
-Json list_json(const Service& service) {
-  const EngineLimits& limits = service.engine.limits();
-  Json models = Json::array({model_json(limits.model_name, service)});
-  for (const std::string& alias : limits.model_aliases) models.push_back(model_json(alias, service));
+Json list_json(const ApiContext& api) {
+  const EngineLimits& limits = api.engine.limits();
+  Json models = Json::array({model_json(limits.model_name, api)});
+  for (const std::string& alias : limits.model_aliases) models.push_back(model_json(alias, api));
   return {{"object", "list"}, {"data", std::move(models)}};
 }
 
 }  // namespace
 
-void add_models(Router& router, Service& service) {
-  router.add({"GET", "/v1/models", [&service](const std::shared_ptr<Exchange>& exchange) {
-                exchange->respond({200, "application/json", to_text(list_json(service))});
+void add_models(Router& router, ApiContext& api) {
+  router.add({"GET", "/v1/models", [&api](const std::shared_ptr<Exchange>& exchange) {
+                exchange->respond({200, "application/json", to_text(list_json(api))});
               }});
-  router.add({"GET", "/v1/models/*", [&service](const std::shared_ptr<Exchange>& exchange) {
+  router.add({"GET", "/v1/models/*", [&api](const std::shared_ptr<Exchange>& exchange) {
                 const std::string name =
-                    check_model(exchange->request().path.substr(kOneModel.size()), service.engine.limits());
-                exchange->respond({200, "application/json", to_text(model_json(name, service))});
+                    check_model(exchange->request().path.substr(kOneModel.size()), api.engine.limits());
+                exchange->respond({200, "application/json", to_text(model_json(name, api))});
               }});
 }
 

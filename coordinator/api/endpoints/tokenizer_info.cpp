@@ -19,9 +19,9 @@ Json tokenizer_info(const ChatTemplate& chat_template) {
 
 }  // namespace
 
-void add_tokenizer_info(Router& router, Service& service) {
-  router.add({"GET", "/tokenizer_info", [&service](const std::shared_ptr<Exchange>& exchange) {
-                exchange->respond({200, "application/json", to_text(tokenizer_info(service.chat_template))});
+void add_tokenizer_info(Router& router, ApiContext& api) {
+  router.add({"GET", "/tokenizer_info", [&api](const std::shared_ptr<Exchange>& exchange) {
+                exchange->respond({200, "application/json", to_text(tokenizer_info(api.chat_template))});
               }});
 }
 

@@ -52,7 +52,7 @@ RequestError broken_off(const FinishEvent& event) {
 class Generation : public std::enable_shared_from_this<Generation> {
  public:
   // `held_prompts` is kept as long as the prompts are.
-  Generation(Service& service, std::shared_ptr<Exchange> exchange, GenerationPlan plan,
+  Generation(ApiContext& api, std::shared_ptr<Exchange> exchange, GenerationSpec spec,
              std::shared_ptr<void> held_prompts);
 
   void start();
@@ -77,7 +77,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   };
 
   const Prompt& prompt_of(std::size_t index) const {
-    return plan_.prompts[index / static_cast<std::size_t>(plan_.options.n)];
+    return spec_.prompts[index / static_cast<std::size_t>(spec_.options.n)];
   }
   std::string choice_id(std::size_t index) const { return fmt::format("{}/{}", id_, index); }
   Submission submission(std::size_t index);
@@ -109,7 +109,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   Metrics& metrics_;
   const std::weak_ptr<Executor> executor_;
   const std::shared_ptr<Exchange> exchange_;
-  const GenerationPlan plan_;
+  const GenerationSpec spec_;
   const std::shared_ptr<void> held_prompts_;
   const std::string id_;
   const std::int64_t created_ = std::time(nullptr);
@@ -139,19 +139,19 @@ class ChoiceListener : public GenerationListener {
   const std::size_t index_;
 };
 
-Generation::Generation(Service& service, std::shared_ptr<Exchange> exchange, GenerationPlan plan,
+Generation::Generation(ApiContext& api, std::shared_ptr<Exchange> exchange, GenerationSpec spec,
                        std::shared_ptr<void> held_prompts)
-    : engine_(service.engine),
-      limits_(service.engine.limits()),
-      metrics_(service.metrics),
-      executor_(service.executor),
+    : engine_(api.engine),
+      limits_(api.engine.limits()),
+      metrics_(api.metrics),
+      executor_(api.executor),
       exchange_(std::move(exchange)),
-      plan_(std::move(plan)),
+      spec_(std::move(spec)),
       held_prompts_(std::move(held_prompts)),
-      id_(new_answer_id(plan_.format->id_prefix())) {
-  const std::size_t total = plan_.prompts.size() * static_cast<std::size_t>(plan_.options.n);
+      id_(new_answer_id(spec_.format->id_prefix())) {
+  const std::size_t total = spec_.prompts.size() * static_cast<std::size_t>(spec_.options.n);
   for (std::size_t i = 0; i < total; ++i) {
-    choices_.emplace_back(Choice(service.tokenizer, plan_.options, prompt_of(i)));
+    choices_.emplace_back(Choice(api.tokenizer, spec_.options, prompt_of(i)));
   }
   unfinished_ = total;
 }
@@ -173,7 +173,7 @@ void Generation::start() {
 }
 
 Submission Generation::submission(std::size_t index) {
-  const GenerationOptions& options = plan_.options;
+  const GenerationOptions& options = spec_.options;
   GenerationRequest request;
   request.id = choice_id(index);
   request.prompt = prompt_of(index).tokens;
@@ -211,9 +211,9 @@ void Generation::begin() {
   exchange_->on_abandoned([weak = weak_from_this()](AbandonCause cause) {
     if (const auto self = weak.lock()) self->abandon(cause);
   });
-  if (plan_.options.stream && !over_) exchange_->start_stream();
+  if (spec_.options.stream && !over_) exchange_->start_stream();
   for (std::size_t i = 0; i < choices_.size(); ++i) {
-    send_choice(plan_.format->opening(static_cast<int>(i), prompt_of(i)));
+    send_choice(spec_.format->opening(static_cast<int>(i), prompt_of(i)));
   }
   for (std::size_t i = 0; i < choices_.size(); ++i) show(i, choices_[i].choice.opening(prompt_of(i)));
   {
@@ -300,8 +300,8 @@ void Generation::cancel_unfinished() {
 
 void Generation::show(std::size_t index, Piece piece) {
   if (piece.empty()) return;
-  if (plan_.options.stream) {
-    send_choice(plan_.format->piece(static_cast<int>(index), piece));
+  if (spec_.options.stream) {
+    send_choice(spec_.format->piece(static_cast<int>(index), piece));
   } else {
     choices_[index].collected.append(std::move(piece));
   }
@@ -313,19 +313,19 @@ void Generation::end_choice(std::size_t index, const char* reason, std::optional
   if (progress.choice.stopped()) reason = "stop";  // what was held back to the last was a stop string
   progress.finish_reason = reason;
   metrics_.count_finish(reason);
-  if (!plan_.options.stream) return;
-  Json chunk = answer(Json::array({plan_.format->end(static_cast<int>(index), reason)}), true);
-  chunk["truncation"] = plan_.options.truncation;
+  if (!spec_.options.stream) return;
+  Json chunk = answer(Json::array({spec_.format->end(static_cast<int>(index), reason)}), true);
+  chunk["truncation"] = spec_.options.truncation;
   exchange_->send(to_event(chunk));
 }
 
 void Generation::complete() {
   note_tokens();
-  if (!plan_.options.stream) {
+  if (!spec_.options.stream) {
     respond_soon();
     return;
   }
-  if (plan_.options.include_usage) {
+  if (spec_.options.include_usage) {
     Json chunk = answer(Json::array(), true);
     chunk["usage"] = usage();
     exchange_->send(to_event(chunk));
@@ -335,21 +335,21 @@ void Generation::complete() {
 }
 
 void Generation::send_choice(Json choice) {
-  if (!plan_.options.stream || choice.is_null()) return;
+  if (!spec_.options.stream || choice.is_null()) return;
   exchange_->send(to_event(answer(Json::array({std::move(choice)}), true)));
 }
 
 // To be written as JSON.
 bool Generation::has_long_answer() const {
   constexpr std::size_t kManyEntries = 65536;
-  const auto alternatives = static_cast<std::size_t>(plan_.options.top_logprobs);
-  const auto prompt_alternatives = static_cast<std::size_t>(plan_.options.prompt_logprobs.value_or(0));
+  const auto alternatives = static_cast<std::size_t>(spec_.options.top_logprobs);
+  const auto prompt_alternatives = static_cast<std::size_t>(spec_.options.prompt_logprobs.value_or(0));
   std::size_t entries = 0;
   for (std::size_t i = 0; i < choices_.size(); ++i) {
     const Piece& piece = choices_[i].collected;
     entries += piece.tokens.size() * (1 + alternatives) + piece.token_ids.size();
     entries += piece.prompt.size() * (1 + prompt_alternatives);
-    if (plan_.options.return_token_ids) entries += prompt_of(i).tokens.size();
+    if (spec_.options.return_token_ids) entries += prompt_of(i).tokens.size();
   }
   return entries > kManyEntries;
 }
@@ -365,25 +365,25 @@ void Generation::respond_soon() {
 void Generation::respond_whole() {
   Json choices = Json::array();
   for (std::size_t i = 0; i < choices_.size(); ++i) {
-    choices.push_back(plan_.format->whole(static_cast<int>(i), choices_[i].collected, prompt_of(i),
+    choices.push_back(spec_.format->whole(static_cast<int>(i), choices_[i].collected, prompt_of(i),
                                           choices_[i].finish_reason));
   }
   Json body = answer(std::move(choices), false);
-  plan_.format->add_members(body, choices_.front().collected);
+  spec_.format->add_members(body, choices_.front().collected);
   body["usage"] = usage();
-  body["truncation"] = plan_.options.truncation;
+  body["truncation"] = spec_.options.truncation;
   exchange_->respond({200, "application/json", to_text(body)});
 }
 
 Json Generation::answer(Json choices, bool stream) const {
   Json json = {{"id", id_},
-               {"object", plan_.format->object(stream)},
+               {"object", spec_.format->object(stream)},
                {"created", created_},
-               {"model", plan_.options.model},
+               {"model", spec_.options.model},
                {"system_fingerprint", "sinkstream-" SINKSTREAM_VERSION}};
   json["choices"] = std::move(choices);
-  if (stream && plan_.options.include_usage) {
-    json["usage"] = plan_.options.continuous_usage ? usage() : Json(nullptr);
+  if (stream && spec_.options.include_usage) {
+    json["usage"] = spec_.options.continuous_usage ? usage() : Json(nullptr);
   }
   return json;
 }
@@ -402,7 +402,7 @@ std::int64_t Generation::completion_tokens() const {
 }
 
 void Generation::note_tokens() {
-  exchange_->note_tokens({count_prompt_tokens(plan_), completion_tokens()});
+  exchange_->note_tokens({count_prompt_tokens(spec_), completion_tokens()});
 }
 
 Json Generation::usage() const {
@@ -411,16 +411,16 @@ Json Generation::usage() const {
     const SessionUsage session = choices_[i].finished ? choices_[i].session : session_so_far(i);
     if (session.seen_tokens > longest.seen_tokens) longest = session;
   }
-  return usage_json(count_prompt_tokens(plan_), completion_tokens(), longest);
+  return usage_json(count_prompt_tokens(spec_), completion_tokens(), longest);
 }
 
 }  // namespace
 
-void start_generation(Service& service, const std::shared_ptr<Exchange>& exchange, GenerationPlan plan) {
-  service.availability.require();
-  check_budget(plan, service.engine.limits());
-  std::shared_ptr<void> held_prompts = service.live_prompts.hold(count_prompt_tokens(plan));
-  std::make_shared<Generation>(service, exchange, std::move(plan), std::move(held_prompts))->start();
+void start_generation(ApiContext& api, const std::shared_ptr<Exchange>& exchange, GenerationSpec spec) {
+  api.availability.require();
+  check_budget(spec, api.engine.limits());
+  std::shared_ptr<void> held_prompts = api.live_prompts.hold(count_prompt_tokens(spec));
+  std::make_shared<Generation>(api, exchange, std::move(spec), std::move(held_prompts))->start();
 }
 
 }  // namespace sinkstream

@@ -12,7 +12,7 @@
 
 namespace sinkstream {
 
-struct GenerationPlan {
+struct GenerationSpec {
   GenerationOptions options;
   std::vector<Prompt> prompts;  // choice index = prompt * n + i
   std::shared_ptr<const AnswerFormat> format;
@@ -20,6 +20,6 @@ struct GenerationPlan {
 
 // Any thread; returns at once. Throws RequestError: too much asked for (400), the queue is full (429), ending
 // (503).
-void start_generation(Service& service, const std::shared_ptr<Exchange>& exchange, GenerationPlan plan);
+void start_generation(ApiContext& api, const std::shared_ptr<Exchange>& exchange, GenerationSpec spec);
 
 }  // namespace sinkstream

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "coordinator/api/served_model.h"
+
 namespace sinkstream {
 namespace {
 
@@ -12,9 +14,9 @@ constexpr std::int64_t kMaxWholeLogprobs = 524'288;  // in an answer that is not
 
 }  // namespace
 
-std::int64_t count_prompt_tokens(const GenerationPlan& plan) {
+std::int64_t count_prompt_tokens(const GenerationSpec& spec) {
   std::int64_t tokens = 0;
-  for (const Prompt& prompt : plan.prompts) tokens += static_cast<std::int64_t>(prompt.tokens.size());
+  for (const Prompt& prompt : spec.prompts) tokens += static_cast<std::int64_t>(prompt.tokens.size());
   return tokens;
 }
 
@@ -26,9 +28,9 @@ std::int64_t longest_answer(const GenerationOptions& options, const Prompt& prom
   return std::min(options.max_tokens, context_tokens(limits) - prompt_tokens + 1);
 }
 
-void check_budget(const GenerationPlan& plan, const EngineLimits& limits) {
-  const GenerationOptions& options = plan.options;
-  const auto generations = static_cast<std::int64_t>(plan.prompts.size()) * options.n;
+void check_budget(const GenerationSpec& spec, const EngineLimits& limits) {
+  const GenerationOptions& options = spec.options;
+  const auto generations = static_cast<std::int64_t>(spec.prompts.size()) * options.n;
   const std::int64_t at_once = std::int64_t{limits.num_slots} + limits.max_queue;
   if (generations > at_once) {
     throw bad_request(fmt::format("The request asks for {} generations; this server takes {} at once: {} in "
@@ -36,7 +38,7 @@ void check_budget(const GenerationPlan& plan, const EngineLimits& limits) {
                                   generations, at_once, limits.num_slots, limits.max_queue),
                       options.n > 1 ? "n" : "prompt");
   }
-  const std::int64_t prompt_tokens = count_prompt_tokens(plan) * options.n;
+  const std::int64_t prompt_tokens = count_prompt_tokens(spec) * options.n;
   if (prompt_tokens > kMaxPromptTokens) {
     throw bad_request(fmt::format("All prompts together, times n, have {} tokens; {} are allowed.",
                                   prompt_tokens, kMaxPromptTokens),
@@ -46,7 +48,7 @@ void check_budget(const GenerationPlan& plan, const EngineLimits& limits) {
   std::int64_t reported = 0;
   if (options.logprobs) {
     if (options.echo) reported += prompt_tokens;
-    for (const Prompt& prompt : plan.prompts) reported += options.n * longest_answer(options, prompt, limits);
+    for (const Prompt& prompt : spec.prompts) reported += options.n * longest_answer(options, prompt, limits);
   }
   std::int64_t logprobs = reported * (1 + options.top_logprobs);
   if (options.prompt_logprobs) logprobs += prompt_tokens * (1 + *options.prompt_logprobs);

@@ -8,7 +8,7 @@
 namespace sinkstream {
 
 // Of its prompts, each counted once.
-std::int64_t count_prompt_tokens(const GenerationPlan& plan);
+std::int64_t count_prompt_tokens(const GenerationSpec& spec);
 
 // How many tokens an answer to this prompt may have: no more than the session remembers, where it must not
 // forget.
@@ -16,6 +16,6 @@ std::int64_t longest_answer(const GenerationOptions& options, const Prompt& prom
                             const EngineLimits& limits);
 
 // Throws RequestError (400): more than the server could ever do, or would have to hold for one answer.
-void check_budget(const GenerationPlan& plan, const EngineLimits& limits);
+void check_budget(const GenerationSpec& spec, const EngineLimits& limits);
 
 }  // namespace sinkstream

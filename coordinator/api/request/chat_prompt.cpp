@@ -11,6 +11,7 @@
 
 #include "coordinator/api/request/chat_messages.h"
 #include "coordinator/api/request/unseen_messages.h"
+#include "coordinator/api/served_model.h"
 #include "text/unicode/utf8.h"
 
 namespace sinkstream {
@@ -105,7 +106,7 @@ void name_system(json& messages, const ChatTemplate& chat_template, bool has_too
 
 // Instructions that the model would not get are refused. A conversation that began elsewhere goes on without
 // what this model's template has no place for.
-void complain_of_unseen(const RenderedChat& chat, const RequestFields& fields, Service& service,
+void complain_of_unseen(const RenderedChat& chat, const RequestFields& fields, ApiContext& api,
                         Exchange& exchange) {
   for (const std::size_t index : unseen_messages(chat)) {
     const std::string role = chat.messages[index]["role"];
@@ -117,7 +118,7 @@ void complain_of_unseen(const RenderedChat& chat, const RequestFields& fields, S
                       index, role),
           "unsupported_content");
     }
-    service.warnings.give(
+    api.warnings.give(
         exchange, fmt::format("the model's chat template leaves out a message of role {}: the model does not "
                               "get it",
                               role));
@@ -161,12 +162,12 @@ std::string mark_literal(std::string_view text, const Tokenizer& tokenizer, std:
   return marked;
 }
 
-std::vector<TokenId> read_chat_prompt(RequestFields& fields, const json* tools, Service& service,
+std::vector<TokenId> read_chat_prompt(RequestFields& fields, const json* tools, ApiContext& api,
                                       Exchange& exchange) {
-  const Tokenizer& tokenizer = service.tokenizer;
+  const Tokenizer& tokenizer = api.tokenizer;
   const std::string mark = choose_mark();
   json as_sent = read_messages(fields);
-  name_system(as_sent, service.chat_template, tools != nullptr);
+  name_system(as_sent, api.chat_template, tools != nullptr);
   const json marked_tools = tools ? marked(*tools, tokenizer, mark) : json();
   const json variables = marked(read_template_variables(fields), tokenizer, mark);
   const bool continues = fields.boolean("continue_final_message").value_or(false);
@@ -175,7 +176,7 @@ std::vector<TokenId> read_chat_prompt(RequestFields& fields, const json* tools, 
 
   const Render render = [&](const json& history) {
     const json messages = marked(history, tokenizer, mark);
-    return service.chat_template.render({.messages = messages,
+    return api.chat_template.render({.messages = messages,
                                          .tools = tools ? &marked_tools : nullptr,
                                          .variables = &variables,
                                          .add_generation_prompt = add_generation_prompt,
@@ -189,11 +190,11 @@ std::vector<TokenId> read_chat_prompt(RequestFields& fields, const json* tools, 
        .render = render,
        .written = [&](std::string_view text) { return mark_literal(text, tokenizer, mark); },
        .shows_role =
-           [&](const std::string& role) { return service.chat_template.shows_role(role, tools != nullptr); }},
-      fields, service, exchange);
+           [&](const std::string& role) { return api.chat_template.shows_role(role, tools != nullptr); }},
+      fields, api, exchange);
   std::vector<TokenId> tokens =
-      encode_text(service, history.prompt, {.add_special_tokens = false, .literal_mark = mark}, "messages");
-  begin_with_sink(tokens, service.engine.limits());
+      encode_text(api, history.prompt, {.add_special_tokens = false, .literal_mark = mark}, "messages");
+  begin_with_sink(tokens, api.engine.limits());
   return tokens;
 }
 

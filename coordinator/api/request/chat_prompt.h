@@ -18,7 +18,7 @@ namespace sinkstream {
 //
 // Names of special tokens in a message or a tool stay plain text: they never become control tokens.
 std::vector<TokenId> read_chat_prompt(RequestFields& fields, const nlohmann::ordered_json* tools,
-                                      Service& service, Exchange& exchange);
+                                      ApiContext& api, Exchange& exchange);
 
 // The text with marks in it, so that EncodeOptions::literal_mark keeps it from becoming special tokens.
 std::string mark_literal(std::string_view text, const Tokenizer& tokenizer, std::string_view mark);

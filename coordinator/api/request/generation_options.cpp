@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
-#include "coordinator/api/api_context.h"
 #include "coordinator/api/request/unsupported_fields.h"
+#include "coordinator/api/served_model.h"
 
 namespace sinkstream {
 namespace {

@@ -92,26 +92,26 @@ LaunchedAs launched(int local_rank, int local_size, int size) {
           .local_size = local_size};
 }
 
-TEST(StartRoll, NamesTheMissingOnce) {
-  const StartRoll first(launched(0, 4, 4));
-  const StartRoll third(launched(2, 4, 4));
+TEST(RollCall, NamesTheMissingOnce) {
+  const RollCall first(launched(0, 4, 4));
+  const RollCall third(launched(2, 4, 4));
   EXPECT_EQ(first.complaint("60 s"), "rank 0 waited 60 s for all 4 ranks to start; missing: rank 1, 3");
   EXPECT_EQ(third.complaint("60 s"), "");
 }
 
-TEST(StartRoll, KnowsOnlyItsOwnHost) {
-  const StartRoll first(launched(0, 2, 4));
+TEST(RollCall, KnowsOnlyItsOwnHost) {
+  const RollCall first(launched(0, 2, 4));
   EXPECT_EQ(first.complaint("60 s"),
             "rank 0 waited 60 s for all 4 ranks to start; missing on this host: local rank 1");
-  const StartRoll second(launched(1, 2, 4));
+  const RollCall second(launched(1, 2, 4));
   EXPECT_EQ(first.complaint("60 s"),
             "rank 0 waited 60 s for all 4 ranks to start; those of this host have begun to start, so see the "
             "other hosts");
 }
 
-TEST(StartRoll, SaysWhenAllHaveBegun) {
-  const StartRoll first(launched(0, 2, 2));
-  const StartRoll second(launched(1, 2, 2));
+TEST(RollCall, SaysWhenAllHaveBegun) {
+  const RollCall first(launched(0, 2, 2));
+  const RollCall second(launched(1, 2, 2));
   EXPECT_EQ(first.complaint("60 s"),
             "rank 0 waited 60 s for all 2 ranks to start; all have begun to start, so one is stopped or very "
             "slow");

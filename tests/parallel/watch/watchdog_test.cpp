@@ -43,7 +43,7 @@ struct Leader {
   }
 
   int size;
-  MeetingPlace place;
+  Rendezvous place;
   std::unique_ptr<Watchdog> watchdog;
 };
 
@@ -62,24 +62,24 @@ bool is_closed(Connection& connection) {
   return !connection.receive_one(kPatience) && !connection.open();
 }
 
-TEST(MeetingPlace, ComesBackAsItWas) {
-  const MeetingPlace place{.token = random_token(), .port = 65535, .addresses = {"10.0.0.1", "127.0.0.1"}};
-  const MeetingPlace decoded = decode_meeting_place(encode(place));
+TEST(Rendezvous, ComesBackAsItWas) {
+  const Rendezvous place{.token = random_token(), .port = 65535, .addresses = {"10.0.0.1", "127.0.0.1"}};
+  const Rendezvous decoded = decode_rendezvous(encode(place));
   EXPECT_EQ(decoded.token, place.token);
   EXPECT_EQ(decoded.port, place.port);
   EXPECT_EQ(decoded.addresses, place.addresses);
 }
 
-TEST(MeetingPlace, OtherTextsAreRefused) {
+TEST(Rendezvous, OtherTextsAreRefused) {
   for (const std::string& text :
        {std::string(), std::string("short"), std::string(32, 'x'), std::string(40, 'x'),
         std::string(32, 'x') + "80", std::string(32, 'x') + "99999 10.0.0.1"}) {
-    EXPECT_THAT([&] { decode_meeting_place(text); },
+    EXPECT_THAT([&] { decode_rendezvous(text); },
                 ThrowsMessage<std::runtime_error>(HasSubstr("did not say where its watchdog listens")));
   }
 }
 
-TEST(MeetingPlace, TokensDiffer) {
+TEST(Rendezvous, TokensDiffer) {
   EXPECT_NE(random_token(), random_token());
 }
 
@@ -88,7 +88,7 @@ TEST(OwnAddresses, EndWithTheLoopback) {
 }
 
 TEST(Join, SaysWhatItTriedInVain) {
-  MeetingPlace place{.token = random_token(), .port = 0, .addresses = {"127.0.0.1", "not an address"}};
+  Rendezvous place{.token = random_token(), .port = 0, .addresses = {"127.0.0.1", "not an address"}};
   {
     const FileDescriptor listener = listen(true);
     place.port = port_of(listener);  // free again in a moment

@@ -1,0 +1,27 @@
+// How the engine and its ranks are doing, for /metrics and /health.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "engine/duration_histogram.h"
+#include "parallel/watch/rank_status.h"
+
+namespace sinkstream {
+
+struct EngineStats {
+  std::int64_t running = 0;        // sessions in slots
+  std::int64_t waiting = 0;        // in the queue
+  std::int64_t prompt_tokens = 0;  // taken in
+  std::int64_t generated_tokens = 0;
+  std::int64_t evicted_tokens = 0;
+  std::int64_t resident_tokens = 0;  // in all slots now
+  double seconds_since_step = 0;     // how long the present step has taken so far; 0: there is none
+  std::vector<RankStatus> ranks;
+  DurationHistogram steps;
+  DurationHistogram queueing;  // of sessions, from submit to a slot
+  DurationHistogram prefill;   // from there to the whole prompt taken in
+  DurationHistogram decode;    // from the first token to the end
+};
+
+}  // namespace sinkstream
