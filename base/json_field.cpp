@@ -1,26 +1,17 @@
 #include "base/json_field.h"
 
 #include "base/error.h"
-#include "base/stand_in.h"
+#include "base/strict_json.h"
 #include "base/text_file.h"
 
 namespace sinkstream {
-namespace {
 
-constexpr std::uintmax_t kLargestFile = 512u << 20;  // large vocabularies take some 20 MiB
-
-}  // namespace
-
-JsonField JsonField::read_file(const std::filesystem::path& file) {
+JsonField JsonField::read_file(const std::filesystem::path& file, std::uintmax_t largest) {
   auto name = std::make_shared<const std::string>(file.string());
-  const auto text = read_text_file(file, kLargestFile);
+  const auto text = read_text_file(file, largest);
   if (!text) throw StartupError(ExitCode::model, *name + ": no such file");
-  try {
-    auto document = std::make_shared<const nlohmann::json>(nlohmann::json::parse(*text));
-    return JsonField(std::move(document), std::move(name));
-  } catch (const nlohmann::json::exception& error) {
-    throw StartupError(ExitCode::model, *name + ": " + json_complaint(error.what()));
-  }
+  auto document = std::make_shared<const nlohmann::json>(parse_strict_json(*text, *name));
+  return JsonField(std::move(document), std::move(name));
 }
 
 void JsonField::fail(const std::string& what) const {
@@ -29,6 +20,15 @@ void JsonField::fail(const std::string& what) const {
 
 void JsonField::not_supported(const std::string& what) const {
   fail(what + " is not supported");
+}
+
+std::string JsonField::shown() const {
+  return printable(value_->dump());
+}
+
+JsonField JsonField::empty_object() const {
+  static const nlohmann::json empty = nlohmann::json::object();
+  return child(empty, path_);
 }
 
 JsonField JsonField::child(const nlohmann::json& value, std::string path) const {

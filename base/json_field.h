@@ -13,9 +13,11 @@ namespace sinkstream {
 
 class JsonField {
  public:
-  // Throws StartupError (ExitCode::model) when the file cannot be read or is not JSON; so do all that follow
-  // when the value is not what is asked for.
-  static JsonField read_file(const std::filesystem::path& file);
+  static constexpr std::uintmax_t kLargestFile = 512u << 20;  // large vocabularies take some 20 MiB
+
+  // Throws StartupError (ExitCode::model) when the file cannot be read, is larger than `largest` bytes or is
+  // not strict JSON (base/strict_json.h); so do all that follow when the value is not what is asked for.
+  static JsonField read_file(const std::filesystem::path& file, std::uintmax_t largest = kLargestFile);
 
   [[noreturn]] void fail(const std::string& what) const;
   [[noreturn]] void not_supported(const std::string& what) const;
@@ -23,6 +25,12 @@ class JsonField {
   bool is_null() const { return value_->is_null(); }
   bool is_string() const { return value_->is_string(); }
   bool is_array() const { return value_->is_array(); }
+  bool is_object() const { return value_->is_object(); }
+  bool is_number() const { return value_->is_number(); }
+  bool is_boolean() const { return value_->is_boolean(); }
+  const nlohmann::json& json() const { return *value_; }
+  std::string shown() const;       // the value as text fit for messages
+  JsonField empty_object() const;  // in its place
 
   JsonField operator[](std::string_view key) const;  // null when there is none; this one must be an object
   std::vector<JsonField> elements() const;           // of an array

@@ -33,6 +33,9 @@ class Builder final : public JsonBuilder<json> {
 }  // namespace
 
 json parse_strict_json(std::string_view text, const std::string& file) {
+  if (text.find('\0') != std::string_view::npos) {  // the parser would take it for the end
+    throw StartupError(ExitCode::model, file + ": " + json_complaint("it contains a NUL byte"));
+  }
   Builder builder(file);
   json::sax_parse(text.begin(), text.end(), &builder);
   return builder.take();

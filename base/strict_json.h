@@ -1,4 +1,4 @@
-// JSON from files that we did not write.
+// JSON from files that we did not write. Everything that reads such files goes through here.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -8,7 +8,8 @@
 namespace sinkstream {
 
 // Refuses what parsers otherwise let pass: a key given twice, nesting deeper than any real file has, bytes
-// that are not UTF-8. Throws StartupError (ExitCode::model); its message begins with `file`.
+// that are not UTF-8, a NUL with more behind it. Throws StartupError (ExitCode::model); its message begins
+// with `file`.
 nlohmann::json parse_strict_json(std::string_view text, const std::string& file);
 
 // Text from such a file in a form fit for messages: no control characters, not longer than a line.

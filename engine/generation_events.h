@@ -6,15 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "base/sampling_params.h"
 #include "base/token_id.h"
 #include "engine/session_usage.h"
 
 namespace sinkstream {
-
-struct TokenLogprob {
-  TokenId token = 0;
-  float logprob = 0;
-};
 
 struct TokenEvent {
   std::int64_t position = 0;  // absolute, from 0

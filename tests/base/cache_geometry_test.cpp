@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/session_usage.h"
+
 namespace sinkstream {
 namespace {
 

@@ -6,46 +6,41 @@
 
 #include "base/error.h"
 #include "base/strict_json.h"
-#include "base/text_file.h"
 #include "worker/model/fingerprint.h"
 
 namespace sinkstream {
 namespace {
 
-using nlohmann::json;
-
 constexpr std::uintmax_t kLargestFile = 16u << 20;
 
-std::string read_text(const std::filesystem::path& file) {
-  if (auto text = read_text_file(file, kLargestFile)) return std::move(*text);
-  throw StartupError(ExitCode::model,
-                     file.string() +
-                         ": no such file; a model is a directory in Hugging Face's layout, with "
-                         "config.json, tokenizer.json and safetensors files");
+JsonField read_config(const std::filesystem::path& file) {
+  if (std::filesystem::symlink_status(file).type() == std::filesystem::file_type::not_found) {
+    throw StartupError(ExitCode::model,
+                       file.string() +
+                           ": no such file; a model is a directory in Hugging Face's layout, with "
+                           "config.json, tokenizer.json and safetensors files");
+  }
+  return JsonField::read_file(file, kLargestFile);
 }
 
 }  // namespace
 
-ConfigSection::ConfigSection(const std::filesystem::path& file)
-    : object_(parse_strict_json(read_text(file), file.string())), where_(file.string() + ": ") {
-  if (!object_.is_object()) throw StartupError(ExitCode::model, where_ + "not a JSON object");
+ConfigSection::ConfigSection(const std::filesystem::path& file) : object_(read_config(file)) {
+  if (!object_.is_object()) object_.fail("not a JSON object");
 }
 
-ConfigSection::ConfigSection(json object, std::string where)
-    : object_(std::move(object)), where_(std::move(where)) {}
+ConfigSection::ConfigSection(JsonField object) : object_(std::move(object)) {}
 
 std::uint64_t ConfigSection::fingerprint() const {
-  return fingerprint_of(object_.dump());
+  return fingerprint_of(object_.json().dump());
 }
 
 bool ConfigSection::has(const char* key) const {
-  const auto found = object_.find(key);
-  return found != object_.end() && !found->is_null();
+  return !object_[key].is_null();
 }
 
 bool ConfigSection::is_null(const char* key) const {
-  const auto found = object_.find(key);
-  return found != object_.end() && found->is_null();
+  return object_.json().contains(key) && object_[key].is_null();
 }
 
 const char* ConfigSection::first_of(std::initializer_list<const char*> keys) const {
@@ -53,28 +48,29 @@ const char* ConfigSection::first_of(std::initializer_list<const char*> keys) con
   return found == keys.end() ? *keys.begin() : *found;
 }
 
-const json& ConfigSection::value(const char* key) const {
-  if (!has(key)) refuse(key, "missing");
-  return object_.at(key);
+JsonField ConfigSection::value(const char* key) const {
+  JsonField field = object_[key];
+  if (field.is_null()) field.fail("missing");
+  return field;
 }
 
 ConfigSection ConfigSection::section(const char* key) const {
-  const json& object = value(key);
-  if (!object.is_object()) refuse(key, "must be an object");
-  return {object, where_ + key + "."};
+  JsonField object = value(key);
+  if (!object.is_object()) object.fail("must be an object");
+  return ConfigSection(std::move(object));
 }
 
 ConfigSection ConfigSection::section_or_empty(const char* key) const {
-  return has(key) ? section(key) : ConfigSection(json::object(), where_ + key + ".");
+  return has(key) ? section(key) : ConfigSection(object_[key].empty_object());
 }
 
 std::int64_t ConfigSection::size(const char* key, std::int64_t largest) const {
-  const json& number = value(key);
+  const JsonField field = value(key);
+  const nlohmann::json& number = field.json();
   const bool in_range = number.is_number_unsigned() && number.get<std::uint64_t>() >= 1 &&
                         number.get<std::uint64_t>() <= static_cast<std::uint64_t>(largest);
   if (!in_range) {
-    refuse(key, "must be a whole number from 1 to " + std::to_string(largest) + ", not " +
-                    printable(number.dump()));
+    field.fail("must be a whole number from 1 to " + std::to_string(largest) + ", not " + field.shown());
   }
   return number.get<std::int64_t>();
 }
@@ -84,11 +80,11 @@ std::int64_t ConfigSection::size_or(const char* key, std::int64_t largest, std::
 }
 
 double ConfigSection::number(const char* key) const {
-  const json& number = value(key);
-  if (!number.is_number() || !std::isfinite(number.get<double>()) || number.get<double>() <= 0) {
-    refuse(key, "must be a positive number, not " + printable(number.dump()));
+  const JsonField field = value(key);
+  if (!field.is_number() || !std::isfinite(field.number()) || field.number() <= 0) {
+    field.fail("must be a positive number, not " + field.shown());
   }
-  return number.get<double>();
+  return field.number();
 }
 
 double ConfigSection::number_or(const char* key, double fallback) const {
@@ -96,18 +92,20 @@ double ConfigSection::number_or(const char* key, double fallback) const {
 }
 
 bool ConfigSection::is_number(const char* key) const {
-  return has(key) && value(key).is_number();
+  return object_[key].is_number();
 }
 
 bool ConfigSection::flag_or(const char* key, bool fallback) const {
-  if (!has(key)) return fallback;
-  if (!value(key).is_boolean()) refuse(key, "must be true or false, not " + printable(value(key).dump()));
-  return value(key).get<bool>();
+  const JsonField field = object_[key];
+  if (field.is_null()) return fallback;
+  if (!field.is_boolean()) field.fail("must be true or false, not " + field.shown());
+  return field.boolean_or(fallback);
 }
 
 std::string ConfigSection::text(const char* key) const {
-  if (!value(key).is_string()) refuse(key, "must be a text, not " + printable(value(key).dump()));
-  return value(key).get<std::string>();
+  const JsonField field = value(key);
+  if (!field.is_string()) field.fail("must be a text, not " + field.shown());
+  return field.string();
 }
 
 std::string ConfigSection::text_or(const char* key, const std::string& fallback) const {
@@ -115,11 +113,12 @@ std::string ConfigSection::text_or(const char* key, const std::string& fallback)
 }
 
 std::vector<TokenId> ConfigSection::tokens(const char* key, std::int64_t vocab_size) const {
-  if (!has(key)) return {};
-  const json list = value(key).is_array() ? value(key) : json::array({value(key)});
+  const JsonField field = object_[key];
+  if (field.is_null()) return {};
   std::vector<TokenId> tokens;
-  for (const json& token : list) {
-    if (!token.is_number_integer()) refuse(key, printable(token.dump()) + " is not a token id");
+  for (const JsonField& each : field.is_array() ? field.elements() : std::vector{field}) {
+    const nlohmann::json& token = each.json();
+    if (!token.is_number_integer()) field.fail(each.shown() + " is not a token id");
     const bool in_vocabulary = token >= 0 && token < vocab_size;
     if (in_vocabulary) tokens.push_back(token.get<TokenId>());
   }
@@ -127,22 +126,21 @@ std::vector<TokenId> ConfigSection::tokens(const char* key, std::int64_t vocab_s
 }
 
 void ConfigSection::refuse(const std::string& key, const std::string& reason) const {
-  throw StartupError(ExitCode::model, where_ + key + ": " + reason);
+  object_[key].fail(reason);
 }
 
 void ConfigSection::refuse_if_set(const char* key, const std::string& reason) const {
-  if (!has(key)) return;
-  const json& set = value(key);
-  const bool asks_nothing =
-      set == false || set == 0 || set == -1 || (set.is_structured() && set.empty()) || set == "";
+  const nlohmann::json& set = object_[key].json();
+  const bool asks_nothing = set.is_null() || set == false || set == 0 || set == -1 ||
+                            (set.is_structured() && set.empty()) || set == "";
   if (!asks_nothing) refuse(key, reason);
 }
 
 void ConfigSection::accept_only_keys(std::initializer_list<const char*> keys,
                                      const std::string& reason) const {
-  for (const auto& [key, value] : object_.items()) {
+  for (const auto& [key, field] : object_.members()) {
     const bool known = std::find(keys.begin(), keys.end(), key) != keys.end();
-    if (!known && !value.is_null()) refuse(printable(key), reason);
+    if (!known && !field.is_null()) refuse(printable(key), reason);
   }
 }
 
@@ -151,11 +149,12 @@ void ConfigSection::accept_only(const char* key, std::initializer_list<const cha
 }
 
 void ConfigSection::accept_only_texts(const char* key, std::initializer_list<const char*> texts) const {
-  if (!has(key)) return;
-  if (!value(key).is_array()) refuse(key, "must be a list");
-  for (const json& each : value(key)) {
-    if (!each.is_string()) refuse(key, "must be a list of texts");
-    require_one_of(key, each.get_ref<const std::string&>(), texts);
+  const JsonField field = object_[key];
+  if (field.is_null()) return;
+  if (!field.is_array()) field.fail("must be a list");
+  for (const JsonField& each : field.elements()) {
+    if (!each.is_string()) field.fail("must be a list of texts");
+    require_one_of(key, each.string(), texts);
   }
 }
 

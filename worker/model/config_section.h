@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <filesystem>
 #include <initializer_list>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "base/json_field.h"
 #include "base/token_id.h"
 
 namespace sinkstream {
@@ -20,7 +20,7 @@ class ConfigSection {
 
   std::uint64_t fingerprint() const;  // of the values, however they are written
 
-  bool is_empty() const { return object_.empty(); }
+  bool is_empty() const { return object_.json().empty(); }
   bool has(const char* key) const;
   bool is_null(const char* key) const;  // it is there and says null
   // The first of several names for one thing that is there; the first of all if none is.
@@ -50,13 +50,12 @@ class ConfigSection {
   void accept_only_texts(const char* key, std::initializer_list<const char*> texts) const;  // of a list
 
  private:
-  ConfigSection(nlohmann::json object, std::string where);
-  const nlohmann::json& value(const char* key) const;  // throws when absent
+  explicit ConfigSection(JsonField object);
+  JsonField value(const char* key) const;  // throws when absent
   void require_one_of(const char* key, const std::string& given,
                       std::initializer_list<const char*> texts) const;
 
-  nlohmann::json object_;
-  std::string where_;  // "dir/config.json: " or "dir/config.json: rope_scaling."
+  JsonField object_;
 };
 
 }  // namespace sinkstream

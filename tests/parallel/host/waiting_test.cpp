@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <thread>
 
-#include "base/durations.h"
 #include "parallel/host/backoff.h"
 #include "parallel/host/deadline.h"
 #include "parallel/host/host_name_claim.h"
@@ -115,12 +114,6 @@ TEST(RollCall, SaysWhenAllHaveBegun) {
   EXPECT_EQ(first.complaint("60 s"),
             "rank 0 waited 60 s for all 2 ranks to start; all have begun to start, so one is stopped or very "
             "slow");
-}
-
-TEST(InSeconds, ShowsTenthsWhereThereAreSome) {
-  EXPECT_EQ(in_seconds(milliseconds(10000)), "10 s");
-  EXPECT_EQ(in_seconds(milliseconds(1500)), "1.5 s");
-  EXPECT_EQ(in_seconds(milliseconds(0)), "0 s");
 }
 
 }  // namespace

@@ -1,0 +1,38 @@
+// How a token is chosen: what requests ask for and what a backend computes with.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "base/token_id.h"
+
+namespace sinkstream {
+
+// Penalties count this request's output only; they, the bias and the ban of end tokens apply before
+// temperature, then top_k, top_p and min_p cut in this order.
+struct SamplingParams {
+  float temperature = 1.0f;  // 0: the most likely token
+  std::int32_t top_k = 0;    // 0: off
+  float top_p = 1.0f;
+  float min_p = 0.0f;
+  float repetition_penalty = 1.0f;
+  float presence_penalty = 0.0f;
+  float frequency_penalty = 0.0f;
+  std::uint64_t seed = 0;  // same seed, same text
+  std::vector<std::pair<TokenId, float>> logit_bias;
+  // The answer has at least so many tokens: until then none that would end it is chosen.
+  std::int64_t min_tokens = 0;
+  std::vector<TokenId> end_tokens;  // with min_tokens; the scheduler fills it in
+
+  bool has_penalties() const {
+    return repetition_penalty != 1.0f || presence_penalty != 0.0f || frequency_penalty != 0.0f;
+  }
+};
+
+struct TokenLogprob {
+  TokenId token = 0;
+  float logprob = 0;
+};
+
+}  // namespace sinkstream
