@@ -47,7 +47,6 @@ class IncomingRequest {
   // The rest, after take_head.
   Request& request() { return request_; }
   const Request& request() const { return request_; }
-  bool head_taken() const { return head_taken_; }
   bool has_body() const;
   bool complete() const { return head_taken_ && parser_.is_done(); }
   bool keeps_alive() const { return complete() && parser_.keep_alive(); }
