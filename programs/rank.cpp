@@ -8,6 +8,7 @@
 
 #include "kernels/ops.h"
 #include "parallel/host/cpu_quota.h"
+#include "parallel/start/affinity.h"
 #include "parallel/start/together.h"
 #include "worker/model/checkpoint.h"
 #include "worker/model/fingerprint.h"

@@ -7,7 +7,7 @@
 
 #include "kernels/thread_pool.h"
 #include "parallel/communicator/communicator.h"
-#include "parallel/start/affinity.h"
+#include "parallel/start/local_ranks.h"
 #include "programs/config.h"
 #include "programs/sizing.h"
 #include "worker/engine/step_runner.h"

@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "parallel/communicator/mpi_communicator.h"
-#include "parallel/start/affinity.h"
+#include "parallel/start/local_ranks.h"
 #include "parallel/start/together.h"
 
 namespace sinkstream {

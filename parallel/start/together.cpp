@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "parallel/start/affinity.h"
+#include "parallel/start/local_ranks.h"
 
 namespace sinkstream {
 namespace {

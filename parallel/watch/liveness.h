@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "parallel/communicator/communicator.h"
-#include "parallel/start/affinity.h"
+#include "parallel/start/local_ranks.h"
 #include "parallel/watch/rank_status.h"
 
 namespace sinkstream {

@@ -8,6 +8,7 @@
 #include <iostream>
 
 #include "parallel/start/affinity.h"
+#include "parallel/start/local_ranks.h"
 #include "tests/parallel/communicator/communicator_contract.h"
 
 namespace sinkstream {
