@@ -2,12 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 
 #include "base/error.h"
+#include "tests/temporary_directory.h"
 
 namespace sinkstream {
 namespace {
@@ -18,8 +18,6 @@ using testing::HasSubstr;
 
 class JsonFieldTest : public testing::Test {
  protected:
-  ~JsonFieldTest() override { std::filesystem::remove(file_); }
-
   JsonField read(std::string_view content, std::uintmax_t largest = JsonField::kLargestFile) {
     std::ofstream(file_, std::ios::binary) << content;
     return JsonField::read_file(file_, largest);
@@ -39,8 +37,8 @@ class JsonFieldTest : public testing::Test {
     }
   }
 
-  const std::filesystem::path file_ =
-      std::filesystem::path(testing::TempDir()) / ("json_field_test." + std::to_string(::getpid()) + ".json");
+  const TemporaryDirectory directory_;
+  const std::filesystem::path file_ = directory_.path() / "read.json";
 };
 
 TEST_F(JsonFieldTest, RefusesWhatParsersLetPass) {

@@ -1,11 +1,12 @@
 // A checkpoint's config.json, then (after a NUL byte) its generation_config.json.
 #include "base/error.h"
 #include "tests/fuzz/scratch.h"
+#include "tests/temporary_directory.h"
 #include "worker/model/model_config.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace sinkstream;
-  static const fuzz::ScratchDirectory directory;
+  static const TemporaryDirectory directory(fuzz::scratch_place());
   const std::string_view input = fuzz::as_text(data, size);
   const std::size_t end = input.find('\0');
   directory.write("config.json", input.substr(0, end));

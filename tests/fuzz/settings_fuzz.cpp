@@ -2,10 +2,11 @@
 #include "base/error.h"
 #include "programs/config.h"
 #include "tests/fuzz/scratch.h"
+#include "tests/temporary_directory.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace sinkstream;
-  static const fuzz::ScratchDirectory directory;
+  static const TemporaryDirectory directory(fuzz::scratch_place());
   const std::string_view input = fuzz::as_text(data, size);
   const std::size_t end = input.find('\0');
   std::vector<std::string> overrides;

@@ -1,12 +1,13 @@
 // A tokenizer.json, then (after a NUL byte) a text: what is encoded decodes again.
 #include "base/error.h"
 #include "tests/fuzz/scratch.h"
+#include "tests/temporary_directory.h"
 #include "text/tokenizer/tokenizer.h"
 #include "text/unicode/utf8.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace sinkstream;
-  static const fuzz::ScratchDirectory directory;
+  static const TemporaryDirectory directory(fuzz::scratch_place());
   const std::string_view input = fuzz::as_text(data, size);
   const std::size_t end = std::min(input.find('\0'), input.size());
   const std::string_view text = input.substr(std::min(end + 1, input.size()));

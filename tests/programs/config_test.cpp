@@ -3,9 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <fstream>
-
 #include "base/error.h"
+#include "tests/temporary_directory.h"
 
 namespace sinkstream {
 namespace {
@@ -14,10 +13,7 @@ using testing::HasSubstr;
 
 class ConfigFile : public testing::Test {
  protected:
-  std::filesystem::path write(const std::string& text) const {
-    std::ofstream(file_, std::ios::binary) << text;
-    return file_;
-  }
+  std::filesystem::path write(const std::string& text) const { return directory_.write("config.yaml", text); }
   // The error of a configuration, with the file's directory cut off.
   std::string error_of(const std::string& text, const std::vector<std::string>& overrides = {}) const {
     try {
@@ -26,18 +22,15 @@ class ConfigFile : public testing::Test {
     } catch (const StartupError& error) {
       EXPECT_EQ(error.code(), ExitCode::config);
       std::string message = error.what();
-      const std::string directory = file_.parent_path().string() + "/";
+      const std::string directory = directory_.path().string() + "/";
       for (auto at = message.find(directory); at != std::string::npos; at = message.find(directory)) {
         message.erase(at, directory.size());
       }
       return message;
     }
   }
-  void TearDown() override { std::filesystem::remove(file_); }
 
-  const std::filesystem::path file_ =
-      std::filesystem::path(testing::TempDir()) /
-      (std::string("config-") + testing::UnitTest::GetInstance()->current_test_info()->name() + ".yaml");
+  const TemporaryDirectory directory_;
 };
 
 TEST_F(ConfigFile, DefaultsAndValues) {
@@ -45,7 +38,7 @@ TEST_F(ConfigFile, DefaultsAndValues) {
                                           "700, slots: auto}\nserver:\n  listen: \"[::1]:0\"\n"
                                           "parallel: {stuck_seconds: 2.5, threads: 3}\nengine:\n"),
                                     {});
-  EXPECT_EQ(config.model.path, file_.parent_path() / "somewhere/tiny");
+  EXPECT_EQ(config.model.path, directory_.path() / "somewhere/tiny");
   EXPECT_EQ(config.model.name, "tiny");
   EXPECT_EQ(config.cache.mode, CacheMode::dense);
   EXPECT_EQ(config.cache.max_context, 700);
@@ -59,7 +52,7 @@ TEST_F(ConfigFile, DefaultsAndValues) {
 
 TEST_F(ConfigFile, PathsAreTakenFromTheFile) {
   const std::string text = "model: {path: a}\nserver: {api_key_file: keys}\n";
-  EXPECT_EQ(load_config(write(text), {}).server.api_key_file, (file_.parent_path() / "keys").string());
+  EXPECT_EQ(load_config(write(text), {}).server.api_key_file, (directory_.path() / "keys").string());
   EXPECT_EQ(load_config(write(text), {"server.api_key_file="}).server.api_key_file, "");
   EXPECT_EQ(load_config(write("model: {path: /a}\n"), {}).model.path, "/a");
 }

@@ -3,13 +3,13 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 
 #include "coordinator/api/generation/choice.h"
 #include "coordinator/api/request/chat_prompt.h"
 #include "coordinator/api/request/request_fields.h"
 #include "coordinator/api/request/request_json.h"
 #include "tests/paths.h"
+#include "tests/temporary_directory.h"
 
 namespace sinkstream {
 namespace {
@@ -123,9 +123,8 @@ TEST(MarkNames, CutsEveryOccurrence) {
 
 // With a normalizer, a special token that is looked for in normalized text, and SentencePiece's spaces.
 Tokenizer sentencepiece_tokenizer() {
-  const std::filesystem::path file =
-      std::filesystem::path(::testing::TempDir()) / "sentencepiece_tokenizer.json";
-  std::ofstream(file) << R"({
+  const TemporaryDirectory directory;
+  return Tokenizer::load(directory.write("tokenizer.json", R"({
     "added_tokens": [{"id": 9, "content": "<s>", "special": true, "normalized": true}],
     "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"},
       {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]},
@@ -134,8 +133,7 @@ Tokenizer sentencepiece_tokenizer() {
     "model": {"type": "BPE", "unk_token": "?",
               "vocab": {"?": 0, "▁": 1, "a": 2, "b": 3, "▁a": 4, "▁b": 5, "<": 6, "s": 7, ">": 8},
               "merges": ["▁ a", "▁ b"]}
-  })";
-  return Tokenizer::load(file);
+  })"));
 }
 
 TEST(MarkLiteral, NoSpellingOfASpecialTokenGetsThrough) {

@@ -2,11 +2,11 @@
 
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <memory>
 
 #include "coordinator/http/server.h"
 #include "tests/coordinator/http/raw_client.h"
+#include "tests/temporary_directory.h"
 
 namespace sinkstream::testing {
 namespace {
@@ -45,10 +45,7 @@ class CrossOriginTest : public ::testing::Test {
     router.add({"GET", "/busy", [](const auto& exchange) { exchange->fail(too_busy("full")); }});
     address = server->start();
   }
-  void use_keys() {
-    settings.api_key_file = ::testing::TempDir() + "cors-keys-" + std::to_string(getpid());
-    std::ofstream(settings.api_key_file) << "the-key\n";
-  }
+  void use_keys() { settings.api_key_file = directory_.write("keys", "the-key\n"); }
   RawResponse ask(const std::string& method, const std::string& path, const std::string& fields) {
     return ask_once(address, method + " " + path + " HTTP/1.1\r\nHost: localhost\r\n" + fields + "\r\n");
   }
@@ -69,6 +66,8 @@ class CrossOriginTest : public ::testing::Test {
   ServerSettings settings;
   std::unique_ptr<Server> server;
   std::string address;
+
+  const TemporaryDirectory directory_;
 };
 
 const std::string kPage = "https://chat.example";
@@ -105,7 +104,8 @@ TEST_F(CrossOriginTest, EveryAnswerToAnAllowedPageCanBeRead) {
   const auto expect_readable = [&](const RawResponse& response, int status) {
     EXPECT_EQ(response.status, status);
     EXPECT_EQ(allowed_origin(response), kPage);
-    EXPECT_EQ(field(response, "access-control-expose-headers"), "x-request-id, x-sinkstream-warning, Retry-After");
+    EXPECT_EQ(field(response, "access-control-expose-headers"),
+              "x-request-id, x-sinkstream-warning, Retry-After");
     EXPECT_EQ(field(response, "vary"), "Origin");
   };
   expect_readable(ask("GET", "/get", key), 200);

@@ -6,7 +6,6 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
-#include <fstream>
 #include <future>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -16,6 +15,7 @@
 #include "base/error.h"
 #include "tests/coordinator/http/raw_client.h"
 #include "tests/patience.h"
+#include "tests/temporary_directory.h"
 
 namespace sinkstream::testing {
 namespace {
@@ -573,13 +573,13 @@ TEST_F(ServerTest, SettingsOutOfRangeAreNamed) {
 class AccessTest : public ServerTest {
  protected:
   void use_keys() {
-    const std::string path = ::testing::TempDir() + "keys-" + std::to_string(getpid());
-    std::ofstream(path) << "# operators\nfirst-key\n\n  second-key \r\n";
-    settings.api_key_file = path;
+    settings.api_key_file = directory_.write("keys", "# operators\nfirst-key\n\n  second-key \r\n");
   }
   RawResponse ask_with(const std::string& headers, const std::string& path = "/stream") {
     return ask("HEAD " + path + " HTTP/1.1\r\n" + headers + "\r\n");
   }
+
+  const TemporaryDirectory directory_;
 };
 
 TEST_F(AccessTest, KeysAreAskedForOnEveryRouteThatIsNotOpen) {

@@ -1,10 +1,10 @@
 #include "parallel/host/cpu_quota.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <fstream>
 #include <string>
+
+#include "tests/temporary_directory.h"
 
 namespace sinkstream {
 namespace {
@@ -14,11 +14,7 @@ namespace fs = std::filesystem;
 // A machine's /proc and control groups, made of files.
 class CpuQuota : public testing::Test {
  protected:
-  ~CpuQuota() override { fs::remove_all(root_); }
-  void write(const std::string& name, const std::string& text) const {
-    fs::create_directories((root_ / name).parent_path());
-    std::ofstream(root_ / name) << text;
-  }
+  void write(const std::string& name, const std::string& text) const { directory_.write(name, text); }
   void v2(const std::string& group, const std::string& mounted = "/") const {
     write("proc/self/cgroup", "0::" + group + "\n");
     write("proc/self/mountinfo", "22 1 0:21 / /proc rw - proc proc rw\n30 22 0:26 " + mounted +
@@ -31,7 +27,9 @@ class CpuQuota : public testing::Test {
           "34 32 0:29 " +
               mounted + " /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n");
   }
-  const fs::path root_ = fs::path(testing::TempDir()) / ("cpu-quota-" + std::to_string(::getpid()));
+
+  const TemporaryDirectory directory_;
+  const fs::path root_ = directory_.path();
 };
 
 TEST_F(CpuQuota, NoneWithoutControlGroups) {

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "parallel/communicator/in_process.h"
+#include "tests/temporary_directory.h"
 
 namespace sinkstream {
 namespace {
@@ -68,12 +69,8 @@ TEST(AllowedCpus, AreOurOwnWhereNoLauncherIs) {
 // A process bound to CPUs `own` whose parent, `name`, may use `theirs`.
 class Given : public testing::Test {
  protected:
-  Given() { fs::create_directories(proc_ / "thread-self"); }
-  ~Given() override { fs::remove_all(proc_); }
-
   std::vector<int> allowed(const std::string& own, const std::string& theirs,
                            const std::vector<std::string>& command, const std::string& name = "mpirun") {
-    fs::create_directories(proc_ / "77");
     write("thread-self/status",
           "Name:\tx\nCpus_allowed:\tff\nCpus_allowed_list:\t" + own + "\nMems_allowed:\t1\n");
     write("77/status", "Name:\ty\nCpus_allowed_list:\t" + theirs + "\n");
@@ -90,9 +87,10 @@ class Given : public testing::Test {
     };
     return allowed_cpus(around);
   }
-  void write(const std::string& name, const std::string& text) { std::ofstream(proc_ / name) << text; }
+  void write(const std::string& name, const std::string& text) { directory_.write(name, text); }
 
-  const fs::path proc_ = fs::path(testing::TempDir()) / ("proc-" + std::to_string(::getpid()));
+  const TemporaryDirectory directory_;
+  const fs::path proc_ = directory_.path();
   std::map<std::string, std::string> variables_ = {{"OMPI_MCA_orte_launch", "1"},
                                                    {"OMPI_MCA_orte_bound_at_launch", "1"}};
 };

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "tests/paths.h"
+#include "tests/temporary_directory.h"
 
 namespace sinkstream {
 namespace {
@@ -249,35 +250,25 @@ TEST(ChatTemplateTest, KeysStayInOrder) {
 
 class ChatTemplateFilesTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    const std::string name = ::testing::UnitTest::GetInstance()->current_test_info()->name();
-    directory_ = std::filesystem::path(::testing::TempDir()) / ("chat_template_" + name);
-    std::filesystem::remove_all(directory_);
-    std::filesystem::create_directories(directory_);
-  }
-  void TearDown() override { std::filesystem::remove_all(directory_); }
-
-  void write(const std::string& name, const std::string& text) const {
-    std::ofstream(directory_ / name, std::ios::binary) << text;
-  }
+  void write(const std::string& name, const std::string& text) const { directory_.write(name, text); }
 
   std::string render(const Json* tools = nullptr) const {
-    return sinkstream::render(ChatTemplate::load(directory_),
+    return sinkstream::render(ChatTemplate::load(directory_.path()),
                               Json::parse(R"([{"role": "user", "content": " Hi "}])"), true, tools);
   }
 
   std::string complaint() const {
     try {
-      ChatTemplate::load(directory_);
+      ChatTemplate::load(directory_.path());
       return "no complaint";
     } catch (const StartupError& error) {
       EXPECT_EQ(error.code(), ExitCode::model);
-      EXPECT_THAT(error.what(), HasSubstr(directory_.string()));
+      EXPECT_THAT(error.what(), HasSubstr(directory_.path().string()));
       return error.what();
     }
   }
 
-  std::filesystem::path directory_;
+  const TemporaryDirectory directory_;
 };
 
 TEST_F(ChatTemplateFilesTest, NothingAtAllGivesThePlainFormat) {
@@ -305,7 +296,6 @@ TEST_F(ChatTemplateFilesTest, TheTemplateFileComesFirst) {
 }
 
 TEST_F(ChatTemplateFilesTest, FilesOfAdditionalTemplates) {
-  std::filesystem::create_directories(directory_ / "additional_chat_templates");
   write("additional_chat_templates/tool_use.jinja", "with {{ tools | length }}");
   write("additional_chat_templates/rag.jinja", "unused {{");
   write("tokenizer_config.json", R"({"chat_template": [

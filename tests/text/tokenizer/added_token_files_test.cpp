@@ -3,11 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "base/error.h"
+#include "tests/temporary_directory.h"
 #include "text/tokenizer/tokenizer.h"
 
 namespace sinkstream {
@@ -19,24 +19,18 @@ using ::testing::HasSubstr;
 
 class AddedTokenFilesTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    const std::string name = ::testing::UnitTest::GetInstance()->current_test_info()->name();
-    directory_ = std::filesystem::path(::testing::TempDir()) / ("added_token_files_" + name);
-    clear();
-  }
-  void TearDown() override { std::filesystem::remove_all(directory_); }
+  AddedTokenFilesTest() { clear(); }
 
   void clear() const {
-    std::filesystem::remove_all(directory_);
-    std::filesystem::create_directories(directory_);
+    for (const auto& file : std::filesystem::directory_iterator(directory_.path())) remove(file.path());
     write("tokenizer.json", json::parse(R"({
       "added_tokens": [{"id": 4, "content": "<end>", "special": true}],
       "decoder": {"type": "Fuse"},
       "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2, "x": 3}, "merges": [["a", "b"]]}})"));
   }
-  void write(const std::string& name, const json& value) const { std::ofstream(directory_ / name) << value; }
+  void write(const std::string& name, const json& value) const { directory_.write(name, value.dump()); }
   void config(const std::string& text) const { write("tokenizer_config.json", json::parse(text)); }
-  Tokenizer load() const { return Tokenizer::load(directory_ / "tokenizer.json"); }
+  Tokenizer load() const { return Tokenizer::load(directory_.path() / "tokenizer.json"); }
 
   std::string complaint() const {
     try {
@@ -48,7 +42,7 @@ class AddedTokenFilesTest : public ::testing::Test {
     }
   }
 
-  std::filesystem::path directory_;
+  const TemporaryDirectory directory_;
 };
 
 TEST_F(AddedTokenFilesTest, TheConfigurationsTokensInTheOrderOfTheirIds) {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "tests/patience.h"
+#include "tests/temporary_directory.h"
 #include "text/tokenizer/tokenizer.h"
 #include "text/unicode/utf8.h"
 
@@ -68,14 +69,13 @@ INSTANTIATE_TEST_SUITE_P(Published, PublishedTokenizerTest,
 TEST(ComposedTokenizersTest, EveryCase) {
   const json models = json::parse(std::ifstream(kFolder / "composed" / "models.json"));
   const json tokenizers = json::parse(std::ifstream(kFolder / "composed" / "cases.json"));
-  const auto path = std::filesystem::path(::testing::TempDir()) / "composed_tokenizer.json";
+  const TemporaryDirectory directory;
   ASSERT_GE(tokenizers.size(), 200u);
   for (const json& entry : tokenizers) {
     json file = entry["tokenizer"];
     const std::string settings = file.dump();
     file["model"].update(models[entry["model"].get<std::string>()]);
-    std::ofstream(path) << file;
-    const Tokenizer tokenizer = Tokenizer::load(path);
+    const Tokenizer tokenizer = Tokenizer::load(directory.write("tokenizer.json", file.dump()));
     for (const json& golden : entry["encode"]) {
       const std::string text = golden["text"];
       EXPECT_EQ(tokenizer.encode(text), golden["ids"].get<std::vector<TokenId>>()) << text << "\n"

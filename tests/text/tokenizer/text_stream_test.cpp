@@ -5,11 +5,11 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <optional>
 #include <random>
 
 #include "tests/paths.h"
+#include "tests/temporary_directory.h"
 #include "text/unicode/utf8.h"
 #include "text/unicode/utf8_stream.h"
 
@@ -246,15 +246,14 @@ TEST(TextStreamTest, ASpecialTokenThatIsNotShownStopsToo) {
 
 // Line feeds of such tokenizers are byte tokens, which become text when their run ends.
 TEST(TextStreamTest, ByteTokensAndASpecialTokenMakeAStopString) {
-  const std::filesystem::path file = std::filesystem::path(::testing::TempDir()) / "byte_fallback.json";
-  std::ofstream(file) << R"({
+  const TemporaryDirectory directory;
+  const Tokenizer tokenizer = Tokenizer::load(directory.write("tokenizer.json", R"({
     "added_tokens": [{"id": 4, "content": "<s>", "special": true}],
     "decoder": {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
       {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
     "model": {"type": "BPE", "byte_fallback": true, "unk_token": null,
               "vocab": {"<0x0A>": 0, "▁": 1, "a": 2, "▁a": 3}, "merges": ["▁ a"]}
-  })";
-  const Tokenizer tokenizer = Tokenizer::load(file);
+  })"));
   const auto shown_with = [&tokenizer](const std::string& stop, const std::vector<TokenId>& tokens) {
     TextStream stream(tokenizer, {.stops = {stop}});
     std::string shown;

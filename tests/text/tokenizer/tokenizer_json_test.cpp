@@ -3,11 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "base/error.h"
+#include "tests/temporary_directory.h"
 #include "text/tokenizer/tokenizer.h"
 
 namespace sinkstream {
@@ -19,10 +19,7 @@ using ::testing::HasSubstr;
 class TokenizerJsonTest : public ::testing::Test {
  protected:
   std::filesystem::path write(const std::string& bytes) const {
-    const std::string name = ::testing::UnitTest::GetInstance()->current_test_info()->name();
-    const auto file = std::filesystem::path(::testing::TempDir()) / (name + "_tokenizer.json");
-    std::ofstream(file, std::ios::binary) << bytes;
-    return file;
+    return directory_.write("tokenizer.json", bytes);
   }
 
   // What loading says; the message must name the file.
@@ -60,6 +57,8 @@ class TokenizerJsonTest : public ::testing::Test {
     file[json::json_pointer(pointer)] = value;
     return complaint(file.dump(-1, ' ', false, json::error_handler_t::replace));
   }
+
+  const TemporaryDirectory directory_;
 };
 
 TEST_F(TokenizerJsonTest, TheGoodOneLoads) {

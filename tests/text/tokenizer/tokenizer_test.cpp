@@ -13,6 +13,7 @@
 
 #include "tests/paths.h"
 #include "tests/patience.h"
+#include "tests/temporary_directory.h"
 #include "text/unicode/utf8.h"
 
 namespace sinkstream {
@@ -76,14 +77,13 @@ TEST(TokenizerTest, MarkedNamesAreText) {
 
 // Marks keep a special token's name apart also where it is looked for in normalized text.
 TEST(TokenizerTest, MarksOutliveNormalizing) {
-  const auto file = std::filesystem::path(::testing::TempDir()) / "marked_tokenizer.json";
-  std::ofstream(file) << R"({
+  const TemporaryDirectory directory;
+  const Tokenizer tokenizer = Tokenizer::load(directory.write("tokenizer.json", R"({
     "added_tokens": [{"id": 5, "content": "<s>", "special": true, "normalized": true}],
     "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"},
       {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]},
     "model": {"type": "BPE", "vocab": {"▁": 0, "<": 1, "s": 2, ">": 3, "a": 4}, "merges": []}
-  })";
-  const Tokenizer tokenizer = Tokenizer::load(file);
+  })"));
   EXPECT_THAT(tokenizer.encode("<s>a <s>"), ElementsAre(5, 4, 5))
       << "each with the space that it is normalized to";
   EXPECT_THAT(tokenizer.encode("<s>a <#s>", {.literal_mark = "#"}), ElementsAre(5, 4, 0, 1, 2, 3));

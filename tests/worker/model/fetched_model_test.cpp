@@ -2,7 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <fstream>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "tests/temporary_directory.h"
 #include "worker/model/checkpoint.h"
 
 namespace sinkstream {
@@ -29,7 +29,6 @@ class FetchedModel : public testing::Test {
       saved_.emplace_back(name, value ? std::optional<std::string>(value) : std::nullopt);
       unsetenv(name);
     }
-    fs::remove_all(root_);
     fs::create_directories(recipe_);
     std::ofstream(recipe_ / "fetch.json") << "{}";
     std::ofstream(recipe_ / "config.json") << "{}";
@@ -38,11 +37,11 @@ class FetchedModel : public testing::Test {
     for (const auto& [name, value] : saved_) {
       value ? setenv(name, value->c_str(), 1) : unsetenv(name);
     }
-    fs::remove_all(root_);
   }
   void set(const char* name, const fs::path& value) { setenv(name, value.c_str(), 1); }
 
-  const fs::path root_ = fs::path(testing::TempDir()) / ("fetched-" + std::to_string(getpid()));
+  const TemporaryDirectory directory_;
+  const fs::path root_ = directory_.path();
   const fs::path recipe_ = root_ / "models" / "tiny";
 
  private:

@@ -1,7 +1,5 @@
 #include "tests/worker/model/support/checkpoint_files.h"
 
-#include <unistd.h>
-
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -15,17 +13,6 @@ namespace sinkstream {
 
 namespace fs = std::filesystem;
 using kernels::DType;
-
-TemporaryDirectory::TemporaryDirectory() {
-  std::string pattern = (fs::temp_directory_path() / "sinkstream-XXXXXX").string();
-  if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no temporary directory");
-  path_ = pattern;
-}
-
-TemporaryDirectory::~TemporaryDirectory() {
-  std::error_code ignored;
-  fs::remove_all(path_, ignored);
-}
 
 std::string read_file(const fs::path& path) {
   std::ifstream stream(path, std::ios::binary);

@@ -1,4 +1,4 @@
-// Directories and checkpoint files made by tests.
+// Checkpoint files made by tests.
 #pragma once
 
 #include <cstddef>
@@ -9,21 +9,9 @@
 #include <vector>
 
 #include "kernels/types.h"
+#include "tests/temporary_directory.h"
 
 namespace sinkstream {
-
-// Empty, of its own, removed at the end.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory();
-  ~TemporaryDirectory();
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 std::string read_file(const std::filesystem::path& path);
 void write_file(const std::filesystem::path& path, const std::string& content);
