@@ -10,6 +10,9 @@ class Verdict:
     held: bool
     figure: str
 
+    def __str__(self):
+        return f"{'held  ' if self.held else 'FAILED'} {self.name}: {self.figure}"
+
 
 def growth(values):
     """How much more the last tenth is than the first, as a fraction; medians, so that one slow second tells nothing."""

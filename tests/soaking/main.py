@@ -125,7 +125,7 @@ class Soak:
                     session.join(60)
                 end |= {"streams": len(sessions), "told": sum(bool(session.failure) for session in sessions)}
             self.record.add("faults", end)
-            print(f"\n{checks.ended_by_fault(end, self.bound)}", flush=True)
+            print(checks.ended_by_fault(end, self.bound), flush=True)
 
     def together_and_alone(self):
         each = self.args.tokens + self.args.answer
@@ -190,7 +190,7 @@ class Soak:
         page = self.args.output / "soak.html"
         write_page(page, summary, verdicts, plots(rows, together, one_rank, self.block, self.args.tokens, self.args.ranks))
         for verdict in verdicts:
-            print(f"{'held  ' if verdict.held else 'FAILED'} {verdict.name}: {verdict.figure}")
+            print(verdict)
         print(f"{page}\n{json.dumps(summary)}")
         return 0 if summary["held"] else 1
 
