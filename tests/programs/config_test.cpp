@@ -93,7 +93,7 @@ struct BrokenCase {
 
 TEST_F(ConfigFile, BrokenFilesNameLineKeyAndRemedy) {
   const std::vector<BrokenCase> cases = {
-      {"", "BrokenFilesNameLineKeyAndRemedy.yaml:1:1: is empty"},
+      {"", "config.yaml:1:1: is empty"},
       {"# only a comment\n", "is empty"},
       {"- a\n- b\n", ".yaml:1:1: must be sections"},
       {"model\n", "must be sections"},

@@ -9,7 +9,7 @@
 namespace sinkstream {
 namespace {
 
-constexpr int kMaxDepth = 32;  // of sequences in sequences
+constexpr int kMaxDepth = 16;  // of sequences in sequences; each takes two of the 64 levels of a JSON file
 
 void check_depth(const JsonField& field, int depth) {
   if (depth > kMaxDepth)
