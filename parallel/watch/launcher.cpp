@@ -74,17 +74,23 @@ LauncherWatch::LauncherWatch(bool watch, std::chrono::milliseconds stuck_after)
       launcher_(pid_ ? open_process(pid_) : FileDescriptor()),
       stuck_after_(stuck_after) {}
 
-std::optional<Verdict> LauncherWatch::judge(WatchTime now) {
-  if (pid_ == 0) return std::nullopt;
-  const std::string name = "the launcher (pid " + std::to_string(pid_) + ")";
-  if (::getppid() != pid_) return Verdict{name + " ended", std::nullopt};
-  if (!is_stopped(pid_)) {
+std::string LauncherWatch::name() const {
+  return "the launcher (pid " + std::to_string(pid_) + ")";
+}
+
+std::optional<Verdict> LauncherWatch::judge_end() const {
+  if (pid_ == 0 || ::getppid() == pid_) return std::nullopt;
+  return Verdict{name() + " ended", std::nullopt};
+}
+
+std::optional<Verdict> LauncherWatch::judge_stop(WatchTime now) {
+  if (pid_ == 0 || !is_stopped(pid_)) {
     stopped_since_.reset();
     return std::nullopt;
   }
   if (!stopped_since_) stopped_since_ = now;
   if (now - *stopped_since_ < stuck_after_) return std::nullopt;
-  return Verdict{name + " has been stopped for " + in_seconds(stuck_after_), std::nullopt};
+  return Verdict{name() + " has been stopped for " + in_seconds(stuck_after_), std::nullopt};
 }
 
 void LauncherWatch::continue_if_stopped() const {

@@ -23,7 +23,10 @@ class LauncherWatch {
   // Readable once the launcher has ended; -1 where nothing is watched.
   int fd() const { return launcher_.get(); }
 
-  std::optional<Verdict> judge(WatchTime now);
+  // Costs a system call.
+  std::optional<Verdict> judge_end() const;
+  // Reads the launcher's state from /proc: for every beat, not for every wake.
+  std::optional<Verdict> judge_stop(WatchTime now);
 
   // A stopped launcher could not end with its ranks.
   void continue_if_stopped() const;
@@ -33,6 +36,8 @@ class LauncherWatch {
   void end_within(std::chrono::milliseconds limit) const;
 
  private:
+  std::string name() const;
+
   const int pid_;                  // 0: nothing to watch
   const FileDescriptor launcher_;  // a pidfd: means this process, whoever gets its number afterwards
   const std::chrono::milliseconds stuck_after_;

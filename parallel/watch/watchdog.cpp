@@ -139,8 +139,7 @@ void Watchdog::run() try {
     accept_strangers();
     hear_strangers();
     hear_peers();
-    if (const auto verdict = launcher_.judge(now_))
-      lose({own_name() + ": " + verdict->message, std::nullopt});
+    if (const auto verdict = launcher_.judge_end()) lose_launcher(*verdict);
   }
 } catch (const std::exception& error) {
   lose({own_name() + ": its watchdog failed: " + error.what(), std::nullopt});
@@ -180,9 +179,14 @@ void Watchdog::beat() {
   if (is_leader()) group_.heard(0, report, now_);
   tell_all(report);
   if (const auto verdict = is_leader() ? group_.judge(now_) : group_.judge_silence(now_)) lose(*verdict);
+  if (const auto verdict = launcher_.judge_stop(now_)) lose_launcher(*verdict);
   if (is_leader()) publish_status();
   accepting_ = true;
   std::erase_if(strangers_, [&](const Stranger& s) { return now_ - s.since > kStrangerLimit; });
+}
+
+void Watchdog::lose_launcher(const Verdict& verdict) {
+  lose({own_name() + ": " + verdict.message, std::nullopt});
 }
 
 void Watchdog::publish_status() {

@@ -76,6 +76,7 @@ class Watchdog {
   bool follow_orders();
   void drain(const std::function<void()>& handler);
   void beat();
+  [[noreturn]] void lose_launcher(const Verdict& verdict);
   void publish_status();
   RankReport own_report();
   void wait_for_events(std::chrono::milliseconds limit);

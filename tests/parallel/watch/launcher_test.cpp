@@ -21,12 +21,14 @@ TEST(ProcessState, IsNothingInOtherTexts) {
 
 TEST(LauncherWatch, FindsNothingWrongWithARunningParent) {
   LauncherWatch watch(true, std::chrono::milliseconds(1000));
-  for (int s = 0; s < 10; ++s) EXPECT_FALSE(watch.judge(std::chrono::seconds(s)));
+  for (int s = 0; s < 10; ++s) EXPECT_FALSE(watch.judge_stop(std::chrono::seconds(s)));
+  EXPECT_FALSE(watch.judge_end());
 }
 
 TEST(LauncherWatch, WatchesNothingWhenNotAsked) {
   LauncherWatch watch(false, std::chrono::milliseconds(1000));
-  EXPECT_FALSE(watch.judge(std::chrono::seconds(100)));
+  EXPECT_FALSE(watch.judge_stop(std::chrono::seconds(100)));
+  EXPECT_FALSE(watch.judge_end());
   watch.continue_if_stopped();
 }
 
