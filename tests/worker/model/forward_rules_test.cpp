@@ -45,14 +45,7 @@ TEST_P(FarAway, PositionFourMillionEqualsExplicitRerotation) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Architectures, FarAway,
-                         testing::Values("llama-gqa", "mistral", "mpt", "falcon-7b-style", "falcon-40b-style",
-                                         "gpt-neox"),
-                         [](const auto& test) {
-                           std::string name = test.param;
-                           std::ranges::replace(name, '-', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Architectures, FarAway, testing::ValuesIn(kGoldenArchitectures), name_of_checkpoint);
 
 // One rank's group that counts its sums.
 class CountingCommunicator : public Communicator {

@@ -1,7 +1,6 @@
 // The golden checkpoints against exact references: every architecture, any number of ranks, all cache modes.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <string>
 #include <tuple>
 
@@ -20,9 +19,7 @@ TEST_P(Golden, EqualsTheReference) {
 
 std::string name_of_case(const testing::TestParamInfo<Golden::ParamType>& test) {
   const auto [checkpoint, mode, ranks] = test.param;
-  std::string name = checkpoint + "_" + mode + "_" + std::to_string(ranks);
-  std::ranges::replace(name, '-', '_');
-  return name;
+  return as_test_name(checkpoint + "_" + mode + "_" + std::to_string(ranks));
 }
 
 const auto kModes = testing::Values<std::string>("dense", "window", "sink");

@@ -91,9 +91,7 @@ TEST_P(Invariance, OtherSessionsInTheStepChangeNothing) {
 
 std::string name_of_case(const testing::TestParamInfo<Invariance::ParamType>& test) {
   const auto& [checkpoint, ranks, type] = test.param;
-  std::string name = checkpoint + "_" + std::to_string(ranks) + "_" + std::string(name_of(type));
-  std::ranges::replace(name, '-', '_');
-  return name;
+  return as_test_name(checkpoint + "_" + std::to_string(ranks) + "_" + std::string(name_of(type)));
 }
 
 INSTANTIATE_TEST_SUITE_P(RanksAndTypes, Invariance,

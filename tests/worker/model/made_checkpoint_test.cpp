@@ -2,11 +2,11 @@
 // pass.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <filesystem>
 #include <string>
 #include <tuple>
 
+#include "tests/worker/model/support/checkpoint_files.h"
 #include "tests/worker/model/support/reference.h"
 
 namespace sinkstream {
@@ -23,9 +23,7 @@ TEST_P(Made, EqualsTheReference) {
 
 std::string name_of_case(const testing::TestParamInfo<Made::ParamType>& test) {
   const auto [checkpoint, mode, ranks] = test.param;
-  std::string name = checkpoint + "_" + mode + "_" + std::to_string(ranks);
-  std::replace(name.begin(), name.end(), '-', '_');
-  return name;
+  return as_test_name(checkpoint + "_" + mode + "_" + std::to_string(ranks));
 }
 
 const auto kModes = testing::Values<std::string>("dense", "window", "sink");

@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cstring>
 
 #include "base/error.h"
@@ -174,14 +173,8 @@ TEST_P(TiedTensors, ThatConfigDoesNotTieAreExplained) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Architectures, TiedTensors,
-                         testing::Values("llama-gqa", "mistral", "mpt", "falcon-7b-style", "falcon-40b-style",
-                                         "gpt-neox"),
-                         [](const auto& test) {
-                           std::string name = test.param;
-                           std::ranges::replace(name, '-', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Architectures, TiedTensors, testing::ValuesIn(kGoldenArchitectures),
+                         name_of_checkpoint);
 
 }  // namespace
 }  // namespace sinkstream

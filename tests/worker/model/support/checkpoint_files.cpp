@@ -1,5 +1,6 @@
 #include "tests/worker/model/support/checkpoint_files.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -126,6 +127,11 @@ void write_converted(const fs::path& from, const fs::path& to, DType dtype, floa
 
 fs::path golden_directory(const std::string& checkpoint) {
   return test_data_dir() / "models" / checkpoint;
+}
+
+std::string as_test_name(std::string name) {
+  std::ranges::replace(name, '-', '_');
+  return name;
 }
 
 }  // namespace sinkstream

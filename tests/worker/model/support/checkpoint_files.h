@@ -1,6 +1,8 @@
 // Checkpoint files made by tests.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <cstddef>
 #include <filesystem>
 #include <map>
@@ -41,5 +43,15 @@ void write_converted(const std::filesystem::path& from, const std::filesystem::p
 
 // The golden checkpoints: 3 layers, 256 tokens, bf16. The Llama has 8 heads and 2 KV heads.
 std::filesystem::path golden_directory(const std::string& checkpoint = "llama-gqa");
+
+// One of each architecture, of Falcon's both kinds.
+inline const std::string kGoldenArchitectures[] = {"llama-gqa",       "mistral",          "mpt",
+                                                   "falcon-7b-style", "falcon-40b-style", "gpt-neox"};
+
+// GoogleTest takes no '-' in the name of a case.
+std::string as_test_name(std::string name);
+inline std::string name_of_checkpoint(const testing::TestParamInfo<std::string>& test) {
+  return as_test_name(test.param);
+}
 
 }  // namespace sinkstream
