@@ -22,6 +22,14 @@ class Lifecycle : public CoordinatorTest {
     say("word ", true);
     engine->set_token_time(1ms);
   }
+  // One streamed, one whole; both are under way.
+  void begin_endless_answers(RawClient& stream, RawClient& whole) {
+    go_on_for_ever();
+    stream.send(endless_chat(true));
+    whole.send(endless_chat(false));
+    ASSERT_TRUE(stream.receive_until(kToken));
+    ASSERT_TRUE(eventually([&] { return engine->num_active() == 2; }));
+  }
   // What /metrics says of sinkstream_aborted_total; empty: nothing.
   std::string aborted(const std::string& why) const {
     const std::string metrics = ask(get("/metrics")).body;
@@ -161,13 +169,9 @@ TEST_F(Lifecycle, AReaderThatStallsIsPausedThenCancelled) {
 
 TEST_F(Lifecycle, WhatTheEngineBreaksOffIsAnError) {
   start();
-  go_on_for_ever();
   RawClient stream(address);
-  stream.send(endless_chat(true));
   RawClient whole(address);
-  whole.send(endless_chat(false));
-  ASSERT_TRUE(stream.receive_until(kToken));
-  ASSERT_TRUE(eventually([&] { return engine->num_active() == 2; }));
+  ASSERT_NO_FATAL_FAILURE(begin_endless_answers(stream, whole));
   engine->fail_all("rank 1 is lost");
   const RawResponse broken = stream.receive();
   EXPECT_FALSE(broken.complete);
@@ -181,13 +185,9 @@ TEST_F(Lifecycle, WhatTheEngineBreaksOffIsAnError) {
 // Trying again would not help, so it is no 503.
 TEST_F(Lifecycle, AGenerationThatFailsByItselfIsA500) {
   start();
-  go_on_for_ever();
   RawClient stream(address);
-  stream.send(endless_chat(true));
   RawClient whole(address);
-  whole.send(endless_chat(false));
-  ASSERT_TRUE(stream.receive_until(kToken));
-  ASSERT_TRUE(eventually([&] { return engine->num_active() == 2; }));
+  ASSERT_NO_FATAL_FAILURE(begin_endless_answers(stream, whole));
   engine->fail_all("the model's logits are not finite", FinishReason::failed);
   const Json error = Json::parse(events_of(stream.receive().body).back()).at("error");
   EXPECT_EQ(error["type"], "server_error");
@@ -199,13 +199,9 @@ TEST_F(Lifecycle, AGenerationThatFailsByItselfIsA500) {
 
 TEST_F(Lifecycle, ALostGroupIsToldToEverybodyAtOnce) {
   start();
-  go_on_for_ever();
   RawClient stream(address);
-  stream.send(endless_chat(true));
   RawClient whole(address);
-  whole.send(endless_chat(false));
-  ASSERT_TRUE(stream.receive_until(kToken));
-  ASSERT_TRUE(eventually([&] { return engine->num_active() == 2; }));
+  ASSERT_NO_FATAL_FAILURE(begin_endless_answers(stream, whole));
   const auto begin = Clock::now();
   coordinator->fail("rank 1 on host b is dead");
   EXPECT_LT(Clock::now() - begin, 2s);
