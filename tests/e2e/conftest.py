@@ -1,6 +1,11 @@
+import sys
+from pathlib import Path
+
 import pytest
 
-from group import Group
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from group import Group  # noqa: E402
 
 
 @pytest.fixture(scope="module")

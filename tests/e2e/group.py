@@ -11,6 +11,7 @@ from pathlib import Path
 import openai
 
 from api_description import ApiDescription
+from processes import children_of, is_alive, mpi_rank
 
 PROJECT = Path(__file__).resolve().parents[2]
 STREAM_WORKER = Path(os.environ.get("STREAM_WORKER", PROJECT / "build/release/worker/stream-worker"))
@@ -31,55 +32,17 @@ def wait_until(condition, seconds=PATIENCE_SECONDS):
     return True
 
 
-def process_state(pid):
-    """The letter ps shows, or None when there is no such process."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    return stat.rpartition(")")[2].split()[0]
-
-
-def is_alive(pid):
-    return process_state(pid) not in (None, "Z", "X")
-
-
-def cpu_seconds(pid):
-    """Time all threads of a process have spent on a CPU."""
-    nanoseconds = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        nanoseconds += int((task / "schedstat").read_text().split()[0])
-    return nanoseconds / 1e9
-
-
-def children(pid):
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            found += [int(child) for child in task.read_text().split()]
-        except OSError:
-            continue
-    return found
-
-
-def mpi_rank(pid):
-    """The rank of a process that mpirun started, else None."""
-    try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return None
-    match = re.search(rb"(?:^|\0)OMPI_COMM_WORLD_RANK=(\d+)\0", environment)
-    return int(match.group(1)) if match else None
-
-
 class Group:
-    """A worker group under mpirun, or under launch/run-group (`supervised`)."""
+    """A worker group under mpirun, under launch/run-group (`supervised`), or under a `launcher`: the words before the
+    program, whose process becomes mpirun or starts it."""
 
-    def __init__(self, *settings, config=PROJECT / "configs/demo.yaml", num_ranks=2, supervised=False):
+    def __init__(self, *settings, config=PROJECT / "configs/demo.yaml", num_ranks=2, supervised=False, launcher=None):
         command = [STREAM_WORKER, "--config", config, "--set", "server.listen=127.0.0.1:0"]
         for setting in [*CALM, *settings]:
             command += ["--set", setting]
-        if supervised:
+        if launcher:
+            command = [*launcher, *command]
+        elif supervised:
             command = [PROJECT / "launch/run-group", str(num_ranks), *command]
         else:
             command = ["mpirun", "-np", str(num_ranks), "--oversubscribe", "--bind-to", "none", *command]
@@ -116,12 +79,14 @@ class Group:
             self.stop()
             raise AssertionError(f"the group did not start:\n{self.log()}")
         self.mpirun = self._find_mpirun()
-        ranks = {mpi_rank(pid): pid for pid in children(self.mpirun)}
+        ranks = {mpi_rank(pid): pid for pid in children_of(self.mpirun)}
         self.ranks = [ranks[rank] for rank in range(self.num_ranks)]
         return self
 
     def _find_mpirun(self):
-        return children(self.launcher.pid)[0] if self.supervised else self.launcher.pid
+        ranks_of = {pid: [mpi_rank(child) for child in children_of(pid)]
+                    for pid in [self.launcher.pid, *children_of(self.launcher.pid)]}
+        return next(pid for pid, ranks in ranks_of.items() if 0 in ranks)
 
     def connect(self):
         """The official client; it does not retry, so that every failure is seen."""

@@ -13,7 +13,8 @@ import time
 import openai
 import pytest
 
-from group import PATIENCE_SECONDS, PROJECT, STREAM_WORKER, Group, cpu_seconds, is_alive, wait_until
+from group import PATIENCE_SECONDS, PROJECT, STREAM_WORKER, Group, wait_until
+from processes import cpu_seconds, is_alive
 
 STUCK_SECONDS = 4  # longer than a busy machine keeps a rank from its turn
 LOST_RANK = 5

@@ -10,6 +10,9 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from processes import (children_of, is_alive, mpi_rank, name_of, network_namespace_of, shared_memory_of,
+                       with_environment)
+
 PROJECT = Path(__file__).resolve().parents[2]
 STREAM_WORKER = Path(os.environ.get("STREAM_WORKER", PROJECT / "build/release/worker/stream-worker"))
 START_SECONDS, END_SECONDS = 300, 60  # guards against hanging
@@ -29,46 +32,6 @@ KILL_DAEMON = Fault("the far host's daemon is killed", needs_hosts=True)
 CUT_LINK = Fault("the far host's link is cut", needs_hosts=True)
 KILL_HOST = Fault("the far host is gone", needs_hosts=True)
 FAULTS = [KILL_RANK, STOP_RANK, KILL_LAUNCHER, KILL_DAEMON, CUT_LINK, KILL_HOST]
-
-
-def environment_of(pid):
-    try:
-        entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return {}
-    return dict(entry.decode(errors="replace").split("=", 1) for entry in entries if b"=" in entry)
-
-
-def name_of(pid):
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return None
-
-
-def shared_memory_of(pid):
-    return set(re.findall(r"/dev/shm/\S+", Path(f"/proc/{pid}/maps").read_text()))
-
-
-def namespace_of(pid):
-    try:
-        return os.stat(f"/proc/{pid}/ns/net").st_ino
-    except OSError:
-        return None
-
-
-def parent_of(pid):
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return None
-
-
-def is_zombie(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except OSError:
-        return True
 
 
 class Group:
@@ -106,8 +69,7 @@ class Group:
                 raise RuntimeError(f"the group did not start, exit code {code}:\n{text}")
             time.sleep(0.1)
         self.url = match[1]
-        by_rank = {int(environment["OMPI_COMM_WORLD_RANK"]): pid for pid, environment in self._processes().items()
-                   if name_of(pid) == "stream-worker"}
+        by_rank = {mpi_rank(pid): pid for pid in self._processes() if name_of(pid) == "stream-worker"}
         self.ranks = [by_rank[rank] for rank in range(self._num_ranks)]
         self._shared_memory = {path for pid in self.ranks for path in shared_memory_of(pid)}
         return self
@@ -142,7 +104,7 @@ class Group:
             self.network.cut(self.network.names[-1])
         elif fault == KILL_HOST:
             self.network.cut(self.network.names[-1])
-            for pid in set(self._children(self._named("mpirun", "prterun"))) - set(self.ranks):
+            for pid in set(children_of(self._named("mpirun", "prterun")[0])) - set(self.ranks):
                 os.kill(pid, signal.SIGSTOP)  # the agent: ssh would stay on the near host, and hear nothing
             for pid in self._on(self.network.names[-1]):
                 os.kill(pid, signal.SIGKILL)
@@ -176,21 +138,17 @@ class Group:
         return Path(self._log.name).read_bytes()[self._log_begin:].decode(errors="replace")
 
     def _processes(self):
-        """pid -> environment of all that the launcher started, itself too."""
+        """All that the launcher started, itself too."""
         self._launcher.poll()  # so that it does not stay as a zombie
-        found = {int(entry): environment_of(entry) for entry in os.listdir("/proc") if entry.isdigit()}
-        return {pid: environment for pid, environment in found.items() if environment.get(MARK) == self._mark}
+        return with_environment(MARK, self._mark)
 
     def _living(self):
-        return [pid for pid in self._processes() if not is_zombie(pid)]
+        return [pid for pid in self._processes() if is_alive(pid)]
 
     def _on(self, host):
         """The processes of a host: those that share its network namespace."""
         namespace = os.stat(f"/run/netns/{host}").st_ino
-        return [pid for pid in self._living() if namespace_of(pid) == namespace]
-
-    def _children(self, parents):
-        return [pid for pid in self._living() if parent_of(pid) in parents]
+        return [pid for pid in self._living() if network_namespace_of(pid) == namespace]
 
     def _named(self, *names):
         return [pid for pid in self._processes() if name_of(pid) in names]

@@ -1,35 +1,12 @@
 """Memory of each rank and cost of the steps, once a second, while sessions stream."""
 
 import csv
-import os
 import re
 import threading
 import time
 import urllib.request
 
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-
-
-def resident_bytes(pid):
-    """Physical memory of a process; 0 when it has ended."""
-    try:
-        with open(f"/proc/{pid}/statm") as file:
-            return int(file.read().split()[1]) * PAGE_BYTES
-    except (OSError, IndexError):
-        return 0
-
-
-def cpu_seconds(pids):
-    """What all threads of the processes have spent on CPUs, in seconds. Other programs' load changes it little."""
-    ticks = 0
-    for pid in pids:
-        try:
-            with open(f"/proc/{pid}/stat") as file:
-                fields = file.read().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])  # user and system
-        except (OSError, IndexError):
-            continue  # it has ended
-    return ticks / os.sysconf("SC_CLK_TCK")
+from processes import cpu_seconds, resident_bytes
 
 
 def step_times(url):
@@ -59,7 +36,7 @@ class Sampler(threading.Thread):
     def run(self):
         begin = time.monotonic()
         last_count, last_total = step_times(self._url)
-        last_cpu = cpu_seconds(self._ranks)
+        last_cpu = sum(map(cpu_seconds, self._ranks))
         names = ["seconds", "tokens", "reading", "step_seconds", "step_cpu_seconds",
                  *(f"rss_{rank}" for rank in range(len(self._ranks)))]
         with open(self._path, "w", newline="") as file:
@@ -72,7 +49,7 @@ class Sampler(threading.Thread):
                     continue  # the group is ending
                 if count == last_count:
                     continue
-                cpu = cpu_seconds(self._ranks)
+                cpu = sum(map(cpu_seconds, self._ranks))
                 row = {"seconds": round(time.monotonic() - begin, 3), "tokens": sum(s.tokens for s in self._sessions),
                        "reading": int(all(s.tokens < self._prompt_tokens for s in self._sessions)),
                        "step_seconds": round((total - last_total) / (count - last_count), 7),

@@ -11,6 +11,11 @@ import sys
 import tempfile
 import time
 import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from processes import cpu_seconds, is_alive, state_of  # noqa: E402
 
 MPIRUN, PROBE = sys.argv[1:3]
 MPIRUN_VERSION = int(re.search(r"(\d+)\.\d+", subprocess.check_output([MPIRUN, "--version"], text=True)).group(1))
@@ -21,28 +26,6 @@ NEVER_SECONDS = 3600
 PATIENCE_SECONDS = 180
 ENDLESS = ("--run-ms", "3600000")
 ENDLESS_IDLING = ("--idle-ms", "3600000")
-
-
-def state_of(pid):
-    """The kernel's letter for a process: '' where there is none."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(") ")[2][0]
-    except OSError:
-        return ""
-
-
-def is_gone(pid):
-    return state_of(pid) in ("", "Z", "X")
-
-
-def cpu_seconds(pid):
-    """Time all threads of a process have spent on a CPU: not by the clock's ticks, which only sample it."""
-    nanoseconds = 0
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/schedstat") as file:
-            nanoseconds += int(file.read().split()[0])
-    return nanoseconds / 1e9
 
 
 class Group:
@@ -77,16 +60,16 @@ class Group:
         deadline = time.monotonic() + PATIENCE_SECONDS
         pids = list(self.pids.values())
         while time.monotonic() < deadline:
-            if self.mpirun.poll() is not None and all(is_gone(pid) for pid in pids):
+            if self.mpirun.poll() is not None and not any(is_alive(pid) for pid in pids):
                 return self.mpirun.returncode
             time.sleep(0.02)
-        left = {pid: state_of(pid) for pid in pids if not is_gone(pid)}
+        left = {pid: state_of(pid) for pid in pids if is_alive(pid)}
         raise AssertionError(
             f"not ended after {PATIENCE_SECONDS} s: mpirun {self.mpirun.poll()}, left {left}; output:\n{self.output()}")
 
     def clean_up(self):
         for pid in [self.mpirun.pid] + list(self.pids.values()):
-            if not is_gone(pid) and pid > 1:
+            if is_alive(pid) and pid > 1:
                 os.kill(pid, signal.SIGKILL)
         self.mpirun.wait()
         self.output_file.close()
