@@ -16,6 +16,7 @@
 #include "coordinator/http/bound_address.h"
 #include "coordinator/http/server.h"
 #include "parallel/communicator/mpi_communicator.h"
+#include "parallel/start/affinity.h"
 #include "parallel/start/launch_mismatch.h"
 #include "parallel/start/local_ranks.h"
 #include "parallel/start/together.h"
@@ -174,6 +175,7 @@ int serve(Communicator& mpi_group, const WorkerOptions& options) {
 
 int run_worker(const WorkerOptions& options) {
   block_signals();
+  bind_to_cpus(allowed_cpus());  // before MPI starts threads, which would stay where mpirun bound us
   MpiSession mpi;
   Communicator& group = mpi.communicator();
   set_up_log({}, group.rank());  // until the configuration says more

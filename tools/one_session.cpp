@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "parallel/communicator/mpi_communicator.h"
+#include "parallel/start/affinity.h"
 #include "parallel/start/local_ranks.h"
 #include "parallel/start/together.h"
 
@@ -31,6 +32,7 @@ const char* name_of(CacheMode mode) {
 }
 
 int run_in_group(const std::string& tool, const std::function<void(Communicator&)>& run) {
+  bind_to_cpus(allowed_cpus());  // before MPI starts threads, which would stay where mpirun bound us
   MpiSession mpi;
   Communicator& group = mpi.communicator();
   spdlog::set_default_logger(spdlog::stderr_logger_mt(tool));

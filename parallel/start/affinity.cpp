@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -38,6 +39,8 @@ constexpr const char* kMappingVariables[] = {"OMPI_MCA_rmaps_base_mapping_policy
 constexpr const char* kBindingOptions[] = {"bind-to",      "cpu-set",       "cpu-list",      "rankfile",
                                            "rf",           "cpus-per-proc", "cpus-per-rank", "slot-list",
                                            "bind-to-core", "bind-to-socket"};
+// What binds the program that it starts, as in "mpirun -np 1 taskset -c 1 stream-worker".
+constexpr const char* kBinders[] = {"taskset", "numactl", "hwloc-bind"};
 
 bool names_cpus(std::string mapping) {  // "slot:pe=2", "pe-list=0,1"
   std::ranges::transform(mapping, mapping.begin(), [](unsigned char c) { return std::tolower(c); });
@@ -45,12 +48,16 @@ bool names_cpus(std::string mapping) {  // "slot:pe=2", "pe-list=0,1"
          mapping.find("rankfile") != std::string::npos;
 }
 
-bool options_name_cpus(const std::string& path) {
+bool is_binder(const std::string& word) {
+  return std::ranges::find(kBinders, std::filesystem::path(word).filename()) != std::end(kBinders);
+}
+
+bool command_names_cpus(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   for (std::string word; std::getline(file, word, '\0');) {
     const std::size_t name = word.find_first_not_of('-');
     if (name == 0 || name == std::string::npos) {
-      if (names_cpus(word)) return true;
+      if (names_cpus(word) || is_binder(word)) return true;
       continue;
     }
     const std::string option = word.substr(name, word.find('=') - name);
@@ -70,7 +77,7 @@ bool bound_by_default(const Surroundings& around, const std::string& launcher) {
   }
   const bool is_version_4 = is_set("OMPI_MCA_orte_launch");
   if (is_version_4 && !is_set("OMPI_MCA_orte_bound_at_launch")) return false;
-  return !options_name_cpus(launcher + "/cmdline");
+  return !command_names_cpus(launcher + "/cmdline");
 }
 
 // "Cpus_allowed_list:	0-3,8" of a process's status.

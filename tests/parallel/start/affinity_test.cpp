@@ -127,7 +127,9 @@ TEST_F(Given, OurOwnWhereTheUserSaidWhich) {
                                                                    {"-bind-to", "core"},
                                                                    {"--map-by", "ppr:1:node:pe=1"},
                                                                    {"--map-by", "pe-list=1:ordered"},
-                                                                   {"--rankfile", "ranks"}}) {
+                                                                   {"--rankfile", "ranks"},
+                                                                   {"taskset", "-c", "1"},
+                                                                   {"/usr/bin/numactl", "-C", "1"}}) {
     std::vector<std::string> command = {"mpirun"};
     command.insert(command.end(), options.begin(), options.end());
     EXPECT_EQ(allowed("1", "0-3", command), (std::vector<int>{1})) << options.front();
