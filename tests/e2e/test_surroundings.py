@@ -1,0 +1,64 @@
+"""Where a group runs: on some of the CPUs, in a container, under either OpenMPI."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from group import PATIENCE_SECONDS, PROJECT, Group
+from processes import cpus_of
+
+CPUS = os.sched_getaffinity(0)
+LAST_CPU = str(max(CPUS))
+PINNED = ["taskset", "-c", LAST_CPU]
+MPIRUN = ["mpirun", "-np", "1"]
+
+several_cpus = pytest.mark.skipif(len(CPUS) < 2, reason="this machine has one CPU")
+
+
+def cpus_of_ranks(launcher, num_ranks=1):
+    with Group(launcher=launcher, num_ranks=num_ranks) as group:
+        client = group.wait_until_listening().connect()
+        client.completions.create(model="demo", prompt="Once", max_tokens=4)
+        return [cpus_of(pid) for pid in group.ranks]
+
+
+@several_cpus
+@pytest.mark.parametrize("launcher, num_ranks", [
+    ([*PINNED, *MPIRUN], 1),
+    ([*PINNED, "mpirun", "-np", "2", "--oversubscribe"], 2),
+    ([*PINNED, PROJECT / "launch/run-group", "2"], 2),
+    ([*MPIRUN, "--cpu-set", LAST_CPU], 1),
+    ([*MPIRUN, *PINNED], 1),
+], ids=["taskset", "taskset, two ranks", "taskset run-group", "--cpu-set", "taskset of the rank"])
+def test_threads_stay_on_the_cpus_that_the_user_gave(launcher, num_ranks):
+    assert cpus_of_ranks(launcher, num_ranks) == [{int(LAST_CPU)}] * num_ranks
+
+
+@several_cpus
+def test_the_one_core_that_mpirun_chose_is_widened():
+    assert cpus_of_ranks(MPIRUN) == [CPUS]
+
+
+def test_a_container_without_process_vm_readv_is_served_quietly():
+    launcher = [sys.executable, PROJECT / "tests/e2e/confined.py", "mpirun", "-np", "2", "--oversubscribe",
+                "--bind-to", "none"]
+    with Group(launcher=launcher) as group:
+        client = group.wait_until_listening().connect()
+        # Long enough that ranks exchange what is too large to be sent at once.
+        client.completions.create(model="demo", prompt="It was a long way. " * 200, max_tokens=4)
+        lines = group.log().splitlines()
+    assert [line for line in lines if not re.match(r"\[\d{4}-\d\d-\d\d ", line)] == []
+
+
+def test_either_openmpi_is_told_to_say_nothing_of_its_own(tmp_path):
+    mpirun = tmp_path / "mpirun"
+    mpirun.write_text("#!/bin/sh\nenv\n")
+    mpirun.chmod(0o755)
+    result = subprocess.run(
+        [PROJECT / "launch/run-group", "1", "worker"], env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    assert result.returncode == 0, result.stderr
+    assert {"OMPI_MCA_orte_execute_quiet=1", "PRTE_MCA_prte_execute_quiet=1"} <= set(result.stdout.splitlines())
