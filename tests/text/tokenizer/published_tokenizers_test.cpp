@@ -8,6 +8,7 @@
 
 #include "tests/patience.h"
 #include "tests/temporary_directory.h"
+#include "text/chat/chat_template.h"
 #include "text/tokenizer/tokenizer.h"
 #include "text/unicode/utf8.h"
 
@@ -64,6 +65,34 @@ TEST_P(PublishedTokenizerTest, HostileTextsTakeNearLinearTime) {
 
 INSTANTIATE_TEST_SUITE_P(Published, PublishedTokenizerTest,
                          ::testing::Values("falcon", "gpt-2", "gpt-neox", "llama-spm"));
+
+// A fine-tune that adds ChatML's tokens in tokenizer_config.json alone; transformers 5.24 gives these ids.
+TEST(FineTunedTokenizerTest, TokensThatOnlyItsConfigurationDefinesAreSingleOnes) {
+  const TemporaryDirectory directory;
+  std::filesystem::copy_file(kFolder / "llama-spm/tokenizer.json", directory.path() / "tokenizer.json");
+  const auto load = [&] { return Tokenizer::load(directory.path() / "tokenizer.json"); };
+  const auto encode_chat = [&](const Tokenizer& tokenizer) {
+    const auto messages = nlohmann::ordered_json::parse(R"([{"role": "user", "content": "Hi"}])");
+    const std::string prompt = ChatTemplate::load(directory.path()).render({.messages = messages});
+    return tokenizer.encode(prompt, {.add_special_tokens = false});
+  };
+  json config = {
+      {"chat_template",
+       "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
+       "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"}};
+  directory.write("tokenizer_config.json", config.dump());
+  EXPECT_EQ(encode_chat(load()).size(), 28u) << "the names in pieces";
+
+  config["added_tokens_decoder"] = {{"32000", {{"content", "<|im_end|>"}, {"special", true}}},
+                                    {"32001", {{"content", "<|im_start|>"}, {"special", true}}}};
+  config["eos_token"] = "<|im_end|>";
+  directory.write("tokenizer_config.json", config.dump());
+  const Tokenizer tokenizer = load();
+  EXPECT_EQ(encode_chat(tokenizer),
+            (std::vector<TokenId>{32001, 1404, 13, 18567, 32000, 29871, 13, 32001, 20255, 13}));
+  EXPECT_EQ(tokenizer.vocab_size(), 32002);
+  EXPECT_EQ(tokenizer.find("<|im_end|>"), 32000);
+}
 
 // Random combinations of steps and settings, made by make_tokenizer_cases.py.
 TEST(ComposedTokenizersTest, EveryCase) {
