@@ -83,6 +83,18 @@ def test_a_directory_without_weights_says_what_to_do():
     assert "set model.path to a checkpoint directory" in result.stderr
 
 
+@pytest.mark.parametrize("other", ["tokenizer.model", "vocab.json", "tekken.json"])
+def test_a_directory_with_another_tokenizer_alone_says_how_to_make_the_one_that_is_read(tmp_path, other):
+    for file in ["config.json", "model.safetensors"]:
+        (tmp_path / file).symlink_to(PROJECT / "models/demo" / file)
+    (tmp_path / other).write_bytes(b"\n\x0e\n\x05<unk>\x15")
+    result = run(tmp_path, "--set", "server.listen=127.0.0.1:0")
+    assert result.returncode == 3, result.stderr
+    for words in [f"{tmp_path}: has {other} but no tokenizer.json",
+                  f'AutoTokenizer.from_pretrained("{tmp_path}").save_pretrained("{tmp_path}")']:
+        assert words in result.stderr
+
+
 def test_every_configuration_is_planned():
     for config in sorted((PROJECT / "configs").glob("*.yaml")):
         result = run("--config", config, "--plan", "--ranks", "2", "--memory", "200G")

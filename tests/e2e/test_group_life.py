@@ -324,6 +324,20 @@ def test_the_tokenizers_end_token_ends_answers(tmp_path):
         assert models.data[0].meta["end_tokens"] == [1]
 
 
+@pytest.mark.parametrize("files, complaint", [
+    ({"tokenizer_config.json": {"eos_token": "<|done|>"}}, "is not one of the model's"),
+    ({"tokenizer_config.json": {"added_tokens_decoder": {}}, "special_tokens_map.json": {"eos_token": "<|done|>"}},
+     "is not defined by any file of the tokenizer"),
+], ids=["beyond the model", "of no file"])
+def test_an_end_token_that_cannot_come_is_warned_of(tmp_path, files, complaint):
+    model = copy_model(tmp_path)
+    for name, content in files.items():
+        (model / name).write_text(json.dumps(content))
+    with Group(f"model.path={model}", num_ranks=1) as group:
+        group.wait_until_listening()
+        assert f'[warning] the end token "<|done|>" {complaint}: answers will not end at it' in group.log()
+
+
 def test_address_in_use_ends_all_ranks_with_one_error():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
