@@ -34,10 +34,12 @@ def put(text, *replacements):
     return text
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+def reserve_port():
+    """A socket whose port goes to nobody else: it does not listen, so a server that sets SO_REUSEADDR may, as both do."""
+    reservation = socket.socket()
+    reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reservation.bind(("127.0.0.1", 0))
+    return reservation
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +61,9 @@ def certificate(tmp_path_factory):
 class Proxy:
     """A proxy that runs, and how to ask through it."""
 
-    def __init__(self, command, port, certificate, log, environment=None):
-        self.port = port
+    def __init__(self, command, reservation, certificate, log, environment=None):
+        self.port = reservation.getsockname()[1]
+        self._reservation = reservation
         self.context = ssl.create_default_context(cafile=certificate)
         self._log = log
         with open(log, "wb") as out:
@@ -88,6 +91,7 @@ class Proxy:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._reservation.close()
 
     def connect(self):
         """A TLS connection to the proxy by the name that users type."""
@@ -116,7 +120,8 @@ def find_program(name):
 
 def nginx(recipe, group, certificate, folder):
     program = find_program("nginx")
-    port = free_port()
+    reservation = reserve_port()
+    port = reservation.getsockname()[1]
     address = group.url.removeprefix("http://")
     if "server {" not in recipe:  # a place under another site's server
         site = recipes("nginx")[0]
@@ -128,18 +133,19 @@ def nginx(recipe, group, certificate, folder):
     (folder / "nginx.conf").write_text(
         f"{user}daemon off;\nworker_processes 1;\npid {folder}/pid;\nerror_log stderr;\nevents {{}}\n"
         f"http {{\naccess_log off;\n{kinds}{recipe}}}\n")
-    return Proxy([program, "-p", folder, "-e", "stderr", "-c", folder / "nginx.conf"], port, certificate[0], folder / "log")
+    return Proxy([program, "-p", folder, "-e", "stderr", "-c", folder / "nginx.conf"], reservation, certificate[0], folder / "log")
 
 
 def caddy(recipe, group, certificate, folder):
     program = find_program("caddy")
-    port = free_port()
+    reservation = reserve_port()
+    port = reservation.getsockname()[1]
     address = group.url.removeprefix("http://")
     recipe = put(recipe, (f"{HOST} {{\n", f"https://{HOST}:{port} {{\n    bind 127.0.0.1\n    tls {certificate[0]} {certificate[1]}\n"),
                  ("127.0.0.1:8000", address))
     (folder / "Caddyfile").write_text("{\n    admin off\n    auto_https disable_redirects\n}\n" + recipe)
     environment = os.environ | {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
-    return Proxy([program, "run", "--config", folder / "Caddyfile", "--adapter", "caddyfile"], port, certificate[0],
+    return Proxy([program, "run", "--config", folder / "Caddyfile", "--adapter", "caddyfile"], reservation, certificate[0],
                  folder / "log", environment)
 
 
