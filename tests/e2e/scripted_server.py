@@ -6,6 +6,10 @@ import threading
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pytest
+
+from chat_page import check_log, open_page
+
 PASSED_ON = ("content-type", "content-security-policy", "x-content-type-options", "cache-control", "etag")
 
 
@@ -97,3 +101,18 @@ class ScriptedServer:
                 self.wfile.flush()
 
         return Handler
+
+
+@pytest.fixture
+def server(group):
+    """Writes what a test gives it, behind a path prefix."""
+    with ScriptedServer(group.url) as running:
+        yield running
+
+
+@pytest.fixture
+def scripted(chromium, server):
+    """The page of `server`, whose port makes it a site of its own: nothing is stored yet."""
+    yield open_page(chromium, server.url)
+    check_log(chromium)
+    assert server.foreign == []
