@@ -31,8 +31,7 @@ std::vector<std::string> shared_segments(std::string_view maps) {
     found.emplace_back(line.substr(path));
   }
   std::ranges::sort(found);
-  const auto repeated = std::ranges::unique(found);
-  found.erase(repeated.begin(), repeated.end());
+  found.erase(std::unique(found.begin(), found.end()), found.end());  // Clang 14 cannot compile ranges::unique
   return found;
 }
 

@@ -68,7 +68,8 @@ const Json& probe_tools() {
 // Plausible conversations around a message, for templates that demand an order.
 std::vector<Json> conversations(const std::string& role, const Json& probe) {
   const Json user = message("user", "q");
-  if (role == "user") return {{probe}, {message("system", "s"), probe}};
+  const Json alone = Json::array({probe});  // to Clang {probe} would be a copy of it
+  if (role == "user") return {alone, {message("system", "s"), probe}};
   if (role == "assistant") return {{user, probe, user}, {user, probe}};
   if (role == "tool") {
     Json result = probe;
