@@ -88,10 +88,11 @@ def step_plan():
 
 
 def watch_frames():
-    frames = [(1, bytes(range(32)) + struct.pack("<I", 3)), (2, b""), (3, bytes(24)), (4, b""), (5, b""), (6, b"rank 1 is lost")]
-    for kind, payload in frames:
-        yield struct.pack("<HB", len(payload), kind) + payload
-    yield b"".join(struct.pack("<HB", len(payload), kind) + payload for kind, payload in frames)
+    report = struct.pack("<BQQQQ", 2, 7, 1 << 33, 3, 1 << 63) + b"a sum over ranks"
+    payloads = [bytes(range(32)) + struct.pack("<I", 3), b"", report, b"", b"", b"rank 1 is lost"]  # a frame's kind is its place
+    frames = [struct.pack("<HB", len(payload), kind) + payload for kind, payload in enumerate(payloads)]
+    yield from frames
+    yield b"".join(frames)
 
 
 WORDS = {

@@ -1,4 +1,5 @@
 // The JSON body of a request: read as a chat's and as a tokenize request's, up to the tokens of its prompt.
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "coordinator/api/metrics.h"
@@ -34,28 +35,64 @@ EngineLimits limits_of(const Tokenizer& tokenizer) {
   return limits;
 }
 
-// What the endpoints share, with the demo model's tokenizer and chat template.
+// Leaves out tools' results, which an answer warns of, and instructions, which is refused.
+TemplateSources leaving_out_messages() {
+  TemplateSources sources;
+  sources.usual =
+      "{% for m in messages %}{% if m.role in ['user', 'assistant'] %}{{ m.content | trim }} {% endif %}"
+      "{% endfor %}";
+  return sources;
+}
+
+// What the endpoints share, with the demo model's tokenizer.
 struct Parts {
+  explicit Parts(const TemplateSources& sources) : chat_template(sources) {}
+
   Tokenizer tokenizer = Tokenizer::load(project_dir() / "models/demo/tokenizer.json");
-  ChatTemplate chat_template = ChatTemplate::load(project_dir() / "models/demo");
+  ChatTemplate chat_template;
   NoEngine engine{limits_of(tokenizer)};
   Metrics metrics;
   Availability availability;
   UnknownFieldLog unknown_fields;
+  Warnings warnings;
   LivePrompts live_prompts{1000};
-  ApiContext api{engine,       tokenizer,      chat_template, nullptr, metrics,
-                 availability, unknown_fields, live_prompts,  0};
+  ApiContext api{engine,       tokenizer,      chat_template, nullptr,      metrics,
+                 availability, unknown_fields, warnings,      live_prompts, 0};
 };
 
-void read_chat(const nlohmann::ordered_json& body, const ApiContext& api) {
+// Looks at the warnings that the answer would bear.
+class NoExchange final : public Exchange {
+ public:
+  const Request& request() const override { return request_; }
+  std::string take_body() override { return {}; }
+  void add_header(Header header) override {
+    if (!std::ranges::all_of(header.value, [](char c) { return c >= ' ' && c <= '~'; }))
+      broken("a header is visible ASCII");
+  }
+  void respond(Response) override {}
+  void start_stream() override {}
+  void send(std::string_view) override {}
+  void finish_stream() override {}
+  void fail(const RequestError&) override {}
+  void note_tokens(const TokenCounts&) override {}
+  void on_abandoned(std::function<void(AbandonCause)>) override {}
+  bool backlogged() const override { return false; }
+
+ private:
+  const Request request_{};
+};
+
+void read_chat(const nlohmann::ordered_json& body, ApiContext& api) {
   RequestFields fields(body);
   read_generation_options(fields, api.engine.limits());
-  read_chat_prompt(fields, nullptr, api);
+  NoExchange exchange;
+  read_chat_prompt(fields, nullptr, api, exchange);
 }
 
-void read_messages_to_tokenize(const nlohmann::ordered_json& body, const ApiContext& api) {
+void read_messages_to_tokenize(const nlohmann::ordered_json& body, ApiContext& api) {
   RequestFields fields(body);
-  const std::vector<TokenId> tokens = read_chat_prompt(fields, read_tools(fields), api);
+  NoExchange exchange;
+  const std::vector<TokenId> tokens = read_chat_prompt(fields, read_tools(fields), api, exchange);
   for (const TokenId token : tokens) {
     if (token < 0 || token >= api.tokenizer.vocab_size()) broken("tokens are in the vocabulary");
   }
@@ -66,18 +103,21 @@ void read_messages_to_tokenize(const nlohmann::ordered_json& body, const ApiCont
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace sinkstream;
-  static const fuzz::Parts parts;
+  static fuzz::Parts demo(find_template(project_dir() / "models/demo"));
+  static fuzz::Parts leaving_out(fuzz::leaving_out_messages());
   nlohmann::ordered_json body;
   try {
     body = parse_request_json(fuzz::as_text(data, size));
   } catch (const RequestError&) {
     return 0;
   }
-  for (const auto read : {fuzz::read_chat, fuzz::read_messages_to_tokenize}) {
-    try {
-      read(body, parts.api);
-    } catch (const RequestError& error) {
-      if (error.status < 400 || error.status >= 500) fuzz::broken("a bad request is the client's error");
+  for (fuzz::Parts* const parts : {&demo, &leaving_out}) {
+    for (const auto read : {fuzz::read_chat, fuzz::read_messages_to_tokenize}) {
+      try {
+        read(body, parts->api);
+      } catch (const RequestError& error) {
+        if (error.status < 400 || error.status >= 500) fuzz::broken("a bad request is the client's error");
+      }
     }
   }
   return 0;
