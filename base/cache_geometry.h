@@ -1,4 +1,5 @@
-// Sink and window position arithmetic, all of it, as pure functions. Positions count from 0 and never wrap.
+// Sink and window rules, all of them, as pure functions of positions, which count from 0 and never wrap. Where a
+// position stands in memory: kernels/cache_layout.h.
 //
 // A token at position p attends, once each, to {0 ... S-1} and {p-W+1 ... p} as far as they are <= p
 // (S sink tokens, W window tokens; Xiao et al. 2023, section 3.2). Dense attention is S = 0 with W >= every
@@ -30,10 +31,6 @@ constexpr std::int64_t sinks_end(std::int64_t position, const CacheWindow& windo
 // Where the query stands when everything that is kept is counted in order: min(p, S + W - 1).
 constexpr std::int64_t position_within_cache(std::int64_t position, const CacheWindow& window) {
   return sinks_end(position, window) + (position - window_begin(position, window));
-}
-
-constexpr std::int64_t ring_index(std::int64_t position, std::int64_t ring_capacity) {
-  return position % ring_capacity;
 }
 
 // A ring that lets a step write `chunk` keys before its rows attend needs W + chunk - 1 places.

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "base/cache_geometry.h"
+#include "base/session_shape.h"
 #include "base/token_id.h"
 #include "engine/engine_stats.h"
 #include "engine/generation_events.h"
@@ -22,8 +22,7 @@ struct EngineLimits {
   std::string model_name;
   std::vector<std::string> model_aliases;  // other names for it
   std::int64_t vocab_size = 0;
-  std::int64_t max_context = 0;  // 0: endless (sink and window mode); else the most tokens a session may see
-  CacheWindow window;            // in dense mode: no sinks, max_context
+  SessionShape session;
   std::optional<TokenId> sink_token;  // a sink that the model was trained with: it begins every session
   std::vector<TokenId> end_tokens;
   std::int64_t default_max_tokens = 0;

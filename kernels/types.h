@@ -1,11 +1,12 @@
-// Element types and non-owning views. Knows no model, no MPI, no files.
+// Element types, and what operations are told beside matrices. Knows no model, no MPI, no files.
 #pragma once
 
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string_view>
+
+#include "kernels/device_memory.h"
 
 namespace sinkstream::kernels {
 
@@ -58,28 +59,6 @@ constexpr float to_float(float16 value) {
   return sign ? -magnitude : magnitude;
 }
 
-// Row-major [rows, cols] float32, rows contiguous one after the other.
-template <typename T>
-struct MatrixOf {
-  T* data = nullptr;
-  std::int64_t rows = 0;
-  std::int64_t cols = 0;
-
-  std::span<T> row(std::int64_t r) const { return {data + r * cols, static_cast<std::size_t>(cols)}; }
-  MatrixOf first_rows(std::int64_t count) const { return {data, count, cols}; }
-  operator MatrixOf<const T>() const { return {data, rows, cols}; }
-};
-using Matrix = MatrixOf<float>;
-using ConstMatrix = MatrixOf<const float>;
-
-// A linear layer's weight, row-major [out_features, in_features] as checkpoints store it; f32 or bf16.
-struct WeightView {
-  const void* data = nullptr;
-  DType dtype = DType::f32;
-  std::int64_t out_features = 0;
-  std::int64_t in_features = 0;
-};
-
 // Which query heads a rank holds. A rank's contiguous heads may cut a KV group, so kernels go from the global
 // head number: local head i is head first_head + i and reads KV head (first_head + i) / group_size.
 struct HeadShard {
@@ -98,10 +77,10 @@ struct HeadShard {
 //   ring_capacity
 // Positions below sink_capacity are stored in both.
 struct CacheLayerView {
-  float* sink_keys = nullptr;
-  float* sink_values = nullptr;
-  void* ring_keys = nullptr;
-  void* ring_values = nullptr;
+  Address sink_keys = Address::none;
+  Address sink_values = Address::none;
+  Address ring_keys = Address::none;
+  Address ring_values = Address::none;
   DType ring_dtype = DType::f32;  // f32 or bf16
   int num_slots = 0;
   int local_kv_heads = 0;
@@ -118,6 +97,24 @@ struct AttentionRow {
   std::int64_t position = 0;
   std::int64_t window_begin = 0;
   std::int64_t sinks_end = 0;
+};
+
+
+enum class NormKind : std::uint8_t { rms, layer };
+
+// Root mean square norm (Zhang & Sennrich 2019): x / sqrt(mean(x^2) + epsilon) * weight.
+// Layer norm (Ba et al. 2016): (x - mean(x)) / sqrt(variance(x) + epsilon) * weight (+ bias).
+struct Norm {
+  NormKind kind = NormKind::rms;
+  float epsilon = 0;
+  Vector weight;  // [width]
+  Vector bias;    // [width] or empty; of layer norms only
+};
+
+// Of each row's two positions.   [rows, half]
+struct RotaryAngles {
+  Matrix true_cosines, true_sines;    // of the true position
+  Matrix cache_cosines, cache_sines;  // of the position within the cache
 };
 
 }  // namespace sinkstream::kernels

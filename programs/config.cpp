@@ -11,7 +11,7 @@
 
 #include "base/error.h"
 #include "programs/settings.h"
-#include "worker/model/fetched_model.h"
+#include "worker/model/checkpoint/fetched_model.h"
 
 namespace sinkstream {
 namespace {

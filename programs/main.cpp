@@ -6,12 +6,12 @@
 
 #include "base/error.h"
 #include "coordinator/http/server.h"
-#include "kernels/ops.h"
+#include "kernels/cpu/instruction_set.h"
 #include "parallel/communicator/mpi_communicator.h"
 #include "programs/config.h"
 #include "programs/sizing.h"
 #include "programs/worker_process.h"
-#include "worker/model/model_config.h"
+#include "worker/model/architectures/model_config.h"
 
 namespace {
 

@@ -9,7 +9,7 @@
 #include "programs/config.h"
 #include "text/chat/chat_template.h"
 #include "text/tokenizer/tokenizer.h"
-#include "worker/model/model_config.h"
+#include "worker/model/architectures/model_config.h"
 
 namespace sinkstream {
 

@@ -6,12 +6,12 @@
 #include <chrono>
 #include <sstream>
 
-#include "kernels/ops.h"
+#include "kernels/make_backend.h"
 #include "parallel/host/cpu_quota.h"
 #include "parallel/start/affinity.h"
 #include "parallel/start/together.h"
-#include "worker/model/checkpoint.h"
-#include "worker/model/fingerprint.h"
+#include "worker/model/checkpoint/checkpoint.h"
+#include "worker/model/checkpoint/fingerprint.h"
 
 namespace sinkstream {
 namespace {
@@ -19,7 +19,7 @@ namespace {
 std::int32_t agree_on_slots(Communicator& group, const Config& config, const RankSizing& sizing,
                             int local_ranks) {
   const auto slots =
-      make_together(group, [&] { return choose_slots(config, sizing, available_memory(local_ranks)); });
+      make_together(group, [&] { return choose_slots(config, sizing, available_memory(config, local_ranks)); });
   const auto all = all_gather_value(group, slots);
   return *std::min_element(all.begin(), all.end());
 }
@@ -30,8 +30,7 @@ PlanLimits plan_limits(const ModelConfig& model, const SessionSizing& sessions, 
   limits.num_slots = cache.num_slots;
   limits.max_rows = max_rows;
   limits.vocab_size = model.vocab_size;
-  limits.max_sink_tokens = cache.sink_capacity;
-  limits.max_window_tokens = sessions.window.window_tokens;
+  limits.session = sessions.shape;
   return limits;
 }
 
@@ -42,9 +41,9 @@ void require_same_everywhere(Communicator& group, const Config& config, const Mo
   require_same(group, checkpoint.fingerprint(), "checkpoint files in " + directory);
   require_same(group, model.fingerprint, "config.json in " + directory);
   std::ostringstream settings;
-  settings << config.model.weights << ' ' << sessions.window.sink_tokens << ' '
-           << sessions.window.window_tokens << ' ' << sessions.max_context << ' '
-           << sessions.cache.sink_capacity << ' ' << sessions.cache.ring_capacity << ' ' << config.cache.type
+  settings << config.model.weights << ' ' << sessions.shape.window.sink_tokens << ' '
+           << sessions.shape.window.window_tokens << ' ' << sessions.shape.max_context << ' '
+           << sessions.shape.sink_capacity << ' ' << sessions.shape.ring_capacity << ' ' << config.cache.type
            << ' ' << sessions.session_chunk << ' ' << config.engine.prefill_chunk;
   require_same(group, fingerprint_of(settings.str()), "settings (model.weights, cache or engine)");
 }
@@ -57,8 +56,8 @@ Rank load_rank(Communicator& group, const Config& config, const ModelConfig& mod
   require_same_everywhere(group, config, model_config, checkpoint, sessions);
   const auto sizing = make_together(
       group, [&] { return size_rank(config, model_config, sessions, group.size(), group.rank()); });
-  KvCacheSizes cache_sizes = sessions.cache;
-  cache_sizes.num_slots = agree_on_slots(group, config, sizing, local.local_size);
+  const KvCacheSizes cache = cache_sizes(
+      sessions.shape, agree_on_slots(group, config, sizing, local.local_size), cache_dtype(config));
   for (const auto& line : all_gather_strings(group, describe_shard(sizing) + " (" + local.host + ")")) {
     if (group.is_leader()) spdlog::info("{}", line);
   }
@@ -75,23 +74,22 @@ Rank load_rank(Communicator& group, const Config& config, const ModelConfig& mod
     spdlog::warn("rank {}: the host does not allow setting CPU affinity", group.rank());
   const std::int64_t threads = config.parallel.threads.value_or(
       threads_of_local_rank(std::ssize(cpus), cpu_quota(), local.local_rank, local.local_size));
-  rank.threads = std::make_unique<kernels::ThreadPool>(static_cast<int>(threads));
+  rank.backend = kernels::make_backend({.device = device_of(config), .threads = static_cast<int>(threads)}, group);
 
   const auto begin = std::chrono::steady_clock::now();
   rank.limits =
-      plan_limits(model_config, sessions, cache_sizes, max_step_rows(config, cache_sizes.num_slots));
+      plan_limits(model_config, sessions, cache, max_step_rows(config, cache.num_slots));
   together(group, [&] {
-    Weights weights =
-        load_weights(checkpoint, model_config, sizing.shard, parse_dtype(config.model.weights), progress);
-    rank.model = std::make_unique<Model>(model_config, sizing.shard, std::move(weights), cache_sizes,
-                                         rank.limits.max_rows, group, kernels::Context{*rank.threads});
+    Weights weights = load_weights(checkpoint, model_config, sizing.shard, weight_format(config), *rank.backend, progress);
+    rank.model = std::make_unique<Model>(model_config, sizing.shard, std::move(weights), cache,
+                                         rank.limits.max_rows, *rank.backend);
+    rank.runner = std::make_unique<StepRunner>(*rank.model, rank.limits);
   });
-  rank.runner = std::make_unique<StepRunner>(*rank.model, group, rank.limits);
   if (group.is_leader()) {
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-    spdlog::info("loaded {} in {:.1f} s: {} weights, {} sessions, {} rank(s) x {} thread(s), {}",
-                 config.model.path.string(), seconds.count(), config.model.weights, cache_sizes.num_slots,
-                 group.size(), threads, kernels::instruction_set());
+    spdlog::info("loaded {} in {:.1f} s: {} weights, {} sessions, {} rank(s), {}",
+                 config.model.path.string(), seconds.count(), config.model.weights, cache.num_slots,
+                 group.size(), rank.backend->description());
   }
   return rank;
 }

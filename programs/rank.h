@@ -5,19 +5,19 @@
 #include <functional>
 #include <memory>
 
-#include "kernels/thread_pool.h"
+#include "kernels/backend.h"
 #include "parallel/communicator/communicator.h"
 #include "parallel/start/local_ranks.h"
 #include "programs/config.h"
 #include "programs/sizing.h"
 #include "worker/engine/step_runner.h"
-#include "worker/model/checkpoint.h"
+#include "worker/model/checkpoint/checkpoint.h"
 #include "worker/model/model.h"
 
 namespace sinkstream {
 
 struct Rank {
-  std::unique_ptr<kernels::ThreadPool> threads;
+  std::unique_ptr<kernels::Backend> backend;
   std::unique_ptr<Model> model;
   PlanLimits limits;
   std::unique_ptr<StepRunner> runner;

@@ -197,8 +197,8 @@ std::vector<Setting> make_table() {
       list(
           "model.aliases", FIELD(model.aliases), "a list of names", [](const std::string&) { return ""; },
           "further names that clients may call it, e.g. those that they cannot change"),
-      choice("model.weights", FIELD(model.weights), {"bf16", "f32"}, {"f16", "int8", "int4", "fp8"},
-             "type of the weights in memory"),
+      choice("model.weights", FIELD(model.weights), {"bf16", "f32", "int8", "int4"}, {"f16", "fp8"},
+             "format of the weights in memory"),
       text("model.sink_token", FIELD(model.sink_token), "a token's name",
            "a sink that the model was trained with, put before every session; empty: none"),
       mode,
@@ -215,8 +215,8 @@ std::vector<Setting> make_table() {
       integer_or_auto("cache.slots", FIELD(cache.slots), 1, 65536, "sessions that are resident at once"),
       integer_or_auto("cache.max_context", FIELD(cache.max_context), 1, 16777216,
                       "tokens of a session (dense mode); auto: the trained context"),
-      without_effect(
-          choice("parallel.device", FIELD(parallel.device), {"auto", "cpu"}, {"cuda"}, "what computes")),
+      choice("parallel.device", FIELD(parallel.device), {"auto", "cpu", "reference"}, {"cuda"},
+             "what computes; reference: plain and slow, the measure of the others"),
       without_effect(choice("parallel.communicator", FIELD(parallel.communicator), {"auto", "mpi"},
                             {"nccl", "shm"}, "what carries sums between ranks")),
       integer_or_auto("parallel.threads", FIELD(parallel.threads), 1, 4096,

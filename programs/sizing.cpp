@@ -1,13 +1,13 @@
 #include "programs/sizing.h"
 
 #include <algorithm>
-#include <fstream>
 #include <iomanip>
 #include <sstream>
 
 #include "base/error.h"
-#include "worker/model/fetched_model.h"
-#include "worker/model/weights.h"
+#include "kernels/make_backend.h"
+#include "worker/model/checkpoint/fetched_model.h"
+#include "worker/model/tensors.h"
 
 namespace sinkstream {
 namespace {
@@ -16,27 +16,6 @@ constexpr std::int64_t kMaxAutoSlots = 64;
 // Of the memory that is free, the share that "auto" may plan with; the rest is for files, sockets and other
 // programs.
 constexpr double kUsableShare = 0.8;
-
-// The first number in a file, or -1: "max" and a missing file mean no limit.
-std::int64_t first_number(const char* file) {
-  std::ifstream in(file);
-  std::int64_t number = -1;
-  return in >> number ? number : -1;
-}
-
-std::int64_t free_memory() {
-  std::int64_t available = 0;
-  std::ifstream in("/proc/meminfo");
-  for (std::string line; std::getline(in, line);) {
-    std::istringstream words(line);
-    std::string name;
-    std::int64_t kibibytes = 0;
-    if (words >> name >> kibibytes && name == "MemAvailable:") available = kibibytes * 1024;
-  }
-  const std::int64_t limit = first_number("/sys/fs/cgroup/memory.max");
-  const std::int64_t used = first_number("/sys/fs/cgroup/memory.current");
-  return limit >= 0 && used >= 0 ? std::min(available, limit - used) : available;
-}
 
 std::string show(const Range& range) {
   return std::to_string(range.begin) + ".." + std::to_string(range.end - 1);
@@ -48,8 +27,16 @@ const char* name_of(CacheMode mode) {
 
 }  // namespace
 
-kernels::DType parse_dtype(const std::string& name) {
-  return name == "f32" ? kernels::DType::f32 : kernels::DType::bf16;
+std::string device_of(const Config& config) {
+  return config.parallel.device == "auto" ? "cpu" : config.parallel.device;
+}
+
+kernels::WeightFormat weight_format(const Config& config) {
+  return kernels::parse_weight_format(config.model.weights).value();  // a setting takes no other
+}
+
+kernels::DType cache_dtype(const Config& config) {
+  return config.cache.type == "f32" ? kernels::DType::f32 : kernels::DType::bf16;
 }
 
 namespace {
@@ -57,27 +44,27 @@ namespace {
 // Dense: everything up to max_context is kept, in a ring that never comes round. A model that was trained to
 // see a sliding window only still sees no more.
 void size_dense(const Config& config, const ModelConfig& model, SessionSizing& sizing) {
-  sizing.max_context = config.cache.max_context.value_or(model.trained_context);
-  sizing.window = {0, sizing.max_context};
+  sizing.shape.max_context = config.cache.max_context.value_or(model.trained_context);
+  sizing.shape.window = {0, sizing.shape.max_context};
   if (model.sliding_window > 0) {
-    sizing.window.window_tokens = std::min(sizing.window.window_tokens, model.sliding_window);
+    sizing.shape.window.window_tokens = std::min(sizing.shape.window.window_tokens, model.sliding_window);
   }
-  sizing.cache.ring_capacity = sizing.max_context;
+  sizing.shape.ring_capacity = sizing.shape.max_context;
   sizing.session_chunk = config.engine.prefill_chunk;
 }
 
 void size_endless(const Config& config, const ModelConfig& model, SessionSizing& sizing) {
   const CacheSettings& cache = config.cache;
   const bool has_sinks = cache.mode == CacheMode::sink;
-  sizing.window = {has_sinks ? cache.sink_tokens : 0, cache.window_tokens};
+  sizing.shape.window = {has_sinks ? cache.sink_tokens : 0, cache.window_tokens};
   if (model.sliding_window > 0 && cache.window_tokens > model.sliding_window) {
-    sizing.window.window_tokens = model.sliding_window;
+    sizing.shape.window.window_tokens = model.sliding_window;
     sizing.warnings.push_back("cache.window_tokens " + std::to_string(cache.window_tokens) +
                               " is lowered to the model's own sliding_window, " +
                               std::to_string(model.sliding_window));
   }
-  sizing.cache.sink_capacity = has_sinks ? cache.max_sink_tokens : 0;
-  sizing.cache.ring_capacity = ring_capacity(sizing.window.window_tokens, cache.slack_tokens);
+  sizing.shape.sink_capacity = has_sinks ? cache.max_sink_tokens : 0;
+  sizing.shape.ring_capacity = ring_capacity(sizing.shape.window.window_tokens, cache.slack_tokens);
   sizing.session_chunk = std::min(config.engine.prefill_chunk, cache.slack_tokens);
 }
 
@@ -86,7 +73,6 @@ void size_endless(const Config& config, const ModelConfig& model, SessionSizing&
 SessionSizing size_sessions(const Config& config, const ModelConfig& model) {
   const CacheSettings& cache = config.cache;
   SessionSizing sizing;
-  sizing.cache.type = parse_dtype(cache.type);
   if (cache.mode == CacheMode::dense) {
     size_dense(config, model, sizing);
   } else {
@@ -95,8 +81,7 @@ SessionSizing size_sessions(const Config& config, const ModelConfig& model) {
   if (cache.mode != CacheMode::dense && cache.max_context) {
     sizing.warnings.push_back("cache.max_context is without effect: only dense mode ends there");
   }
-  const std::int64_t reach =
-      sizing.max_context > 0 ? sizing.max_context : sizing.window.sink_tokens + sizing.window.window_tokens;
+  const std::int64_t reach = sizing.shape.remembered_tokens();
   if (reach > model.trained_context) {
     sizing.warnings.push_back("the cache holds " + std::to_string(reach) +
                               " tokens, but the model was trained on " +
@@ -120,10 +105,11 @@ RankSizing size_rank(const Config& config, const ModelConfig& model, const Sessi
     throw StartupError(ExitCode::config, "this model cannot be sharded over " + std::to_string(world_size) +
                                              " ranks: " + error.what());
   }
-  sizing.weight_bytes = weight_bytes(model, sizing.shard, parse_dtype(config.model.weights));
-  sizing.session_bytes = cache_bytes_per_slot(model, sizing.shard, sessions.cache);
+  sizing.weight_bytes = weight_bytes(model, sizing.shard, weight_format(config));
+  sizing.session_bytes = cache_bytes_per_slot(model, sizing.shard, cache_sizes(sessions.shape, 1, cache_dtype(config)));
   sizing.activation_bytes = activation_bytes(model, sizing.shard, max_step_rows(config, 1));
-  sizing.activation_bytes_per_slot = activation_bytes(model, sizing.shard, 1);
+  sizing.activation_bytes_per_slot =
+      activation_bytes(model, sizing.shard, 2) - activation_bytes(model, sizing.shard, 1);
   return sizing;
 }
 
@@ -136,8 +122,8 @@ std::int64_t sessions_that_fit(const RankSizing& rank, std::int64_t available_by
   return left < 0 ? 0 : left / (rank.session_bytes + rank.activation_bytes_per_slot);
 }
 
-std::int64_t available_memory(int local_ranks) {
-  return static_cast<std::int64_t>(kUsableShare * static_cast<double>(free_memory())) /
+std::int64_t available_memory(const Config& config, int local_ranks) {
+  return static_cast<std::int64_t>(kUsableShare * static_cast<double>(kernels::free_device_bytes(device_of(config)))) /
          std::max(1, local_ranks);
 }
 
@@ -180,14 +166,14 @@ std::string describe_shard(const RankSizing& rank) {
 SizingReport report_sizing(const Config& config, const ModelConfig& model, int world_size,
                            std::optional<std::int64_t> rank_bytes) {
   const SessionSizing sessions = size_sessions(config, model);
-  const std::int64_t available = rank_bytes.value_or(available_memory(world_size));
+  const std::int64_t available = rank_bytes.value_or(available_memory(config, world_size));
   std::ostringstream out;
   out << config.model.name << ": " << model.architecture << ", " << model.num_layers << " layers, hidden "
       << model.hidden_size << ", " << model.num_heads << " heads, " << model.num_kv_heads << " KV heads of "
       << model.head_dim << ", vocabulary " << model.vocab_size << ", trained context "
       << model.trained_context << "\n"
-      << "cache: " << name_of(config.cache.mode) << ", " << sessions.window.sink_tokens << " sinks + "
-      << sessions.window.window_tokens << " window tokens, " << config.cache.type << "\n";
+      << "cache: " << name_of(config.cache.mode) << ", " << sessions.shape.window.sink_tokens << " sinks + "
+      << sessions.shape.window.window_tokens << " window tokens, " << config.cache.type << "\n";
   for (const auto& warning : sessions.warnings) out << "warning: " << warning << "\n";
 
   std::int64_t all_weights = 0, all_sessions = 0, fit = kMaxAutoSlots * 1'000'000;

@@ -6,22 +6,20 @@
 #include <string>
 #include <vector>
 
-#include "base/cache_geometry.h"
+#include "base/session_shape.h"
 #include "parallel/shard_plan.h"
 #include "programs/config.h"
 #include "worker/engine/scheduler.h"
 #include "worker/engine/step_plan.h"
 #include "worker/model/kv_cache.h"
-#include "worker/model/model_config.h"
+#include "worker/model/architectures/model_config.h"
 
 namespace sinkstream {
 
 // Sizes that the configuration and the model fix together, the same on every rank.
 struct SessionSizing {
-  CacheWindow window;            // dense mode: no sinks, and a window that holds max_context
-  std::int64_t max_context = 0;  // dense mode; 0: endless
-  KvCacheSizes cache;            // of one slot
-  std::int64_t session_chunk = 0;
+  SessionShape shape;
+  std::int64_t session_chunk = 0;  // tokens of a session that a step takes in at most
   std::vector<std::string> warnings;
 };
 
@@ -44,14 +42,17 @@ std::int64_t max_step_rows(const Config& config, std::int64_t num_slots);
 // Sessions that fit in `available_bytes` beside the weights; may be 0 or less.
 std::int64_t sessions_that_fit(const RankSizing& rank, std::int64_t available_bytes);
 
-// Physical memory that one of `local_ranks` processes may take on this host (or in this container), in bytes.
-std::int64_t available_memory(int local_ranks);
+// Memory of the device that one of `local_ranks` processes may take on this host (or in this container), in bytes.
+std::int64_t available_memory(const Config& config, int local_ranks);
 
 // Slots for this rank: as configured, or as many as fit up to a sane number. Throws StartupError
 // (ExitCode::device) with the bytes needed and available, and what to change, when they do not fit.
 std::int32_t choose_slots(const Config& config, const RankSizing& rank, std::int64_t available_bytes);
 
-kernels::DType parse_dtype(const std::string& name);
+// What settings mean to the layers below.
+std::string device_of(const Config& config);  // what "auto" stands for
+kernels::WeightFormat weight_format(const Config& config);
+kernels::DType cache_dtype(const Config& config);
 
 // What --plan says.
 struct SizingReport {

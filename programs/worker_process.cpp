@@ -29,7 +29,7 @@
 #include "programs/signals.h"
 #include "programs/sizing.h"
 #include "worker/engine/engine_loop.h"
-#include "worker/model/checkpoint.h"
+#include "worker/model/checkpoint/checkpoint.h"
 
 namespace sinkstream {
 namespace {
@@ -72,8 +72,7 @@ EngineLimits engine_limits(const Config& config, const ModelConfig& model, const
   engine.model_name = config.model.name;
   engine.model_aliases = config.model.aliases;
   engine.vocab_size = model.vocab_size;
-  engine.max_context = sessions.max_context;
-  engine.window = sessions.window;
+  engine.session = sessions.shape;
   engine.sink_token = text.sink_token;
   engine.end_tokens = text.end_tokens;
   engine.default_max_tokens = config.engine.default_max_tokens;
@@ -86,9 +85,7 @@ EngineLimits engine_limits(const Config& config, const ModelConfig& model, const
 
 SchedulerLimits scheduler_limits(const Config& config, const SessionSizing& sessions,
                                  const PlanLimits& limits, const ModelText& text) {
-  return {limits.num_slots,       config.engine.prefill_chunk,
-          sessions.session_chunk, sessions.max_context,
-          sessions.window,        text.end_tokens};
+  return {limits.num_slots, config.engine.prefill_chunk, sessions.session_chunk, sessions.shape, text.end_tokens};
 }
 
 // Ends the whole group; the watchdog does it.
@@ -97,14 +94,19 @@ SchedulerLimits scheduler_limits(const Config& config, const SessionSizing& sess
   while (true) pause();
 }
 
+// The watchdog hears what this rank's loop does.
+LoopEvents loop_events(WatchedCommunicator& group, Liveness& liveness) {
+  return {[&liveness] { liveness.idle(); }, [&group](std::uint64_t step) { group.begin_step(step); }};
+}
+
 // The leader's part: HTTP in front, the engine's loop on this thread.
-void lead(Communicator& group, Liveness& liveness, Shutdown& shutdown, const Config& config,
+void lead(WatchedCommunicator& group, Liveness& liveness, Shutdown& shutdown, const Config& config,
           const ModelConfig& model, const SessionSizing& sessions, Rank& rank, const ModelText& text,
           BoundAddress address) {
   EngineLoop engine(
       engine_limits(config, model, sessions, rank.limits, text),
       scheduler_limits(config, sessions, rank.limits, text), *rank.runner, group,
-      [&liveness] { liveness.idle(); }, [&liveness] { return liveness.ranks(); });
+      loop_events(group, liveness), [&liveness] { return liveness.ranks(); });
   std::optional<Coordinator> coordinator;
   const Shutdown::Serving serving(shutdown);  // ends before the coordinator does
   together(group, [&] {
@@ -160,7 +162,7 @@ int serve(Communicator& mpi_group, const WorkerOptions& options) {
       lead(group, liveness, shutdown, config, model, sessions, rank, text, *std::move(address));
     } else {
       together(group, [] {});  // the leader's server has started
-      follow(group, *rank.runner, rank.limits);
+      follow(group, *rank.runner, rank.limits, loop_events(group, liveness));
     }
   } catch (const StartupError& error) {
     return report(group, error);  // every rank has it and ends in good order

@@ -70,7 +70,7 @@ class Conversation {
             {"ended", answer.ended},
             {"mean_logprob", answer.logprob / static_cast<double>(answer.choices)},
             {"seen", position_},
-            {"resident", std::min(position_, sizing_.window.sink_tokens + sizing_.window.window_tokens)}};
+            {"resident", std::min(position_, sizing_.shape.window.sink_tokens + sizing_.shape.window.window_tokens)}};
   }
 
  private:
@@ -93,7 +93,7 @@ class Conversation {
   Answer generate(std::vector<TokenId> input) {
     Answer answer;
     while (true) {
-      const TokenResult result = take_in(input);
+      const kernels::Choice result = take_in(input);
       answer.logprob += static_cast<double>(result.logprob);
       ++answer.choices;
       answer.ended = std::ranges::find(end_tokens_, result.token) != end_tokens_.end();
@@ -107,8 +107,8 @@ class Conversation {
   }
 
   // Reads tokens in steps and chooses what follows the last.
-  TokenResult take_in(const std::vector<TokenId>& tokens) {
-    if (sizing_.max_context > 0 && position_ + std::ssize(tokens) > sizing_.max_context)
+  kernels::Choice take_in(const std::vector<TokenId>& tokens) {
+    if (!sizing_.shape.endless() && position_ + std::ssize(tokens) > sizing_.shape.max_context)
       throw StartupError(ExitCode::config, "dense: the conversation is longer than cache.max_context");
     for (std::size_t begin = 0;;) {
       const std::size_t end =
@@ -116,7 +116,7 @@ class Conversation {
       StepPlan step;
       step.number = ++steps_;
       if (steps_ == 1) {
-        step.operations.push_back({SlotOperation::Kind::open, 0, sizing_.window, options_.sampling});
+        step.operations.push_back({SlotOperation::Kind::open, 0, sizing_.shape.window, options_.sampling});
       }
       for (std::size_t i = begin; i < end; ++i) step.rows.push_back({0, tokens[i], position_++});
       if (end == tokens.size()) {

@@ -84,7 +84,7 @@ void measure(Communicator& group, const Options& options, const OneSession& sess
   const char* mode = name_of(session.config.cache.mode);
   const auto begin = std::chrono::steady_clock::now();
   std::int64_t scored = std::ssize(tokens) - 1;
-  if (sessions.max_context > 0) scored = std::min(scored, sessions.max_context);
+  if (!sessions.shape.endless()) scored = std::min(scored, sessions.shape.max_context);
   double total = 0, in_block = 0;
   std::int64_t block_tokens = 0;
   if (group.is_leader()) out << "mode,tokens,nll,seconds,resident_bytes\n";
@@ -94,7 +94,7 @@ void measure(Communicator& group, const Options& options, const OneSession& sess
         std::min({scored, position + sessions.session_chunk, position + options.block - block_tokens});
     StepPlan plan = scoring_step(tokens, position, end);
     plan.number = ++number;
-    if (number == 1) plan.operations.push_back({SlotOperation::Kind::open, 0, sessions.window, {}});
+    if (number == 1) plan.operations.push_back({SlotOperation::Kind::open, 0, sessions.shape.window, {}});
     for (const auto& result : rank.runner->run(plan)) in_block -= static_cast<double>(result.logprob);
     block_tokens += end - position;
     position = end;
@@ -111,7 +111,7 @@ void measure(Communicator& group, const Options& options, const OneSession& sess
   if (!group.is_leader()) return;
   out.flush();
   if (scored < std::ssize(tokens) - 1) {
-    spdlog::warn("dense: refused at {} tokens, cache.max_context", sessions.max_context);
+    spdlog::warn("dense: refused at {} tokens, cache.max_context", sessions.shape.max_context);
   }
   spdlog::info("{}: {} tokens, mean NLL {:.4f}, perplexity {:.2f}", mode, scored,
                total / static_cast<double>(scored), std::exp(total / static_cast<double>(scored)));

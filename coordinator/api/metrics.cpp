@@ -93,7 +93,7 @@ std::vector<MetricFamily> rank_families(const std::vector<RankStatus>& ranks) {
 
 // How full the caches are: resident tokens of those that all slots could hold.
 double cache_usage(const EngineStats& stats, const EngineLimits& limits) {
-  const double capacity = static_cast<double>(limits.num_slots) * static_cast<double>(context_tokens(limits));
+  const double capacity = static_cast<double>(limits.num_slots) * static_cast<double>(limits.session.remembered_tokens());
   return capacity > 0 ? static_cast<double>(stats.resident_tokens) / capacity : 0;
 }
 

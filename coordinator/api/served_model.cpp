@@ -45,13 +45,9 @@ std::optional<TokenId> first_token(const ApiContext& api) {
   return api.tokenizer.encode("").front();
 }
 
-std::int64_t context_tokens(const EngineLimits& limits) {
-  if (limits.max_context > 0) return limits.max_context;
-  return limits.window.sink_tokens + limits.window.window_tokens;
-}
-
 std::int64_t max_model_len(const EngineLimits& limits) {
-  return limits.max_context > 0 ? limits.max_context : std::max(limits.max_tokens, context_tokens(limits));
+  const std::int64_t remembered = limits.session.remembered_tokens();
+  return limits.session.endless() ? std::max(limits.max_tokens, remembered) : remembered;
 }
 
 }  // namespace sinkstream

@@ -28,9 +28,6 @@ std::int64_t begin_with_sink(std::vector<TokenId>& tokens, const EngineLimits& l
 // first. Nothing: prompts may begin with anything.
 std::optional<TokenId> first_token(const ApiContext& api);
 
-// The longest prompt that a session still remembers whole: S + W, or max_context in dense mode.
-std::int64_t context_tokens(const EngineLimits& limits);
-
 // What clients are told to keep prompt and answer within. They cut prompts to it and take it, less the
 // prompt, for max_tokens; so where input is endless it is the longest answer, which bounds what they ask for
 // without making them cut.

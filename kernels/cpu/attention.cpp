@@ -2,11 +2,10 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/cache_layout.h"
 #include "kernels/cpu/attention_task.h"
-#include "kernels/cpu/cache_checks.h"
+#include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/work.h"
-#include "kernels/ops.h"
-#include "kernels/thread_pool.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention.cpp"
@@ -112,12 +111,6 @@ void add_weighted(const float* weights, std::int64_t weights_stride, std::int64_
   }
 }
 
-// Keys or values of one plane of the cache: `count` tokens from index `first` on.
-template <typename T>
-VectorList<T> cached(const void* data, std::int64_t first_token, std::int64_t count, int head_dim) {
-  return {static_cast<const T*>(data) + first_token * head_dim, count, head_dim};
-}
-
 // A task's parts of the cache, in ascending position. T is the ring's element.
 template <typename T>
 struct CachedTokens {
@@ -125,14 +118,19 @@ struct CachedTokens {
   std::array<VectorList<T>, 2> window;
 };
 
+// Keys or values.
 template <typename T>
-CachedTokens<T> cached_tokens(const AttentionTask& task, const CacheLayerView& cache, const float* sinks,
-                              const void* ring) {
-  const auto [before_wrap, after_wrap] = window_pieces(task, cache.ring_capacity);
-  const std::int64_t plane = task.plane * cache.ring_capacity;
-  return {cached<float>(sinks, task.plane * cache.sink_capacity, task.row.sinks_end, cache.head_dim),
-          {cached<T>(ring, plane + before_wrap.first, before_wrap.count, cache.head_dim),
-           cached<T>(ring, plane + after_wrap.first, after_wrap.count, cache.head_dim)}};
+CachedTokens<T> cached_tokens(const AttentionTask& task, const CacheLayerView& cache, Address sinks,
+                              Address ring) {
+  const auto [before_wrap, after_wrap] =
+      ring_pieces(task.row.window_begin, task.window_tokens(), cache.ring_capacity);
+  const auto piece = [&](const RingPiece& places) {
+    return VectorList<T>{host_pointer<const T>(ring) + ring_offset(cache, task.plane, places.first),
+                         places.count, cache.head_dim};
+  };
+  return {{host_pointer<const float>(sinks) + sink_offset(cache, task.plane, 0), task.row.sinks_end,
+           cache.head_dim},
+          {piece(before_wrap), piece(after_wrap)}};
 }
 
 // scores [heads, tokens rounded up to whole vectors]
@@ -203,23 +201,6 @@ HWY_EXPORT(attend);
 
 namespace {
 
-void check_row(const Checks& check, const AttentionRow& row, const CacheLayerView& cache) {
-  check_cached_position(check, row, cache);
-  check.range("row.window_begin", row.window_begin, 0, row.position);
-  check.range("tokens in the window", row.position - row.window_begin + 1, 1, cache.ring_capacity);
-  check.range("row.sinks_end", row.sinks_end, 0, std::min(row.window_begin, cache.sink_capacity));
-}
-
-void check_shard(const Checks& check, const HeadShard& shard, const CacheLayerView& cache) {
-  check.range("shard.first_head", shard.first_head, 0, INT32_MAX);
-  check.range("shard.local_heads", shard.local_heads, 1, INT32_MAX - shard.first_head);
-  check.range("shard.group_size", shard.group_size, 1, INT32_MAX);
-  check.equal("shard.local_kv_heads", shard.local_kv_heads, "cache.local_kv_heads", cache.local_kv_heads);
-  check.range("the first head's KV head", shard.local_kv_head(0), 0, shard.local_kv_heads - 1);
-  check.range("the last head's KV head", shard.local_kv_head(shard.local_heads - 1), 0,
-              shard.local_kv_heads - 1);
-}
-
 // The query heads, counted from the rank's first, that read a KV head. Groups at the shard's ends may be cut.
 struct HeadRange {
   std::int64_t begin = 0;
@@ -236,42 +217,28 @@ HeadRange heads_of_kv_head(const HeadShard& shard, std::int64_t local_kv_head) {
 
 }  // namespace
 
-void attention(Context& context, std::span<const AttentionRow> rows, ConstMatrix window_queries,
-               ConstMatrix sink_queries, const CacheLayerView& cache, const HeadShard& shard, float scale,
-               std::span<const float> alibi_slopes, Matrix out) {
-  const Checks check("attention");
-  const std::int64_t width = static_cast<std::int64_t>(shard.local_heads) * cache.head_dim;
-  check_cache(check, cache);
-  check_shard(check, shard, cache);
-  check.equal("window_queries.rows", window_queries.rows, "rows", std::ssize(rows));
-  check.equal("window_queries.cols", window_queries.cols, "local_heads * head_dim", width);
-  check.equal("sink_queries.rows", sink_queries.rows, "rows", std::ssize(rows));
-  check.equal("sink_queries.cols", sink_queries.cols, "local_heads * head_dim", width);
-  check.equal("out.rows", out.rows, "rows", std::ssize(rows));
-  check.equal("out.cols", out.cols, "local_heads * head_dim", width);
-  check.positive("scale", scale);
-  if (!alibi_slopes.empty()) {
-    check.equal("alibi_slopes size", std::ssize(alibi_slopes), "local_heads", shard.local_heads);
-  }
-  for (const AttentionRow& row : rows) check_row(check, row, cache);
-
+void CpuBackend::do_attention(DeviceSpan<const AttentionRow> rows, ConstMatrix window_queries,
+                              ConstMatrix sink_queries, const CacheLayerView& cache, const HeadShard& shard,
+                              float scale, Vector alibi_slopes, Matrix out) {
   const std::int64_t kv_heads = cache.local_kv_heads;
-  context.threads.parallel_for(std::ssize(rows) * kv_heads, 1, [&](std::int64_t begin, std::int64_t end) {
+  threads_.parallel_for(rows.size * kv_heads, 1, [&](std::int64_t begin, std::int64_t end) {
     thread_local std::vector<float> scratch;  // grows to the longest row
     for (std::int64_t part = begin; part < end; ++part) {
       const std::int64_t r = part / kv_heads;
       const std::int64_t kv_head = part % kv_heads;
       const HeadRange heads = heads_of_kv_head(shard, kv_head);
       const std::int64_t column = heads.begin * cache.head_dim;
+      const AttentionRow& row = host_span(rows)[r];
       const AttentionTask task{
-          .row = rows[r],
-          .plane = rows[r].slot * kv_heads + kv_head,
+          .row = row,
+          .plane = cache_plane(cache, row.slot, kv_head),
           .heads = heads.end - heads.begin,
-          .window_queries = window_queries.row(r).data() + column,
-          .sink_queries = sink_queries.row(r).data() + column,
-          .out = out.row(r).data() + column,
+          .window_queries = host_matrix(window_queries).row(r).data() + column,
+          .sink_queries = host_matrix(sink_queries).row(r).data() + column,
+          .out = host_matrix(out).row(r).data() + column,
           .scale = scale,
-          .alibi_slopes = alibi_slopes.empty() ? nullptr : alibi_slopes.data() + heads.begin};
+          .alibi_slopes =
+              alibi_slopes.empty() ? nullptr : host_pointer<const float>(alibi_slopes.data) + heads.begin};
       HWY_DYNAMIC_DISPATCH(attend)(task, cache, scratch);
     }
   });

@@ -1,8 +1,6 @@
 // Operations on one element at a time.
-#include "kernels/cpu/checks.h"
+#include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/work.h"
-#include "kernels/ops.h"
-#include "kernels/thread_pool.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/elementwise.cpp"
@@ -108,71 +106,65 @@ namespace {
 constexpr std::int64_t kStepsPerActivation = 16;  // what one costs in multiply-adds, roughly
 
 // map_span(x, out, count) computes some elements.
-void map_elements(Context& context, const Checks& check, ConstMatrix x, Matrix out, auto map_span) {
-  check.equal("x.rows", x.rows, "out.rows", out.rows);
-  check.equal("x.cols", x.cols, "out.cols", out.cols);
+void map_elements(ThreadPool& threads, ConstHostMatrix x, HostMatrix out, auto map_span) {
   const std::int64_t grain = items_per_part(kStepsPerActivation);
-  context.threads.parallel_for(x.rows * x.cols, grain, [&](std::int64_t begin, std::int64_t end) {
+  threads.parallel_for(x.rows * x.cols, grain, [&](std::int64_t begin, std::int64_t end) {
     map_span(x.data + begin, out.data + begin, end - begin);
   });
 }
 
-void change_elements(Context& context, Matrix x, auto change) {
-  context.threads.parallel_for(x.rows * x.cols, kStepsPerPart, [&](std::int64_t begin, std::int64_t end) {
+void change_elements(ThreadPool& threads, HostMatrix x, auto change) {
+  threads.parallel_for(x.rows * x.cols, kStepsPerPart, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) x.data[i] = change(x.data[i]);
   });
 }
 
 }  // namespace
 
-void silu_multiply(Context& context, ConstMatrix gate_up, Matrix out) {
-  const Checks check("silu_multiply");
-  check.equal("gate_up.rows", gate_up.rows, "out.rows", out.rows);
-  check.equal("gate_up.cols", gate_up.cols, "2 * out.cols", 2 * out.cols);
-
+void CpuBackend::do_silu_multiply(ConstMatrix gate_up, Matrix out) {
   // Rows are cut into blocks so that one long row occupies several threads.
   constexpr std::int64_t kBlock = 2048;
   const std::int64_t width = out.cols;
   const std::int64_t blocks = round_up(width, kBlock) / kBlock;
-  context.threads.parallel_for(out.rows * blocks, 1, [&](std::int64_t begin, std::int64_t end) {
+  threads_.parallel_for(out.rows * blocks, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t part = begin; part < end; ++part) {
       const std::int64_t column = part % blocks * kBlock;
-      const float* gate = gate_up.row(part / blocks).data() + column;
-      float* result = out.row(part / blocks).data() + column;
+      const float* gate = host_matrix(gate_up).row(part / blocks).data() + column;
+      float* result = host_matrix(out).row(part / blocks).data() + column;
       HWY_DYNAMIC_DISPATCH(silu_multiply_span)(gate, gate + width, result, std::min(kBlock, width - column));
     }
   });
 }
 
-void add(Context& context, ConstMatrix y, Matrix x) {
-  const Checks check("add");
-  check.equal("y.rows", y.rows, "x.rows", x.rows);
-  check.equal("y.cols", y.cols, "x.cols", x.cols);
+void CpuBackend::do_gelu(ConstMatrix x, Matrix out) {
+  map_elements(threads_, host_matrix(x), host_matrix(out),
+               [](const float* from, float* to, std::int64_t count) {
+                 HWY_DYNAMIC_DISPATCH(gelu_span)(from, to, count);
+               });
+}
 
-  context.threads.parallel_for(x.rows * x.cols, kStepsPerPart, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) x.data[i] += y.data[i];
+void CpuBackend::do_gelu_tanh(ConstMatrix x, Matrix out) {
+  map_elements(threads_, host_matrix(x), host_matrix(out),
+               [](const float* from, float* to, std::int64_t count) {
+                 HWY_DYNAMIC_DISPATCH(gelu_tanh_span)(from, to, count);
+               });
+}
+
+void CpuBackend::do_add(ConstMatrix y, Matrix x) {
+  const float* const added = host_matrix(y).data;
+  float* const sums = host_matrix(x).data;
+  threads_.parallel_for(x.rows * x.cols, kStepsPerPart, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) sums[i] += added[i];
   });
 }
 
-void gelu(Context& context, ConstMatrix x, Matrix out) {
-  map_elements(context, Checks("gelu"), x, out, [](const float* from, float* to, std::int64_t count) {
-    HWY_DYNAMIC_DISPATCH(gelu_span)(from, to, count);
-  });
+void CpuBackend::do_scale(float factor, Matrix x) {
+  change_elements(threads_, host_matrix(x), [factor](float value) { return value * factor; });
 }
 
-void gelu_tanh(Context& context, ConstMatrix x, Matrix out) {
-  map_elements(context, Checks("gelu_tanh"), x, out, [](const float* from, float* to, std::int64_t count) {
-    HWY_DYNAMIC_DISPATCH(gelu_tanh_span)(from, to, count);
-  });
-}
-
-void scale(Context& context, float factor, Matrix x) {
-  change_elements(context, x, [factor](float value) { return value * factor; });
-}
-
-void clip(Context& context, float limit, Matrix x) {
-  Checks("clip").positive("limit", limit);
-  change_elements(context, x, [limit](float value) { return std::clamp(value, -limit, limit); });
+void CpuBackend::do_clip(float limit, Matrix x) {
+  change_elements(threads_, host_matrix(x),
+                  [limit](float value) { return std::clamp(value, -limit, limit); });
 }
 
 }  // namespace sinkstream::kernels

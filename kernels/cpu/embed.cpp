@@ -1,40 +1,24 @@
 // Looks token embeddings up.
 #include <algorithm>
 
-#include "kernels/cpu/checks.h"
+#include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/work.h"
-#include "kernels/ops.h"
-#include "kernels/thread_pool.h"
+#include "kernels/host/packed_weight.h"
 
 namespace sinkstream::kernels {
-namespace {
 
-void copy_row(const WeightView& table, std::int64_t row, std::span<float> out) {
-  const std::int64_t offset = row * table.in_features;
-  if (table.dtype == DType::f32) {
-    std::copy_n(static_cast<const float*>(table.data) + offset, out.size(), out.begin());
-  } else {
-    const bfloat16* values = static_cast<const bfloat16*>(table.data) + offset;
-    std::transform(values, values + out.size(), out.begin(), [](bfloat16 value) { return to_float(value); });
-  }
-}
-
-}  // namespace
-
-void embed(Context& context, std::span<const std::int32_t> tokens, const WeightView& table,
-           std::int64_t first_token, Matrix out) {
-  const Checks check("embed");
-  check.f32_or_bf16("table", table.dtype);
-  check.equal("out.rows", out.rows, "tokens", std::ssize(tokens));
-  check.equal("out.cols", out.cols, "table.in_features", table.in_features);
-
-  context.threads.parallel_for(out.rows, items_per_part(out.cols), [&](std::int64_t begin, std::int64_t end) {
+void CpuBackend::do_embed(DeviceSpan<const std::int32_t> tokens, const Weight& table,
+                          std::int64_t first_token, Matrix out) {
+  const auto token_of_row = host_span(tokens);
+  const PackedWeight packed(table);
+  threads_.parallel_for(out.rows, items_per_part(out.cols), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t r = begin; r < end; ++r) {
-      const std::int64_t row = tokens[r] - first_token;
-      if (row >= 0 && row < table.out_features) {
-        copy_row(table, row, out.row(r));
+      const auto embedding = host_matrix(out).row(r);
+      const std::int64_t row = token_of_row[r] - first_token;
+      if (row >= 0 && row < table.shape.out_features) {
+        packed.read_row(row, embedding);
       } else {
-        std::ranges::fill(out.row(r), 0.0f);
+        std::ranges::fill(embedding, 0.0f);
       }
     }
   });

@@ -1,4 +1,4 @@
-#include "kernels/ops.h"
+#include "kernels/cpu/instruction_set.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/instruction_set.cpp"

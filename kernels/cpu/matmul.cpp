@@ -1,8 +1,9 @@
 // out = x * weight^T (+ bias)
-#include "kernels/cpu/checks.h"
+#include <vector>
+
+#include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/work.h"
-#include "kernels/ops.h"
-#include "kernels/thread_pool.h"
+#include "kernels/host/packed_weight.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/matmul.cpp"
@@ -21,28 +22,49 @@ std::int64_t rows_per_block(std::int64_t in_features) {
   return round_up(std::max<std::int64_t>(rows, 1), kTileRows);
 }
 
+// Output columns [begin, end) from their `weights`, without the bias.
 template <typename W>
-void multiply(ConstMatrix x, const W* weight, std::span<const float> bias, Matrix out, std::int64_t begin,
-              std::int64_t end) {
+void multiply(ConstHostMatrix x, const W* weights, HostMatrix out, std::int64_t begin, std::int64_t end) {
   const std::int64_t block = rows_per_block(x.cols);
-  const VectorList<W> columns{weight + begin * x.cols, end - begin, x.cols};
+  const VectorList<W> columns{weights, end - begin, x.cols};
   for (std::int64_t r = 0; r < x.rows; r += block) {
     const VectorList<float> rows{x.data + r * x.cols, std::min(block, x.rows - r), x.cols};
     dot_products(rows, columns, x.cols, out.data + r * out.cols + begin, out.cols);
   }
-  if (bias.empty()) return;
-  for (std::int64_t r = 0; r < out.rows; ++r) {
-    for (std::int64_t c = begin; c < end; ++c) out.row(r)[c] += bias[c];
+}
+
+// The same from quantized weights: a few columns at a time are read as float32, then multiplied as such.
+void multiply_quantized(ConstHostMatrix x, const PackedWeight& weight, HostMatrix out, std::int64_t begin,
+                        std::int64_t end) {
+  thread_local std::vector<float> columns;  // [kTileColumns, in_features]
+  columns.resize(kTileColumns * x.cols);
+  for (std::int64_t first = begin; first < end; first += kTileColumns) {
+    const std::int64_t last = std::min(first + kTileColumns, end);
+    for (std::int64_t c = first; c < last; ++c) {
+      weight.read_row(c, std::span(columns).subspan((c - first) * x.cols, x.cols));
+    }
+    multiply(x, columns.data(), out, first, last);
   }
 }
 
 // Output columns [begin, end)
-void matmul_columns(ConstMatrix x, const WeightView& weight, std::span<const float> bias, Matrix out,
-                    std::int64_t begin, std::int64_t end) {
-  if (weight.dtype == DType::f32) {
-    multiply(x, static_cast<const float*>(weight.data), bias, out, begin, end);
-  } else {
-    multiply(x, static_cast<const bfloat16*>(weight.data), bias, out, begin, end);
+void matmul_columns(ConstHostMatrix x, const PackedWeight& weight, std::span<const float> bias,
+                    HostMatrix out, std::int64_t begin, std::int64_t end) {
+  switch (weight.shape().format) {
+    case WeightFormat::f32:
+      multiply(x, weight.values<float>() + begin * x.cols, out, begin, end);
+      break;
+    case WeightFormat::bf16:
+      multiply(x, weight.values<bfloat16>() + begin * x.cols, out, begin, end);
+      break;
+    case WeightFormat::int8:
+    case WeightFormat::int4:
+      multiply_quantized(x, weight, out, begin, end);
+      break;
+  }
+  if (bias.empty()) return;
+  for (std::int64_t r = 0; r < out.rows; ++r) {
+    for (std::int64_t c = begin; c < end; ++c) out.row(r)[c] += bias[c];
   }
 }
 
@@ -54,20 +76,12 @@ namespace sinkstream::kernels {
 
 HWY_EXPORT(matmul_columns);
 
-void matmul(Context& context, ConstMatrix x, const WeightView& weight, std::span<const float> bias,
-            Matrix out) {
-  const Checks check("matmul");
-  check.f32_or_bf16("weight", weight.dtype);
-  check.range("weight.in_features", weight.in_features, 1, INT64_MAX);
-  check.equal("x.cols", x.cols, "weight.in_features", weight.in_features);
-  check.equal("out.rows", out.rows, "x.rows", x.rows);
-  check.equal("out.cols", out.cols, "weight.out_features", weight.out_features);
-  if (!bias.empty()) check.equal("bias size", std::ssize(bias), "weight.out_features", weight.out_features);
-  if (x.rows == 0) return;
-
+void CpuBackend::do_matmul(ConstMatrix x, const Weight& weight, Vector bias, Matrix out) {
+  const PackedWeight packed(weight);
   const std::int64_t grain = round_up(items_per_part(x.rows * x.cols), kTileColumns);
-  context.threads.parallel_for(out.cols, grain, [&](std::int64_t begin, std::int64_t end) {
-    HWY_DYNAMIC_DISPATCH(matmul_columns)(x, weight, bias, out, begin, end);
+  threads_.parallel_for(out.cols, grain, [&](std::int64_t begin, std::int64_t end) {
+    HWY_DYNAMIC_DISPATCH(matmul_columns)
+    (host_matrix(x), packed, host_span(bias), host_matrix(out), begin, end);
   });
 }
 

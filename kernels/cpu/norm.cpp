@@ -2,10 +2,8 @@
 #include <array>
 #include <cmath>
 
-#include "kernels/cpu/checks.h"
+#include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/work.h"
-#include "kernels/ops.h"
-#include "kernels/thread_pool.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/norm.cpp"
@@ -75,71 +73,52 @@ void normalize_row(std::span<const float> x, float mean, float scale, std::span<
   }
 }
 
+void layer_norm_row(std::span<const float> x, const Norm& norm, std::span<float> out) {
+  std::array<float, 2> moments;
+  HWY_DYNAMIC_DISPATCH(moments_of_row)(x, moments);
+  const float variance = moments[1] / static_cast<float>(x.size());
+  const float scale = 1.0f / std::sqrt(variance + norm.epsilon);
+  normalize_row(x, moments[0], scale, host_span(norm.weight), host_span(norm.bias), out);
+}
+
 }  // namespace
 
-void rms_norm(Context& context, ConstMatrix x, std::span<const float> weight, float epsilon, Matrix out) {
-  const Checks check("rms_norm");
-  check.equal("weight size", std::ssize(weight), "x.cols", x.cols);
-  check.equal("out.rows", out.rows, "x.rows", x.rows);
-  check.equal("out.cols", out.cols, "x.cols", x.cols);
-
-  context.threads.parallel_for(x.rows, items_per_part(x.cols), [&](std::int64_t begin, std::int64_t end) {
+void CpuBackend::do_norm(ConstMatrix x, const Norm& norm, Matrix out) {
+  threads_.parallel_for(x.rows, items_per_part(x.cols), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t r = begin; r < end; ++r) {
-      HWY_DYNAMIC_DISPATCH(rms_norm_row)(x.row(r), weight, epsilon, out.row(r));
+      const auto from = host_matrix(x).row(r);
+      const auto to = host_matrix(out).row(r);
+      if (norm.kind == NormKind::rms) {
+        HWY_DYNAMIC_DISPATCH(rms_norm_row)(from, host_span(norm.weight), norm.epsilon, to);
+      } else {
+        layer_norm_row(from, norm, to);
+      }
     }
   });
 }
 
-void layer_norm(Context& context, ConstMatrix x, std::span<const float> weight, std::span<const float> bias,
-                float epsilon, Matrix out) {
-  const Checks check("layer_norm");
-  check.range("x.cols", x.cols, 1, INT64_MAX);
-  check.equal("weight size", std::ssize(weight), "x.cols", x.cols);
-  if (!bias.empty()) check.equal("bias size", std::ssize(bias), "x.cols", x.cols);
-  check.equal("out.rows", out.rows, "x.rows", x.rows);
-  check.equal("out.cols", out.cols, "x.cols", x.cols);
-
-  context.threads.parallel_for(x.rows, items_per_part(x.cols), [&](std::int64_t begin, std::int64_t end) {
+void CpuBackend::do_row_moments(ConstMatrix x, std::int64_t first_column, std::int64_t columns,
+                                Matrix moments) {
+  threads_.parallel_for(x.rows, items_per_part(columns), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t r = begin; r < end; ++r) {
-      std::array<float, 2> moments;
-      HWY_DYNAMIC_DISPATCH(moments_of_row)(x.row(r), moments);
-      const float variance = moments[1] / static_cast<float>(x.cols);
-      normalize_row(x.row(r), moments[0], 1.0f / std::sqrt(variance + epsilon), weight, bias, out.row(r));
+      const auto measured = host_matrix(moments).row(r);
+      if (columns == 0) {
+        std::ranges::fill(measured, 0.0f);
+      } else {
+        const auto part = host_matrix(x).row(r).subspan(first_column, columns);
+        HWY_DYNAMIC_DISPATCH(moments_of_row)(part, measured);
+      }
     }
   });
 }
 
-void row_moments(Context& context, ConstMatrix x, std::int64_t first_column, std::int64_t columns,
-                 Matrix moments) {
-  const Checks check("row_moments");
-  check.range("columns", columns, 1, x.cols);
-  check.range("first_column", first_column, 0, x.cols - columns);
-  check.equal("moments.rows", moments.rows, "x.rows", x.rows);
-  check.equal("moments.cols", moments.cols, "2", 2);
-
-  const auto first = static_cast<std::size_t>(first_column);
-  context.threads.parallel_for(x.rows, items_per_part(columns), [&](std::int64_t begin, std::int64_t end) {
+void CpuBackend::do_normalize_columns(ConstMatrix statistics, Vector weight, Vector bias,
+                                      std::int64_t first_column, Matrix x) {
+  threads_.parallel_for(x.rows, items_per_part(weight.size), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t r = begin; r < end; ++r) {
-      const auto part = x.row(r).subspan(first, static_cast<std::size_t>(columns));
-      HWY_DYNAMIC_DISPATCH(moments_of_row)(part, moments.row(r));
-    }
-  });
-}
-
-void normalize_columns(Context& context, ConstMatrix statistics, std::span<const float> weight,
-                       std::span<const float> bias, std::int64_t first_column, Matrix x) {
-  const Checks check("normalize_columns");
-  check.range("weight size", std::ssize(weight), 1, x.cols);
-  check.range("first_column", first_column, 0, x.cols - std::ssize(weight));
-  if (!bias.empty()) check.equal("bias size", std::ssize(bias), "weight size", std::ssize(weight));
-  check.equal("statistics.rows", statistics.rows, "x.rows", x.rows);
-  check.equal("statistics.cols", statistics.cols, "2", 2);
-
-  const std::int64_t grain = items_per_part(std::ssize(weight));
-  context.threads.parallel_for(x.rows, grain, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t r = begin; r < end; ++r) {
-      const auto part = x.row(r).subspan(static_cast<std::size_t>(first_column), weight.size());
-      normalize_row(part, statistics.row(r)[0], statistics.row(r)[1], weight, bias, part);
+      const auto part = host_matrix(x).row(r).subspan(first_column, weight.size);
+      const auto of_row = host_matrix(statistics).row(r);
+      normalize_row(part, of_row[0], of_row[1], host_span(weight), host_span(bias), part);
     }
   });
 }

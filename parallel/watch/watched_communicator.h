@@ -22,14 +22,15 @@ class WatchedCommunicator final : public Communicator {
   void barrier() override {
     watch("barrier", [&] { inner_.barrier(); });
   }
-  // Each broadcast begins a step. A rank that waits for one is idle: the leader may have nothing to do for
-  // hours.
-  void broadcast(std::vector<std::byte>& message) override {
-    if (!is_leader()) liveness_.idle();
-    inner_.broadcast(message);
-    liveness_.working("a step", ++step_);
-  }
+  // Not watched: how long the leader may keep the others waiting is for those to say who wait.
+  void broadcast(std::vector<std::byte>& message) override { inner_.broadcast(message); }
   void abort(const std::string& reason) override { inner_.abort(reason); }
+
+  // What follows belongs to this step.
+  void begin_step(std::uint64_t step) {
+    step_ = step;
+    liveness_.working("a step", step_);
+  }
 
  private:
   template <typename Operation>

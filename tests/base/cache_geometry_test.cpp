@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/session_usage.h"
+#include "kernels/cache_layout.h"
 
 namespace sinkstream {
 namespace {
@@ -89,11 +90,11 @@ TEST(CacheGeometry, AStepOfSlackTokensKeepsEveryWindowInTheRing) {
       for (int step = 0; step < 12; ++step) {
         const std::int64_t first = written;
         for (; written <= first + slack; ++written) {
-          ring[static_cast<std::size_t>(ring_index(written, capacity))] = written;
+          ring[static_cast<std::size_t>(kernels::ring_index(written, capacity))] = written;
         }
         for (std::int64_t position = first; position < written; ++position) {
           for (std::int64_t p = window_begin(position, {0, size}); p <= position; ++p) {
-            ASSERT_EQ(ring[static_cast<std::size_t>(ring_index(p, capacity))], p);
+            ASSERT_EQ(ring[static_cast<std::size_t>(kernels::ring_index(p, capacity))], p);
           }
         }
       }
@@ -108,7 +109,7 @@ TEST(CacheGeometry, FarPositionsDoNotWrap) {
     EXPECT_EQ(window_begin(position, window), position - 251);
     EXPECT_EQ(sinks_end(position, window), 4);
     EXPECT_EQ(position_within_cache(position, window), 255);
-    EXPECT_EQ((ring_index(position + 1, 380) + 379) % 380, ring_index(position, 380));
+    EXPECT_EQ((kernels::ring_index(position + 1, 380) + 379) % 380, kernels::ring_index(position, 380));
     EXPECT_EQ(session_usage(position, window).evicted_tokens, position - 256);
   }
 }

@@ -2,7 +2,7 @@
 #include "base/error.h"
 #include "tests/fuzz/scratch.h"
 #include "tests/temporary_directory.h"
-#include "worker/model/model_config.h"
+#include "worker/model/architectures/model_config.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace sinkstream;

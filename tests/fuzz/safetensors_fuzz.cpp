@@ -1,7 +1,7 @@
 // A safetensors file: its header is checked whole before anything is used.
 #include "base/error.h"
 #include "tests/fuzz/scratch.h"
-#include "worker/model/safetensors.h"
+#include "worker/model/checkpoint/safetensors.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace sinkstream;

@@ -48,8 +48,8 @@ void check(std::span<const std::byte> message) {
   limits.num_slots = 4;
   limits.max_rows = 8;
   limits.vocab_size = 50;
-  limits.max_sink_tokens = 4;
-  limits.max_window_tokens = 8;
+  limits.session.sink_capacity = 4;
+  limits.session.window.window_tokens = 8;
   try {
     const StepPlan plan = decode(message, limits);
     if (decode(encode(plan), limits).rows.size() != plan.rows.size()) broken("a plan survives the wire");

@@ -1,13 +1,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "cache_storage.h"
-#include "kernels/cpu/reference.h"
+#include "device_cache.h"
 
 namespace sinkstream::kernels {
 namespace {
-
-class Attention : public OnEveryInstructionSet {};
 
 // Sinks and window of sessions, and a rank's heads.
 struct Scene {
@@ -43,16 +40,47 @@ CacheShape cache_shape(const Scene& scene) {
           scene.window + scene.slack, scene.head_dim};
 }
 
+// What each position of a slot holds, the same on every backend.
+Tensor head_vectors(std::int32_t slot, std::int64_t position, std::int64_t width, bool keys) {
+  Random random(static_cast<std::uint32_t>(position * 100 + slot * 2 + keys));
+  return random.matrix(1, width);
+}
+
 // Feeds a session its sinks, then the tokens that a row at `position` may attend to.
-void fill_session(Context& context, const Scene& scene, std::int32_t slot, std::int64_t position,
-                  const CacheLayerView& cache, Random& random) {
+void fill_session(Backend& backend, const Scene& scene, std::int32_t slot, std::int64_t position,
+                  const CacheLayerView& cache) {
   const std::int64_t width = static_cast<std::int64_t>(cache.local_kv_heads) * cache.head_dim;
   const std::int64_t first = std::max<std::int64_t>(0, position - scene.window + 1);
+  std::vector<std::int64_t> positions;
   for (std::int64_t p = 0; p <= position; ++p) {
     if (p == scene.sinks && p < first) p = first;
-    const std::vector<AttentionRow> row = {row_at(slot, p, scene.sinks, scene.window)};
-    write_cache(context, row, random.matrix(1, width), random.matrix(1, width), 0, cache);
+    positions.push_back(p);
   }
+  const std::int64_t ring = cache.ring_capacity;  // a step takes so many rows at most
+  for (std::size_t begin = 0; begin < positions.size();) {
+    std::vector<AttentionRow> rows;
+    for (; begin < positions.size() && (rows.empty() || positions[begin] - rows.front().position < ring);
+         ++begin) {
+      rows.push_back(row_at(slot, positions[begin], scene.sinks, scene.window));
+    }
+    Tensor keys(std::ssize(rows), width), values(std::ssize(rows), width);
+    for (std::int64_t r = 0; r < keys.rows; ++r) {
+      std::ranges::copy(head_vectors(slot, rows[r].position, width, true).data, keys.row(r).begin());
+      std::ranges::copy(head_vectors(slot, rows[r].position, width, false).data, values.row(r).begin());
+    }
+    store_on(backend, rows, keys, values, cache);
+  }
+}
+
+Tensor attention_on(Backend& backend, const std::vector<AttentionRow>& rows, const Tensor& window_queries,
+                    const Tensor& sink_queries, const CacheLayerView& cache, const HeadShard& shard,
+                    float scale, const std::vector<float>& alibi_slopes) {
+  const OnDevice<AttentionRow> of_rows(backend, rows);
+  const DeviceTensor window(backend, window_queries), sink(backend, sink_queries);
+  const DeviceTensor out(backend, window_queries.rows, window_queries.cols);
+  const OnDevice<float> slopes(backend, alibi_slopes);
+  backend.attention(of_rows, window, sink, cache, shard, scale, slopes, out);
+  return out.read();
 }
 
 // A row in each slot: at `position`, and some before that in the slack.
@@ -66,37 +94,35 @@ std::vector<AttentionRow> rows_at(const Scene& scene, std::int64_t position) {
 
 // For values within [-1, 1], keys too (so |key| <= sqrt(head_dim)) and scores scaled by 1 / sqrt(head_dim).
 double attention_bound(int head_dim, const AttentionRow& row, std::span<const float> query) {
-  const double score_error = (sum_error(head_dim) + 2 * kEpsilon) * norm(query);
+  const double score_error = (sum_error(head_dim) + 2 * kEpsilon) * euclidean(query);
   const std::int64_t tokens = row.sinks_end + row.position - row.window_begin + 1;
   return 2 * score_error + 2 * sum_error(tokens);  // weights relative to their sum; then two sums over tokens
 }
 
-void expect_like_reference(const Scene& scene, std::int64_t position) {
-  SCOPED_TRACE(testing::Message() << scene << ", position " << position);
-  ThreadPool threads(2);
-  Context context{threads};
-  CacheStorage storage(cache_shape(scene));
-  const CacheLayerView cache = storage.view();
-  Random random(static_cast<std::uint32_t>(position + scene.head_dim));
-  for (std::int32_t slot = 0; slot < kSlots; ++slot)
-    fill_session(context, scene, slot, position, cache, random);
+class Attention : public OnEveryBackend {
+ protected:
+  void expect_like_reference(const Scene& scene, std::int64_t position);
+};
 
+void Attention::expect_like_reference(const Scene& scene, std::int64_t position) {
+  SCOPED_TRACE(testing::Message() << scene << ", position " << position);
   const std::vector<AttentionRow> rows = rows_at(scene, position);
   const std::int64_t width = static_cast<std::int64_t>(scene.shard.local_heads) * scene.head_dim;
+  Random random(static_cast<std::uint32_t>(position + scene.head_dim));
   const Tensor window_queries = random.matrix(std::ssize(rows), width);
   const Tensor sink_queries = random.matrix(std::ssize(rows), width);
   const float scale = 1.0f / std::sqrt(static_cast<float>(scene.head_dim));
-  const std::vector<float> slopes = scene.alibi_slopes();
-  Tensor actual(std::ssize(rows), width);
-  Tensor expected(std::ssize(rows), width);
-  attention(context, rows, window_queries, sink_queries, cache, scene.shard, scale, slopes, actual);
-  reference::attention(rows, window_queries, sink_queries, cache, scene.shard, scale, slopes, expected);
-  expect_close(actual, expected, [&](std::int64_t r, std::int64_t i) {
+  const auto attend = [&](Backend& backend) {
+    const DeviceCache cache(backend, cache_shape(scene));
+    for (std::int32_t slot = 0; slot < kSlots; ++slot)
+      fill_session(backend, scene, slot, position, cache.view());
+    return attention_on(backend, rows, window_queries, sink_queries, cache.view(), scene.shard, scale,
+                        scene.alibi_slopes());
+  };
+  expect_close(attend(backend()), attend(reference()), [&](std::int64_t r, std::int64_t i) {
     const std::int64_t head = i / scene.head_dim * scene.head_dim;
-    return attention_bound(scene.head_dim, rows[r],
-                           ConstMatrix(window_queries).row(r).subspan(head, scene.head_dim)) +
-           attention_bound(scene.head_dim, rows[r],
-                           ConstMatrix(sink_queries).row(r).subspan(head, scene.head_dim));
+    return attention_bound(scene.head_dim, rows[r], window_queries.row(r).subspan(head, scene.head_dim)) +
+           attention_bound(scene.head_dim, rows[r], sink_queries.row(r).subspan(head, scene.head_dim));
   });
 }
 
@@ -164,47 +190,44 @@ TEST_P(Attention, IsLikeTheReferenceWithAlibi) {
 TEST_P(Attention, ARowsBitsDependOnThatRowAlone) {
   for (const bool alibi : {false, true}) {
     SCOPED_TRACE(alibi);
-    const DType dtype = alibi ? DType::f32 : DType::bf16;
     Scene scene;
     scene.alibi = alibi;
-    scene.ring_dtype = dtype;
+    scene.ring_dtype = alibi ? DType::f32 : DType::bf16;
     scene.head_dim = 17;
     scene.slack = 40;
     scene.shard = {
         .first_head = 3, .local_heads = 9, .group_size = 4, .first_kv_head = 0, .local_kv_heads = 3};
     constexpr std::int64_t kLast = 160;
-    ThreadPool one_thread(1);
-    Context context{one_thread};
-    CacheStorage storage(cache_shape(scene));
-    Random random(31);
-    fill_session(context, scene, 1, kLast, storage.view(), random);
-    for (std::int64_t p = kLast - scene.window - scene.slack + 1; p <= kLast; ++p) {
-      const std::vector<AttentionRow> row = {row_at(1, p, scene.sinks, scene.window)};
-      const std::int64_t width = 3 * scene.head_dim;
-      write_cache(context, row, random.matrix(1, width), random.matrix(1, width), 0, storage.view());
-    }
-
+    // As if each of the last rows had a window of its own: the cache holds what the first of them attends to.
+    Scene wider = scene;
+    wider.window = scene.window + scene.slack;
     std::vector<AttentionRow> rows;
-    for (std::int64_t p = kLast - 20; p <= kLast; ++p)
+    for (std::int64_t p = kLast - 20; p <= kLast; ++p) {
       rows.push_back(row_at(1, p, scene.sinks, scene.window));
-    const std::int64_t count = std::ssize(rows);
-    const std::int64_t width = static_cast<std::int64_t>(scene.shard.local_heads) * scene.head_dim;
-    const Tensor window_queries = random.matrix(count, width);
-    const Tensor sink_queries = random.matrix(count, width);
-    const std::vector<float> slopes = scene.alibi_slopes();
-    Tensor alone(count, width);
-    for (std::int64_t r = 0; r < count; ++r) {
-      attention(context, std::span(rows).subspan(r, 1), {ConstMatrix(window_queries).row(r).data(), 1, width},
-                {ConstMatrix(sink_queries).row(r).data(), 1, width}, storage.view(), scene.shard, 0.25f,
-                slopes, {alone.row(r).data(), 1, width});
     }
+    const std::int64_t width = static_cast<std::int64_t>(scene.shard.local_heads) * scene.head_dim;
+    Random random(31);
+    const Tensor window_queries = random.matrix(std::ssize(rows), width);
+    const Tensor sink_queries = random.matrix(std::ssize(rows), width);
+    Tensor alone(std::ssize(rows), width);
     for (const int threads : {1, 2, 3}) {
-      ThreadPool pool(threads);
-      Context several{pool};
-      Tensor together(count, width);
-      attention(several, rows, window_queries, sink_queries, storage.view(), scene.shard, 0.25f, slopes,
-                together);
-      expect_same_bits(together.data, alone.data);
+      const auto several = on_threads(threads);
+      const DeviceCache cache(*several, cache_shape(scene));
+      fill_session(*several, wider, 1, kLast, cache.view());
+      const OnDevice<AttentionRow> of_rows(*several, rows);
+      const DeviceTensor window(*several, window_queries), sink(*several, sink_queries);
+      const DeviceTensor out(*several, alone.rows, width);
+      const OnDevice<float> slopes(*several, scene.alibi_slopes());
+      if (threads == 1) {
+        for (std::int64_t r = 0; r < alone.rows; ++r) {
+          several->attention(DeviceSpan<const AttentionRow>(of_rows).part(r, 1), window.rows(r, 1),
+                             sink.rows(r, 1), cache.view(), scene.shard, 0.25f, slopes, out.rows(r, 1));
+        }
+        alone = out.read();
+      }
+      const DeviceTensor together(*several, alone.rows, width);
+      several->attention(of_rows, window, sink, cache.view(), scene.shard, 0.25f, slopes, together);
+      expect_same_bits(together.read().data, alone.data);
     }
   }
 }
@@ -218,22 +241,19 @@ TEST_P(Attention, AHeadsBitsDependOnNeitherItsGroupMatesNorTheRingsStart) {
       .first_head = 0, .local_heads = 2, .group_size = 2, .first_kv_head = 0, .local_kv_heads = 1};
   const HeadShard second{
       .first_head = 1, .local_heads = 1, .group_size = 2, .first_kv_head = 0, .local_kv_heads = 1};
-  ThreadPool threads(1);
-  Context context{threads};
+  Random random(41);
+  const Tensor queries = random.matrix(1, 2 * kHeadDim);
   const auto attend = [&](std::int64_t ring_capacity, const HeadShard& shard) {
-    CacheStorage storage({DType::bf16, 1, 1, 4, ring_capacity, kHeadDim});
-    Random random(41);
-    for (std::int64_t p = 0; p <= kPosition; ++p) {
-      const std::vector<AttentionRow> row = {row_at(0, p, 4, kWindow)};
-      write_cache(context, row, random.matrix(1, kHeadDim), random.matrix(1, kHeadDim), 0, storage.view());
-    }
-    const Tensor queries = random.matrix(1, 2 * kHeadDim);
-    const std::int64_t width = static_cast<std::int64_t>(shard.local_heads) * kHeadDim;
-    const ConstMatrix local{queries.data.data() + shard.first_head * kHeadDim, 1, width};
-    Tensor out(1, width);
-    attention(context, std::vector<AttentionRow>{row_at(0, kPosition, 4, kWindow)}, local, local,
-              storage.view(), shard, 0.2f, {}, out);
-    return out.data;
+    Scene scene;
+    scene.head_dim = kHeadDim;
+    scene.window = kWindow;
+    const DeviceCache cache(backend(), {DType::bf16, 1, 1, 4, ring_capacity, kHeadDim});
+    fill_session(backend(), scene, 0, kPosition, cache.view());
+    Tensor local(1, static_cast<std::int64_t>(shard.local_heads) * kHeadDim);
+    std::ranges::copy(queries.row(0).subspan(shard.first_head * kHeadDim, local.cols), local.data.begin());
+    return attention_on(backend(), {row_at(0, kPosition, 4, kWindow)}, local, local, cache.view(), shard,
+                        0.2f, {})
+        .data;
   };
   const std::vector<float> whole = attend(kWindow, both);
   const auto second_head = std::span(whole).subspan(kHeadDim);
@@ -245,37 +265,31 @@ TEST_P(Attention, AHeadsBitsDependOnNeitherItsGroupMatesNorTheRingsStart) {
 }
 
 TEST_P(Attention, ATokenAloneAttendsToItself) {
-  CacheStorage storage({DType::f32, 1, 1, 0, 4, 5});
-  ThreadPool threads(1);
-  Context context{threads};
-  const std::vector<AttentionRow> rows = {row_at(0, 0, 0, 4)};
+  const DeviceCache cache(backend(), {DType::f32, 1, 1, 0, 4, 5});
   Random random(51);
   const Tensor value = random.matrix(1, 5);
-  write_cache(context, rows, random.matrix(1, 5), value, 0, storage.view());
-  Tensor out(1, 5);
+  store_on(backend(), {row_at(0, 0, 0, 4)}, random.matrix(1, 5), value, cache.view());
   const Tensor query = random.matrix(1, 5);
-  attention(context, rows, query, query, storage.view(), {0, 1, 1, 0, 1}, 1.0f, {}, out);
+  const Tensor out =
+      attention_on(backend(), {row_at(0, 0, 0, 4)}, query, query, cache.view(), {0, 1, 1, 0, 1}, 1.0f, {});
   expect_same_bits(out.data, value.data);
 }
 
 TEST_P(Attention, HugeScoresDoNotOverflow) {
-  CacheStorage storage({DType::f32, 1, 1, 0, 4, 1});
-  ThreadPool threads(1);
-  Context context{threads};
-  const std::vector<AttentionRow> rows = {row_at(0, 0, 0, 4), row_at(0, 1, 0, 4), row_at(0, 2, 0, 4)};
+  const DeviceCache cache(backend(), {DType::f32, 1, 1, 0, 4, 1});
   Tensor keys(3, 1);
   keys.data = {-1e15f, 1e15f, 1e15f};
   Tensor values(3, 1);
   values.data = {100.0f, 2.0f, 4.0f};
-  write_cache(context, rows, keys, values, 0, storage.view());
-  Tensor query(1, 1);
-  query.data = {1e15f};
-  Tensor out(1, 1);
-  attention(context, std::span(rows).last(1), query, query, storage.view(), {0, 1, 1, 0, 1}, 1.0f, {}, out);
+  store_on(backend(), {row_at(0, 0, 0, 4), row_at(0, 1, 0, 4), row_at(0, 2, 0, 4)}, keys, values,
+           cache.view());
+  const Tensor query(1, 1, 1e15f);
+  const Tensor out =
+      attention_on(backend(), {row_at(0, 2, 0, 4)}, query, query, cache.view(), {0, 1, 1, 0, 1}, 1.0f, {});
   EXPECT_EQ(out.data[0], 3.0f);
 }
 
-INSTANTIATE_ON_EVERY_INSTRUCTION_SET(Attention);
+INSTANTIATE_ON_EVERY_BACKEND(Attention);
 
 }  // namespace
 }  // namespace sinkstream::kernels

@@ -1,25 +1,60 @@
 #include <cmath>
 
-#include "kernels/cpu/reference.h"
-#include "support.h"
+#include "on_device.h"
 
 namespace sinkstream::kernels {
 namespace {
 
-class RmsNorm : public OnEveryInstructionSet {};
+// A norm's numbers in this host's memory.
+struct NormNumbers {
+  NormKind kind = NormKind::rms;
+  std::vector<float> weight;
+  std::vector<float> bias;
+  float epsilon = 1e-5f;
+};
+
+Tensor norm_on(Backend& backend, const Tensor& x, const NormNumbers& numbers) {
+  const DeviceTensor input(backend, x);
+  const DeviceTensor out(backend, x.rows, x.cols);
+  const OnDevice<float> weight(backend, numbers.weight);
+  const OnDevice<float> bias(backend, numbers.bias);
+  backend.norm(input, {numbers.kind, numbers.epsilon, weight, bias}, out);
+  return out.read();
+}
+
+class NormTest : public OnEveryBackend {
+ protected:
+  void expect_rows_alone(const NormNumbers& numbers);
+};
+
+void NormTest::expect_rows_alone(const NormNumbers& numbers) {
+  const std::int64_t width = std::ssize(numbers.weight);
+  Random random(3);
+  const Tensor x = random.matrix(31, width);
+  const auto one_thread = on_threads(1);
+  const DeviceTensor input(*one_thread, x);
+  const DeviceTensor alone(*one_thread, x.rows, width);
+  const OnDevice<float> weight(*one_thread, numbers.weight);
+  const OnDevice<float> bias(*one_thread, numbers.bias);
+  for (std::int64_t r = 0; r < x.rows; ++r) {
+    one_thread->norm(input.rows(r, 1), {numbers.kind, numbers.epsilon, weight, bias}, alone.rows(r, 1));
+  }
+  const Tensor expected = alone.read();
+  for (const int threads : {1, 2, 3}) {
+    expect_same_bits(norm_on(*on_threads(threads), x, numbers).data, expected.data);
+  }
+}
+
+class RmsNorm : public NormTest {};
 
 TEST_P(RmsNorm, IsLikeTheReference) {
-  ThreadPool threads(2);
-  Context context{threads};
   for (const std::int64_t width : {1, 3, 7, 8, 17, 33, 65, 4097}) {
     SCOPED_TRACE(width);
     Random random(static_cast<std::uint32_t>(width));
     const Tensor x = random.matrix(19, width);
-    const std::vector<float> weight = random.numbers(width);
-    Tensor actual(19, width);
-    Tensor expected(19, width);
-    rms_norm(context, x, weight, 1e-5f, actual);
-    reference::rms_norm(x, weight, 1e-5f, expected);
+    const NormNumbers numbers{NormKind::rms, random.numbers(width), {}};
+    const Tensor actual = norm_on(backend(), x, numbers);
+    const Tensor expected = norm_on(reference(), x, numbers);
     expect_close(actual, expected, [&](std::int64_t r, std::int64_t i) {
       return sum_error(width) *
              std::abs(expected.row(r)[i]);  // squares are positive, so the sum is its magnitude
@@ -28,38 +63,18 @@ TEST_P(RmsNorm, IsLikeTheReference) {
 }
 
 TEST_P(RmsNorm, ZeroStaysZero) {
-  ThreadPool threads(1);
-  Context context{threads};
-  const std::vector<float> weight(5, 2.0f);
-  Tensor out(1, 5);
-  rms_norm(context, Tensor(1, 5), weight, 1e-6f, out);
-  EXPECT_EQ(out.data, std::vector<float>(5, 0.0f));
+  const NormNumbers numbers{NormKind::rms, std::vector<float>(5, 2.0f), {}, 1e-6f};
+  EXPECT_EQ(norm_on(backend(), Tensor(1, 5), numbers).data, std::vector<float>(5, 0.0f));
 }
 
 TEST_P(RmsNorm, ARowsBitsDependOnThatRowAlone) {
-  constexpr std::int64_t kWidth = 4097;
-  Random random(3);
-  const Tensor x = random.matrix(31, kWidth);
-  const std::vector<float> weight = random.numbers(kWidth);
-  Tensor alone(31, kWidth);
-  ThreadPool one_thread(1);
-  Context context{one_thread};
-  for (std::int64_t r = 0; r < x.rows; ++r) {
-    rms_norm(context, {ConstMatrix(x).row(r).data(), 1, kWidth}, weight, 1e-5f,
-             {alone.row(r).data(), 1, kWidth});
-  }
-  for (const int threads : {1, 2, 3}) {
-    ThreadPool pool(threads);
-    Context several{pool};
-    Tensor together(31, kWidth);
-    rms_norm(several, x, weight, 1e-5f, together);
-    expect_same_bits(together.data, alone.data);
-  }
+  Random random(4);
+  expect_rows_alone({NormKind::rms, random.numbers(4097), {}});
 }
 
-INSTANTIATE_ON_EVERY_INSTRUCTION_SET(RmsNorm);
+INSTANTIATE_ON_EVERY_BACKEND(RmsNorm);
 
-class LayerNorm : public OnEveryInstructionSet {};
+class LayerNorm : public NormTest {};
 
 // Rows far from zero, where a variance taken as a difference of two large sums would be lost.
 Tensor rows_around(float center, std::int64_t rows, std::int64_t width, Random& random) {
@@ -76,8 +91,6 @@ double layer_norm_bound(std::int64_t width, float center, float weight, float no
 }
 
 TEST_P(LayerNorm, IsLikeTheReference) {
-  ThreadPool threads(2);
-  Context context{threads};
   for (const std::int64_t width : {3, 7, 8, 17, 33, 65, 4097}) {
     for (const float center : {0.0f, 100.0f}) {
       SCOPED_TRACE(testing::Message() << width << " around " << center);
@@ -85,10 +98,9 @@ TEST_P(LayerNorm, IsLikeTheReference) {
       const Tensor x = rows_around(center, 19, width, random);
       const std::vector<float> weight = random.numbers(width);
       for (const std::vector<float>& bias : {std::vector<float>(), random.numbers(width)}) {
-        Tensor actual(19, width);
-        Tensor expected(19, width);
-        layer_norm(context, x, weight, bias, 1e-5f, actual);
-        reference::layer_norm(x, weight, bias, 1e-5f, expected);
+        const NormNumbers numbers{NormKind::layer, weight, bias};
+        const Tensor actual = norm_on(backend(), x, numbers);
+        const Tensor expected = norm_on(reference(), x, numbers);
         expect_close(actual, expected, [&](std::int64_t r, std::int64_t i) {
           return layer_norm_bound(width, center, weight[i], expected.row(r)[i]);
         });
@@ -98,63 +110,99 @@ TEST_P(LayerNorm, IsLikeTheReference) {
 }
 
 TEST_P(LayerNorm, AConstantRowBecomesTheBias) {
-  ThreadPool threads(1);
-  Context context{threads};
-  Tensor x(1, 5);
-  x.data.assign(5, 3.0f);
-  const std::vector<float> weight(5, 2.0f);
-  Tensor out(1, 5);
-  layer_norm(context, x, weight, std::vector<float>(5, 0.25f), 1e-5f, out);
-  EXPECT_EQ(out.data, std::vector<float>(5, 0.25f));
+  const NormNumbers numbers{NormKind::layer, std::vector<float>(5, 2.0f), std::vector<float>(5, 0.25f)};
+  EXPECT_EQ(norm_on(backend(), Tensor(1, 5, 3.0f), numbers).data, std::vector<float>(5, 0.25f));
 }
 
 TEST_P(LayerNorm, ARowsBitsDependOnThatRowAlone) {
-  constexpr std::int64_t kWidth = 4097;
-  Random random(3);
-  const Tensor x = random.matrix(31, kWidth);
-  const std::vector<float> weight = random.numbers(kWidth);
-  const std::vector<float> bias = random.numbers(kWidth);
-  Tensor alone(31, kWidth);
-  ThreadPool one_thread(1);
-  Context context{one_thread};
-  for (std::int64_t r = 0; r < x.rows; ++r) {
-    layer_norm(context, {ConstMatrix(x).row(r).data(), 1, kWidth}, weight, bias, 1e-5f,
-               {alone.row(r).data(), 1, kWidth});
-  }
-  for (const int threads : {1, 2, 3}) {
-    ThreadPool pool(threads);
-    Context several{pool};
-    Tensor together(31, kWidth);
-    layer_norm(several, x, weight, bias, 1e-5f, together);
-    expect_same_bits(together.data, alone.data);
-  }
+  Random random(4);
+  expect_rows_alone({NormKind::layer, random.numbers(4097), random.numbers(4097)});
+}
+
+Tensor row_moments_on(Backend& backend, const Tensor& x, std::int64_t first, std::int64_t columns) {
+  const DeviceTensor input(backend, x);
+  const DeviceTensor moments(backend, x.rows, 2);
+  backend.row_moments(input, first, columns, moments);
+  return moments.read();
+}
+
+Tensor normalize_columns_on(Backend& backend, const Tensor& statistics, const std::vector<float>& weight,
+                            const std::vector<float>& bias, std::int64_t first, const Tensor& x) {
+  const DeviceTensor of_rows(backend, statistics);
+  const DeviceTensor changed(backend, x);
+  const OnDevice<float> factors(backend, weight);
+  const OnDevice<float> shift(backend, bias);
+  backend.normalize_columns(of_rows, factors, shift, first, changed);
+  return changed.read();
 }
 
 TEST_P(LayerNorm, InTwoHalvesIsLikeTheReference) {
-  ThreadPool threads(2);
-  Context context{threads};
   Random random(7);
   const Tensor x = rows_around(10.0f, 9, 41, random);
-  Tensor moments(9, 2), expected_moments(9, 2);
-  row_moments(context, x, 5, 29, moments);
-  reference::row_moments(x, 5, 29, expected_moments);
-  expect_close(moments, expected_moments,
+  const Tensor moments = row_moments_on(backend(), x, 5, 29);
+  expect_close(moments, row_moments_on(reference(), x, 5, 29),
                [](std::int64_t, std::int64_t column) { return sum_error(29) * (column == 0 ? 11.0 : 29.0); });
 
   const std::vector<float> weight = random.numbers(29), bias = random.numbers(29);
   for (const std::vector<float>& shift : {std::vector<float>(), bias}) {
-    Tensor actual = x, expected = x;
-    normalize_columns(context, moments, weight, shift, 5, actual);
-    reference::normalize_columns(moments, weight, shift, 5, expected);
+    const Tensor actual = normalize_columns_on(backend(), moments, weight, shift, 5, x);
+    const Tensor expected = normalize_columns_on(reference(), moments, weight, shift, 5, x);
     expect_close(actual, expected, [&](std::int64_t r, std::int64_t i) {
       return 8 * kEpsilon * (std::abs(expected.row(r)[i]) + 12 * std::abs(moments.row(r)[1]));
     });
-    EXPECT_EQ(actual.row(4)[4], x.data[4 * 41 + 4]) << "other columns stay";
-    EXPECT_EQ(actual.row(4)[34], x.data[4 * 41 + 34]);
+    EXPECT_EQ(actual.row(4)[4], x.row(4)[4]) << "other columns stay";
+    EXPECT_EQ(actual.row(4)[34], x.row(4)[34]);
   }
 }
 
-INSTANTIATE_ON_EVERY_INSTRUCTION_SET(LayerNorm);
+TEST_P(LayerNorm, NoColumnsHaveNoMoments) {
+  Random random(8);
+  EXPECT_EQ(row_moments_on(backend(), random.matrix(3, 5), 5, 0).data, std::vector<float>(6, 0.0f));
+}
+
+struct Moments {
+  double mean = 0, squares = 0;
+};
+
+Moments moments_of(std::span<const double> values) {
+  Moments moments;
+  for (const double value : values) moments.mean += value / static_cast<double>(values.size());
+  for (const double value : values) moments.squares += (value - moments.mean) * (value - moments.mean);
+  return moments;
+}
+
+TEST_P(LayerNorm, CombinedMomentsAreThoseOfTheWhole) {
+  constexpr std::size_t kRows = 3, kFeatures = 8;
+  const std::vector<std::int64_t> counts = {3, 0, 1, 4};
+  std::mt19937 random(1);
+  std::normal_distribution<double> normal(50.0, 2.0);
+  Tensor spread(std::ssize(counts) * kRows, 2);
+  std::vector<Moments> whole;
+  for (std::size_t row = 0; row < kRows; ++row) {
+    std::vector<double> values(kFeatures);
+    for (double& value : values) value = normal(random);
+    whole.push_back(moments_of(values));
+    std::size_t begin = 0;
+    for (std::size_t rank = 0; rank < counts.size(); ++rank) {
+      const auto count = static_cast<std::size_t>(counts[rank]);
+      const Moments part = moments_of(std::span(values).subspan(begin, count));
+      spread.row(rank * kRows + row)[0] = static_cast<float>(part.mean);
+      spread.row(rank * kRows + row)[1] = static_cast<float>(part.squares);
+      begin += count;
+    }
+  }
+  const DeviceTensor moments(backend(), spread);
+  const OnDevice<std::int64_t> of_ranks(backend(), counts);
+  const DeviceTensor combined(backend(), kRows, 2);
+  backend().combine_moments(moments, of_ranks, 0.5f, combined);
+  const Tensor statistics = combined.read();
+  for (std::size_t row = 0; row < kRows; ++row) {
+    EXPECT_NEAR(statistics.row(row)[0], whole[row].mean, 1e-4);
+    EXPECT_NEAR(statistics.row(row)[1], 1 / std::sqrt(whole[row].squares / kFeatures + 0.5), 1e-5);
+  }
+}
+
+INSTANTIATE_ON_EVERY_BACKEND(LayerNorm);
 
 }  // namespace
 }  // namespace sinkstream::kernels

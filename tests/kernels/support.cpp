@@ -4,6 +4,13 @@
 
 #include <bit>
 #include <cmath>
+#include <thread>
+
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/instruction_set.h"
+#include "kernels/reference/reference_backend.h"
+#include "parallel/communicator/in_process.h"
+#include "tests/kernels/awkward/awkward_backend.h"
 
 namespace sinkstream::kernels {
 
@@ -19,33 +26,13 @@ Tensor Random::matrix(std::int64_t rows, std::int64_t cols) {
   return tensor;
 }
 
-Weight::Weight(Random& random, DType type, std::int64_t out_count, std::int64_t in_count)
-    : dtype(type), out_features(out_count), in_features(in_count) {
-  const std::vector<float> values = random.numbers(out_count * in_count);
-  if (dtype == DType::f32) {
-    f32 = values;
-  } else {
-    for (const float value : values) bf16.push_back(to_bfloat16(value));
-  }
-}
-
-WeightView Weight::view() const {
-  const void* data = dtype == DType::f32 ? static_cast<const void*>(f32.data()) : bf16.data();
-  return {data, dtype, out_features, in_features};
-}
-
-float Weight::at(std::int64_t out, std::int64_t in) const {
-  const std::int64_t index = out * in_features + in;
-  return dtype == DType::f32 ? f32[index] : to_float(bf16[index]);
-}
-
-double norm(std::span<const float> values) {
+double euclidean(std::span<const float> values) {
   double squares = 0;
   for (const double value : values) squares += value * value;
   return std::sqrt(squares);
 }
 
-void expect_close(ConstMatrix actual, ConstMatrix expected,
+void expect_close(ConstHostMatrix actual, ConstHostMatrix expected,
                   const std::function<double(std::int64_t, std::int64_t)>& bound) {
   ASSERT_EQ(actual.rows, expected.rows);
   ASSERT_EQ(actual.cols, expected.cols);
@@ -77,21 +64,65 @@ void expect_same_bits(std::span<const float> actual, std::span<const float> expe
   }
 }
 
-void OnEveryInstructionSet::SetUp() {
-  hwy::SetSupportedTargetsForTest(GetParam());
-  ASSERT_STREQ(instruction_set(), hwy::TargetName(GetParam()));
+std::vector<BackendCase> backend_cases() {
+  using Kind = BackendCase::Kind;
+  std::vector<BackendCase> cases = {{Kind::reference, 0}};
+  for (const std::int64_t set : hwy::SupportedAndGeneratedTargets()) cases.push_back({Kind::cpu, set});
+  for (const std::int64_t set : hwy::SupportedAndGeneratedTargets()) cases.push_back({Kind::awkward, set});
+  return cases;
 }
 
-void OnEveryInstructionSet::TearDown() {
+std::ostream& operator<<(std::ostream& out, const BackendCase& backend) {
+  constexpr const char* kKinds[] = {"reference", "cpu", "awkward"};
+  out << kKinds[static_cast<int>(backend.kind)];
+  return backend.instruction_set == 0 ? out : out << '_' << hwy::TargetName(backend.instruction_set);
+}
+
+std::string backend_case_name(const testing::TestParamInfo<BackendCase>& info) {
+  return testing::PrintToString(info.param);
+}
+
+void OnEveryBackend::SetUp() {
+  hwy::SetSupportedTargetsForTest(GetParam().instruction_set);  // 0: as they are
+  if (GetParam().instruction_set != 0) {
+    ASSERT_STREQ(instruction_set(), hwy::TargetName(GetParam().instruction_set));
+  }
+  backend_ = on_threads(2);
+  reference_ =
+      std::make_unique<ReferenceBackend>(*groups_.emplace_back(std::move(make_in_process_group(1)[0])));
+}
+
+void OnEveryBackend::TearDown() {
   hwy::SetSupportedTargetsForTest(0);
 }
 
-std::vector<std::int64_t> instruction_sets() {
-  return hwy::SupportedAndGeneratedTargets();
+std::unique_ptr<Backend> OnEveryBackend::on_threads(int threads) {
+  groups_.push_back(std::move(make_in_process_group(1)[0]));
+  return make(*groups_.back(), threads);
 }
 
-std::string instruction_set_name(const testing::TestParamInfo<std::int64_t>& info) {
-  return hwy::TargetName(info.param);
+std::unique_ptr<Backend> OnEveryBackend::make(Communicator& group, int threads) const {
+  switch (GetParam().kind) {
+    case BackendCase::Kind::reference:
+      return std::make_unique<ReferenceBackend>(group);
+    case BackendCase::Kind::cpu:
+      return std::make_unique<CpuBackend>(threads, group);
+    case BackendCase::Kind::awkward:
+      return std::make_unique<AwkwardBackend>(group);
+  }
+  return nullptr;
+}
+
+void OnEveryBackend::on_ranks(int ranks, const std::function<void(Backend&, int)>& body) const {
+  const auto group = make_in_process_group(ranks);
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < ranks; ++rank) {
+    threads.emplace_back([&, rank] {
+      const auto mine = make(*group[static_cast<std::size_t>(rank)], 1);
+      body(*mine, rank);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
 }
 
 }  // namespace sinkstream::kernels

@@ -1,4 +1,4 @@
-// What the tests of operations share.
+// What the tests of backends share.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -6,19 +6,21 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <memory>
+#include <ostream>
 #include <random>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "kernels/ops.h"
-#include "kernels/thread_pool.h"
-#include "kernels/types.h"
+#include "kernels/backend.h"
+#include "parallel/communicator/communicator.h"
 
 namespace sinkstream::kernels {
 
 inline constexpr double kEpsilon = std::numeric_limits<float>::epsilon();
 inline constexpr std::int64_t kFewestLanes = 4;  // of the instruction sets that the tests meet
+inline constexpr float kUnwritten = 1e9f;        // what memory holds before; ruins any result that reads it
 
 // Bound on the relative rounding error of a sum of `count` products, relative to the sum of their magnitudes:
 // the longest chain of additions is that of the fewest lanes.
@@ -26,14 +28,15 @@ constexpr double sum_error(std::int64_t count) {
   return (static_cast<double>(count) / static_cast<double>(kFewestLanes) + 8) * kEpsilon;
 }
 
-// A matrix that owns exactly its elements, so that a sanitizer sees the first byte read beyond.
+// A matrix in this host's memory that owns its elements.
 struct Tensor {
-  Tensor(std::int64_t row_count, std::int64_t col_count)
-      : rows(row_count), cols(col_count), data(row_count * col_count) {}
+  Tensor(std::int64_t row_count, std::int64_t col_count, float value = 0)
+      : rows(row_count), cols(col_count), data(row_count * col_count, value) {}
 
-  std::span<float> row(std::int64_t r) { return Matrix(*this).row(r); }
-  operator Matrix() { return {data.data(), rows, cols}; }
-  operator ConstMatrix() const { return {data.data(), rows, cols}; }
+  std::span<float> row(std::int64_t r) { return HostMatrix(*this).row(r); }
+  std::span<const float> row(std::int64_t r) const { return ConstHostMatrix(*this).row(r); }
+  operator HostMatrix() { return {data.data(), rows, cols}; }
+  operator ConstHostMatrix() const { return {data.data(), rows, cols}; }
 
   std::int64_t rows;
   std::int64_t cols;
@@ -53,39 +56,49 @@ class Random {
   std::mt19937 engine_;
 };
 
-// A random weight of either type.
-struct Weight {
-  Weight(Random& random, DType type, std::int64_t out_features, std::int64_t in_features);
-  WeightView view() const;
-  float at(std::int64_t out, std::int64_t in) const;
-
-  DType dtype;
-  std::int64_t out_features;
-  std::int64_t in_features;
-  std::vector<float> f32;
-  std::vector<bfloat16> bf16;
-};
-
-double norm(std::span<const float> values);
+double euclidean(std::span<const float> values);
 
 // Fails, naming the worst element, unless |actual - expected| <= bound(row, column) everywhere.
-void expect_close(ConstMatrix actual, ConstMatrix expected,
+void expect_close(ConstHostMatrix actual, ConstHostMatrix expected,
                   const std::function<double(std::int64_t, std::int64_t)>& bound);
 
 // Fails, naming the first element, unless the bits are equal everywhere.
 void expect_same_bits(std::span<const float> actual, std::span<const float> expected);
 
-// Runs each test on every instruction set that this processor has.
-class OnEveryInstructionSet : public testing::TestWithParam<std::int64_t> {
+// Which backend a test runs on.
+struct BackendCase {
+  enum class Kind { reference, cpu, awkward } kind;
+  std::int64_t instruction_set;  // of Highway; 0: the best there is
+};
+
+std::ostream& operator<<(std::ostream& out, const BackendCase& backend);
+std::vector<BackendCase> backend_cases();
+std::string backend_case_name(const testing::TestParamInfo<BackendCase>& info);
+
+// Runs each test on every backend, those that run on this processor on each of its instruction sets.
+class OnEveryBackend : public testing::TestWithParam<BackendCase> {
  protected:
   void SetUp() override;
   void TearDown() override;
+
+  // One that each test has, of a group of one.
+  Backend& backend() { return *backend_; }
+  // What others are measured by.
+  Backend& reference() { return *reference_; }
+  // The same kind on a number of threads, if it has any; new at each call.
+  std::unique_ptr<Backend> on_threads(int threads);
+  // One that runs `body` on each of several ranks' backends, at a time.
+  void on_ranks(int ranks, const std::function<void(Backend&, int)>& body) const;
+
+ private:
+  std::unique_ptr<Backend> make(Communicator& group, int threads) const;
+
+  std::vector<std::unique_ptr<Communicator>> groups_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Backend> reference_;
 };
 
-std::vector<std::int64_t> instruction_sets();
-std::string instruction_set_name(const testing::TestParamInfo<std::int64_t>& info);
-
-#define INSTANTIATE_ON_EVERY_INSTRUCTION_SET(suite) \
-  INSTANTIATE_TEST_SUITE_P(Cpu, suite, testing::ValuesIn(instruction_sets()), instruction_set_name)
+#define INSTANTIATE_ON_EVERY_BACKEND(suite) \
+  INSTANTIATE_TEST_SUITE_P(On, suite, testing::ValuesIn(backend_cases()), backend_case_name)
 
 }  // namespace sinkstream::kernels

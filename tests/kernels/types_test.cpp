@@ -6,6 +6,8 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/host_matrix.h"
+
 namespace sinkstream::kernels {
 namespace {
 
@@ -88,13 +90,23 @@ TEST(HeadShard, MapsHeadsOfACutGroup) {
   for (int head = 0; head < shard.local_heads; ++head) EXPECT_EQ(shard.local_kv_head(head), expected[head]);
 }
 
-TEST(Matrix, RowsAreViewsOfTheData) {
+TEST(HostMatrix, RowsAreViewsOfTheData) {
   float data[6] = {0, 1, 2, 3, 4, 5};
-  const Matrix matrix{data, 2, 3};
+  const HostMatrix matrix{data, 2, 3};
   EXPECT_EQ(matrix.row(1).data(), data + 3);
   EXPECT_EQ(matrix.row(1).size(), 3u);
-  EXPECT_EQ(matrix.first_rows(1).rows, 1);
-  EXPECT_EQ(ConstMatrix(matrix).row(0)[2], 2.0f);
+  EXPECT_EQ(ConstHostMatrix(matrix).row(0)[2], 2.0f);
+}
+
+TEST(DeviceMemory, PartsAndRowsAreCountedInElements) {
+  const DeviceSpan<std::int64_t> span{Address{4096}, 10};
+  EXPECT_EQ(span.bytes(), 80);
+  EXPECT_EQ(span.part(3, 2).data, Address{4096 + 24});
+  EXPECT_EQ(span.part(3, 2).size, 2);
+  const Matrix matrix{Address{4096}, 5, 7};
+  EXPECT_EQ(matrix.bytes(), 140);
+  EXPECT_EQ(matrix.first_rows(2).bytes(), 56);
+  EXPECT_EQ(ConstMatrix(matrix).bytes(), 140);
 }
 
 }  // namespace

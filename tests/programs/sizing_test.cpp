@@ -16,23 +16,23 @@ TEST(Sizing, SinkWindowAndDenseSessions) {
   Config config = config_of("demo.yaml");
   const ModelConfig model = read_model_config(config.model.path);
   SessionSizing sizing = size_sessions(config, model);
-  EXPECT_EQ(sizing.window, (CacheWindow{4, 252}));
-  EXPECT_EQ(sizing.max_context, 0);
-  EXPECT_EQ(sizing.cache.ring_capacity, 252 + 128);
-  EXPECT_EQ(sizing.cache.sink_capacity, 64);
+  EXPECT_EQ(sizing.shape.window, (CacheWindow{4, 252}));
+  EXPECT_EQ(sizing.shape.max_context, 0);
+  EXPECT_EQ(sizing.shape.ring_capacity, 252 + 128);
+  EXPECT_EQ(sizing.shape.sink_capacity, 64);
   EXPECT_TRUE(sizing.warnings.empty());
 
   config.cache.mode = CacheMode::window;
   sizing = size_sessions(config, model);
-  EXPECT_EQ(sizing.window, (CacheWindow{0, 252}));
-  EXPECT_EQ(sizing.cache.sink_capacity, 0);
+  EXPECT_EQ(sizing.shape.window, (CacheWindow{0, 252}));
+  EXPECT_EQ(sizing.shape.sink_capacity, 0);
 
   config.cache.mode = CacheMode::dense;
   sizing = size_sessions(config, model);
-  EXPECT_EQ(sizing.max_context, 512);
-  EXPECT_EQ(sizing.cache.ring_capacity, 512);
+  EXPECT_EQ(sizing.shape.max_context, 512);
+  EXPECT_EQ(sizing.shape.ring_capacity, 512);
   config.cache.max_context = 9000;
-  EXPECT_EQ(size_sessions(config, model).max_context, 9000);
+  EXPECT_EQ(size_sessions(config, model).shape.max_context, 9000);
 }
 
 TEST(Sizing, AModelsOwnSlidingWindowIsTheLimit) {
@@ -40,17 +40,17 @@ TEST(Sizing, AModelsOwnSlidingWindowIsTheLimit) {
   ModelConfig model = read_model_config(config.model.path);
   model.sliding_window = 100;
   SessionSizing sizing = size_sessions(config, model);
-  EXPECT_EQ(sizing.window, (CacheWindow{4, 100}));
-  EXPECT_EQ(sizing.cache.ring_capacity, 100 + 128);
+  EXPECT_EQ(sizing.shape.window, (CacheWindow{4, 100}));
+  EXPECT_EQ(sizing.shape.ring_capacity, 100 + 128);
   ASSERT_EQ(sizing.warnings.size(), 1u);
   EXPECT_NE(sizing.warnings[0].find("window_tokens 252 is lowered to the model's own sliding_window, 100"),
             std::string::npos);
 
   config.cache.mode = CacheMode::dense;
   sizing = size_sessions(config, model);
-  EXPECT_EQ(sizing.window, (CacheWindow{0, 100})) << "it masks";
-  EXPECT_EQ(sizing.max_context, 512) << "but what is kept ends where dense does";
-  EXPECT_EQ(sizing.cache.ring_capacity, 512);
+  EXPECT_EQ(sizing.shape.window, (CacheWindow{0, 100})) << "it masks";
+  EXPECT_EQ(sizing.shape.max_context, 512) << "but what is kept ends where dense does";
+  EXPECT_EQ(sizing.shape.ring_capacity, 512);
   EXPECT_TRUE(sizing.warnings.empty());
 
   config.cache.mode = CacheMode::sink;
@@ -79,7 +79,7 @@ TEST(Sizing, TheSeventyBillionOnEightRanks) {
     EXPECT_EQ(sizing.shard.kv_heads, (Range{rank, rank + 1}));
     // Keys and values of one KV head of 128 in 80 layers: a bf16 ring and float32 sinks.
     EXPECT_EQ(sizing.session_bytes,
-              80 * 2 * 128 * (sessions.cache.ring_capacity * 2 + sessions.cache.sink_capacity * 4));
+              80 * 2 * 128 * (sessions.shape.ring_capacity * 2 + sessions.shape.sink_capacity * 4));
     weights += sizing.weight_bytes;
   }
   const std::int64_t norms = 161 * 8192;

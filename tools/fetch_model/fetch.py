@@ -61,7 +61,7 @@ def say(text):
 
 
 def models_directory():
-    """Where fetched models are kept; worker/model/fetched_model.cpp looks in the same place."""
+    """Where fetched models are kept; worker/model/checkpoint/fetched_model.cpp looks in the same place."""
     if os.environ.get("SINKSTREAM_MODELS"):
         return Path(os.environ["SINKSTREAM_MODELS"]).absolute()
     cache = os.environ.get("XDG_CACHE_HOME", "")

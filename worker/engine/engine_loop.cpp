@@ -13,12 +13,12 @@ constexpr std::chrono::milliseconds kPausedPoll{5};
 }  // namespace
 
 EngineLoop::EngineLoop(EngineLimits limits, SchedulerLimits scheduler_limits, StepRunner& runner,
-                       Communicator& communicator, std::function<void()> on_idle,
+                       Communicator& communicator, LoopEvents events,
                        std::function<std::vector<RankStatus>()> ranks)
     : limits_(std::move(limits)),
       runner_(runner),
       communicator_(communicator),
-      on_idle_(std::move(on_idle)),
+      events_(std::move(events)),
       ranks_(std::move(ranks)),
       known_free_(scheduler_limits.num_slots),
       scheduler_(std::move(scheduler_limits)) {}
@@ -50,21 +50,24 @@ EngineStats EngineLoop::stats() const {
   EngineStats stats = stats_;
   stats.waiting += std::ssize(inbox_);
   stats.ranks = ranks_();
-  stats.seconds_since_step = in_step_ ? to_seconds(Clock::now() - step_begin_) : 0;
+  stats.seconds_since_step = step_begins_.empty() ? 0 : to_seconds(Clock::now() - step_begins_.front());
   return stats;
 }
 
 void EngineLoop::run() {
   while (wait_for_work()) {
     const auto plan = scheduler_.next();
-    if (plan) {
-      step(*plan);
-    } else if (scheduler_.all_paused()) {
-      on_idle_();
+    if (plan) launch(*plan);
+    // The next step is launched before this one's tokens are seen, where the backend takes several.
+    if (!runner_.idle() && (!plan || runner_.full())) {
+      collect();
+    } else if (!plan && scheduler_.all_paused()) {
+      events_.idle();
       std::unique_lock lock(mutex_);
       wake_.wait_for(lock, kPausedPoll, [&] { return stopping_ || !inbox_.empty() || !cancelled_.empty(); });
     }
   }
+  while (!runner_.idle()) collect();
   scheduler_.cancel_all(FinishReason::ending, "the server is shutting down");
   send_last_plan();
 }
@@ -75,9 +78,10 @@ bool EngineLoop::wait_for_work() {
   {
     std::unique_lock lock(mutex_);
     const auto has_news = [&] { return stopping_ || !inbox_.empty() || !cancelled_.empty(); };
-    const bool busy = scheduler_.running() > 0 || scheduler_.waiting() > 0 || scheduler_.has_operations();
+    const bool busy = scheduler_.running() > 0 || scheduler_.waiting() > 0 || scheduler_.has_operations() ||
+                      !runner_.idle();
     if (!busy && !has_news()) {
-      on_idle_();
+      events_.idle();
       wake_.wait(lock, has_news);
     }
     submissions = std::exchange(inbox_, {});
@@ -99,26 +103,28 @@ void EngineLoop::take_in(Submission submission) {
   }
 }
 
-void EngineLoop::step(const StepPlan& plan) {
-  const auto begin = Clock::now();
+void EngineLoop::launch(const StepPlan& plan) {
   {
     const std::lock_guard lock(mutex_);
     known_waiting_ = scheduler_.waiting();
     known_free_ = scheduler_.free_slots();
-    in_step_ = true;
-    step_begin_ = begin;
+    step_begins_.push_back(Clock::now());
   }
+  events_.step(plan.number);
   auto message = encode(plan);
   communicator_.broadcast(message);
-  const auto results = runner_.run(plan);
-  scheduler_.commit(plan, results);
+  runner_.launch(plan);
+}
+
+void EngineLoop::collect() {
+  scheduler_.commit(runner_.collect());
 
   const std::lock_guard lock(mutex_);
-  in_step_ = false;
   known_waiting_ = scheduler_.waiting();
   known_free_ = scheduler_.free_slots();
   scheduler_.add_counts(stats_);
-  stats_.steps.add(to_seconds(Clock::now() - begin));
+  stats_.steps.add(to_seconds(Clock::now() - step_begins_.front()));
+  step_begins_.pop_front();
 }
 
 void EngineLoop::send_last_plan() {
@@ -128,14 +134,18 @@ void EngineLoop::send_last_plan() {
   communicator_.broadcast(message);
 }
 
-void follow(Communicator& communicator, StepRunner& runner, const PlanLimits& limits) {
+void follow(Communicator& communicator, StepRunner& runner, const PlanLimits& limits, const LoopEvents& events) {
   while (true) {
     std::vector<std::byte> message;
+    events.idle();  // the leader may have nothing to do
     communicator.broadcast(message);
     const StepPlan plan = decode(message, limits);
-    if (plan.last) return;
-    runner.run(plan);
+    events.step(plan.number);
+    if (plan.last) break;
+    runner.launch(plan);
+    if (runner.full()) runner.collect();
   }
+  while (!runner.idle()) runner.collect();
 }
 
 }  // namespace sinkstream

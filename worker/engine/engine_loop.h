@@ -1,9 +1,10 @@
-// The engine: on the leader a loop of schedule, run, commit; on the other ranks a loop that applies the
-// leader's plans.
+// The engine: on the leader a loop that schedules and launches steps and commits what they chose; on the other ranks a loop
+// that applies the leader's plans.
 #pragma once
 
 #include <chrono>
 #include <condition_variable>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -17,13 +18,18 @@
 
 namespace sinkstream {
 
+// Told on a loop's thread what it is about to do, for whoever watches over it.
+struct LoopEvents {
+  std::function<void()> idle = [] {};                              // wait for work, which may last for ever
+  std::function<void(std::uint64_t)> step = [](std::uint64_t) {};  // begin the step of this number
+};
+
 class EngineLoop final : public Engine {
  public:
-  // `on_idle` is called when the loop has nothing to do (and only then waits for work). `ranks` says how the
-  // ranks are, on any thread.
+  // `ranks` says how the ranks are, on any thread.
   EngineLoop(
       EngineLimits limits, SchedulerLimits scheduler_limits, StepRunner& runner, Communicator& communicator,
-      std::function<void()> on_idle = [] {},
+      LoopEvents events = {},
       std::function<std::vector<RankStatus>()> ranks = [] { return std::vector<RankStatus>(); });
 
   // Runs on the leader's main thread until stop(). Collective with follow() on the other ranks.
@@ -41,13 +47,14 @@ class EngineLoop final : public Engine {
 
   bool wait_for_work();  // false: stop
   void take_in(Submission submission);
-  void step(const StepPlan& plan);
+  void launch(const StepPlan& plan);
+  void collect();  // the oldest step under way
   void send_last_plan();
 
   const EngineLimits limits_;
   StepRunner& runner_;
   Communicator& communicator_;
-  std::function<void()> on_idle_;
+  LoopEvents events_;
   std::function<std::vector<RankStatus>()> ranks_;
 
   mutable std::mutex mutex_;  // guards all below but the scheduler's use by the loop's thread
@@ -58,13 +65,12 @@ class EngineLoop final : public Engine {
   std::int32_t known_waiting_ = 0;  // the scheduler's, as of the last step
   std::int32_t known_free_ = 0;
   EngineStats stats_;
-  Clock::time_point step_begin_;
-  bool in_step_ = false;
+  std::deque<Clock::time_point> step_begins_;  // of the steps under way, oldest first
 
   Scheduler scheduler_;  // the loop's thread only
 };
 
 // Applies the leader's plans until its last one. For ranks other than the leader.
-void follow(Communicator& communicator, StepRunner& runner, const PlanLimits& limits);
+void follow(Communicator& communicator, StepRunner& runner, const PlanLimits& limits, const LoopEvents& events = {});
 
 }  // namespace sinkstream

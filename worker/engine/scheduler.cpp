@@ -45,16 +45,28 @@ std::optional<StepPlan> Scheduler::next() {
   add_prefill_rows(plan);
   if (plan.operations.empty() && plan.rows.empty()) return std::nullopt;
   plan.number = next_number_++;
+  launched_.push_back({plan, std::exchange(row_sessions_, {})});
   return plan;
 }
 
-void Scheduler::commit(const StepPlan& plan, std::span<const TokenResult> results) {
-  for (std::size_t i = 0; i < results.size(); ++i) {
-    const PlanOutput& output = plan.outputs[i];
-    const PlanRow& row = plan.rows[static_cast<std::size_t>(output.row)];
-    if (Session* session = session_in(row.slot)) deliver(*session, output, row, results[i]);
+void Scheduler::commit(std::span<const kernels::Choice> choices) {
+  const Launched step = std::move(launched_.front());
+  launched_.pop_front();
+  take_notice(step);
+  for (std::size_t i = 0; i < choices.size(); ++i) {
+    const PlanOutput& output = step.plan.outputs[i];
+    const auto row = static_cast<std::size_t>(output.row);
+    Session* const session = find(step.plan.rows[row].slot, step.sessions[row]);
+    if (session) deliver(*session, output, step.plan.rows[row], choices[i]);
   }
   finish_scored_prompts();
+}
+
+// The step's tokens have been taken in.
+void Scheduler::take_notice(const Launched& step) {
+  for (std::size_t i = 0; i < step.plan.rows.size(); ++i) {
+    if (Session* session = find(step.plan.rows[i].slot, step.sessions[i])) ++session->seen;
+  }
 }
 
 std::int32_t Scheduler::free_slots() const {
@@ -83,7 +95,7 @@ void Scheduler::add_counts(EngineStats& stats) const {
   stats.resident_tokens = 0;
   for (const auto& session : slots_) {
     if (!session) continue;
-    const SessionUsage usage = session_usage(session->seen, limits_.window);
+    const SessionUsage usage = session_usage(session->seen, limits_.session.window);
     stats.evicted_tokens += usage.evicted_tokens;
     stats.resident_tokens += usage.resident_tokens;
   }
@@ -93,13 +105,19 @@ Scheduler::Session* Scheduler::session_in(std::int32_t slot) {
   return slots_[static_cast<std::size_t>(slot)].get();
 }
 
+Scheduler::Session* Scheduler::find(std::int32_t slot, std::uint64_t number) {
+  Session* const session = session_in(slot);
+  return session && session->number == number ? session : nullptr;
+}
+
 void Scheduler::admit() {
   for (std::int32_t slot = 0; slot < limits_.num_slots && !waiting_.empty(); ++slot) {
     if (session_in(slot)) continue;
     Submission submission = std::move(waiting_.front());
     waiting_.pop_front();
-    operations_.push_back({SlotOperation::Kind::open, slot, limits_.window, sampling_of(submission.request)});
+    operations_.push_back({SlotOperation::Kind::open, slot, limits_.session.window, sampling_of(submission.request)});
     auto session = std::make_unique<Session>();
+    session->number = next_session_++;
     session->request = std::move(submission.request);
     session->listener = std::move(submission.listener);
     session->slot = slot;
@@ -117,15 +135,28 @@ SamplingParams Scheduler::sampling_of(const GenerationRequest& request) const {
   return sampling;
 }
 
+void Scheduler::add_row(Session& session, TokenId token, StepPlan& plan) {
+  plan.rows.push_back({session.slot, token, session.planned++});
+  row_sessions_.push_back(session.number);
+}
+
+// A session whose last token is being chosen is taken no further, though its end is not known yet.
+bool Scheduler::may_choose_more(const Session& session) const {
+  const bool full = !limits_.session.endless() && session.planned >= limits_.session.max_context;
+  return session.choices_planned < session.request.max_tokens && !full;
+}
+
 void Scheduler::add_decode_rows(StepPlan& plan) {
   for (const auto& session : slots_) {
     if (!session || session->prompt_left() > 0 || session->listener->paused()) continue;
+    if (!may_choose_more(*session)) continue;
     PlanOutput output;
     output.row = static_cast<std::int32_t>(plan.rows.size());
     output.logprobs = session->request.logprobs;
     output.top_logprobs = session->request.logprobs ? session->request.top_logprobs : 0;
     plan.outputs.push_back(output);
-    plan.rows.push_back({session->slot, kLastSampled, session->seen++});
+    ++session->choices_planned;
+    add_row(*session, kernels::kLastChosen, plan);
   }
 }
 
@@ -159,7 +190,7 @@ void Scheduler::add_prefill_rows(StepPlan& plan) {
 void Scheduler::take_prompt(Session& session, std::int64_t count, StepPlan& plan) {
   const GenerationRequest& request = session.request;
   for (std::int64_t i = 0; i < count; ++i) {
-    const auto position = static_cast<std::size_t>(session.seen++);
+    const auto position = static_cast<std::size_t>(session.planned);
     const bool is_last = position + 1 == request.prompt.size();
     PlanOutput output;
     output.row = static_cast<std::int32_t>(plan.rows.size());
@@ -172,19 +203,20 @@ void Scheduler::take_prompt(Session& session, std::int64_t count, StepPlan& plan
       output.logprobs = request.logprobs;
       output.top_logprobs = request.logprobs ? request.top_logprobs : 0;
       plan.outputs.push_back(output);
+      ++session.choices_planned;
     }
-    plan.rows.push_back({session.slot, request.prompt[position], static_cast<std::int64_t>(position)});
+    add_row(session, request.prompt[position], plan);
   }
   prompt_tokens_ += count;
-  if (request.prompt_logprobs && count > 0 && session.seen == count) {
+  if (request.prompt_logprobs && count > 0 && session.planned == count) {
     session.listener->on_token({0, request.prompt[0], true, std::nullopt, {}});
   }
 }
 
 void Scheduler::deliver(Session& session, const PlanOutput& output, const PlanRow& row,
-                        const TokenResult& result) {
+                        const kernels::Choice& choice) {
   const bool sampled = output.kind == PlanOutput::Kind::sample;
-  if (result.token < 0 || !std::isfinite(result.logprob)) {
+  if (choice.token < 0 || !std::isfinite(choice.logprob)) {
     finish(session, FinishReason::failed,
            "the model's logits are not finite at position " + std::to_string(row.position) +
                "; the checkpoint may be damaged");
@@ -193,20 +225,21 @@ void Scheduler::deliver(Session& session, const PlanOutput& output, const PlanRo
   if (sampled) {
     if (session.generated++ == 0) end_phase(session, prefill_);
     ++generated_tokens_;
-    if (is_end(session, result.token)) return finish(session, FinishReason::stop, "", result.token);
+    if (is_end(session, choice.token)) return finish(session, FinishReason::stop, "", choice.token);
   }
-  TokenEvent event{row.position + 1, result.token, !sampled, std::nullopt, result.top, result.rank};
-  if (!sampled || output.logprobs) event.logprob = result.logprob;
+  TokenEvent event{row.position + 1, choice.token, !sampled, std::nullopt,
+                   {choice.top.begin(), choice.top.begin() + choice.top_count}, choice.rank};
+  if (!sampled || output.logprobs) event.logprob = choice.logprob;
   session.listener->on_token(std::move(event));
   if (!sampled) return;
-  const bool full = limits_.max_context > 0 && session.seen >= limits_.max_context;
+  const bool full = !limits_.session.endless() && session.seen >= limits_.session.max_context;
   if (session.generated >= session.request.max_tokens || full) finish(session, FinishReason::length);
 }
 
 // A request that only reads its prompt ends when the prompt has been taken in.
 void Scheduler::finish_scored_prompts() {
   for (const auto& session : slots_) {
-    if (session && session->request.max_tokens == 0 && session->prompt_left() == 0) {
+    if (session && session->request.max_tokens == 0 && session->seen == std::ssize(session->request.prompt)) {
       end_phase(*session, prefill_);
       finish(*session, FinishReason::length);
     }
@@ -222,7 +255,7 @@ void Scheduler::end_phase(Session& session, DurationHistogram& histogram) {
 void Scheduler::finish(Session& session, FinishReason reason, const std::string& message,
                        std::optional<TokenId> stop_token) {
   if (session.generated > 0) end_phase(session, decode_);
-  const SessionUsage usage = session_usage(session.seen, limits_.window);
+  const SessionUsage usage = session_usage(session.seen, limits_.session.window);
   finished_evicted_ += usage.evicted_tokens;
   session.listener->on_finish({reason, message, usage, stop_token});
   operations_.push_back({SlotOperation::Kind::close, session.slot, {}, {}});

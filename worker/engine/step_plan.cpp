@@ -125,19 +125,20 @@ void check(const StepPlan& plan, const PlanLimits& limits) {
     require(is_slot(operation.slot), "no such slot");
     if (operation.kind == SlotOperation::Kind::close) continue;
     require(operation.kind == SlotOperation::Kind::open, "unknown slot operation");
-    require(operation.window.sink_tokens >= 0 && operation.window.sink_tokens <= limits.max_sink_tokens,
+    require(operation.window.sink_tokens >= 0 && operation.window.sink_tokens <= limits.session.sink_capacity,
             "sinks out of range");
-    require(operation.window.window_tokens >= 1 && operation.window.window_tokens <= limits.max_window_tokens,
+    require(operation.window.window_tokens >= 1 && operation.window.window_tokens <= limits.session.window.window_tokens,
             "window out of range");
     check(operation.sampling, limits);
   }
   require(static_cast<std::int64_t>(plan.rows.size()) <= limits.max_rows, "too many rows");
   for (const auto& row : plan.rows) {
     require(is_slot(row.slot), "no such slot");
-    require(row.token == kLastSampled || (row.token >= 0 && row.token < limits.vocab_size),
+    require(row.token == kernels::kLastChosen || (row.token >= 0 && row.token < limits.vocab_size),
             "token out of range");
     require(row.position >= 0, "negative position");
   }
+  require(plan.outputs.size() <= plan.rows.size(), "more outputs than rows");
   for (const auto& output : plan.outputs) {
     require(output.row >= 0 && static_cast<std::size_t>(output.row) < plan.rows.size(), "no such row");
     require(output.kind == PlanOutput::Kind::sample || output.kind == PlanOutput::Kind::score,

@@ -9,14 +9,12 @@
 #include <string>
 #include <vector>
 
-#include "base/cache_geometry.h"
-#include "base/token_id.h"
+#include "kernels/choice.h"
 #include "engine/engine.h"
+#include "base/session_shape.h"
+#include "base/token_id.h"
 
 namespace sinkstream {
-
-// Stands for the token that this slot's last sampling chose, so that the leader need not have seen it.
-inline constexpr TokenId kLastSampled = -1;
 
 struct SlotOperation {
   enum class Kind : std::uint8_t { open, close };
@@ -29,7 +27,7 @@ struct SlotOperation {
 // One token to take in. Rows of one slot stand together, in ascending position.
 struct PlanRow {
   std::int32_t slot = 0;
-  TokenId token = 0;  // or kLastSampled
+  TokenId token = 0;  // or kernels::kLastChosen
   std::int64_t position = 0;
 };
 
@@ -59,9 +57,8 @@ struct PlanLimits {
   std::int32_t num_slots = 0;
   std::int64_t max_rows = 0;
   std::int64_t vocab_size = 0;
-  std::int32_t max_top_logprobs = 20;
-  std::int64_t max_sink_tokens = 0;
-  std::int64_t max_window_tokens = 1;
+  std::int32_t max_top_logprobs = kernels::kMaxTopLogprobs;
+  SessionShape session;
 };
 
 std::vector<std::byte> encode(const StepPlan& plan);

@@ -1,13 +1,12 @@
 #include "worker/engine/step_runner.h"
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace sinkstream {
 namespace {
-
-// Rows whose logits are held at once: bounds their memory when a long prompt is scored.
-constexpr std::size_t kLogitsBlock = 32;
 
 [[noreturn]] void drifted(std::uint64_t number, const std::string& what) {
   throw std::runtime_error("step " + std::to_string(number) + ": " + what + "; the ranks have drifted apart");
@@ -15,42 +14,56 @@ constexpr std::size_t kLogitsBlock = 32;
 
 }  // namespace
 
-StepRunner::StepRunner(Model& model, Communicator& communicator, const PlanLimits& limits)
+StepRunner::StepRunner(Model& model, const PlanLimits& limits)
     : model_(model),
-      communicator_(communicator),
       limits_(limits),
-      slots_(static_cast<std::size_t>(limits.num_slots)) {}
+      slots_(static_cast<std::size_t>(limits.num_slots)),
+      choices_(kernels::allocate_array<kernels::Choice>(model.backend(), limits.max_rows, "chosen tokens")) {}
 
-std::vector<TokenResult> StepRunner::run(const StepPlan& plan) {
+std::vector<kernels::Choice> StepRunner::run(const StepPlan& plan) {
+  launch(plan);
+  return collect();
+}
+
+void StepRunner::launch(const StepPlan& plan) {
+  if (full()) throw std::logic_error("StepRunner: a step must be collected first");
   if (plan.number != last_number_ + 1) {
     drifted(plan.number, "expected step " + std::to_string(last_number_ + 1));
   }
   last_number_ = plan.number;
   for (const auto& operation : plan.operations) apply(operation);
 
-  std::vector<TokenResult> results;
-  if (plan.rows.empty()) return results;
-  const auto hidden = model_.forward(take_in(plan.rows));
-  std::span<const PlanOutput> outputs(plan.outputs);
-  while (!outputs.empty()) {
-    const auto block = outputs.first(std::min(outputs.size(), kLogitsBlock));
-    evaluate_block(plan, hidden, block, results);
-    outputs = outputs.subspan(block.size());
+  kernels::Backend& backend = model_.backend();
+  Launched step;
+  step.choices.resize(plan.outputs.size());
+  if (!plan.rows.empty()) model_.forward(take_in(plan.rows));
+  const std::span<const PlanOutput> outputs(plan.outputs);
+  for (std::size_t begin = 0; begin < outputs.size(); begin += kOutputsAtOnce) {
+    const auto block = outputs.subspan(begin, std::min<std::size_t>(kOutputsAtOnce, outputs.size() - begin));
+    choose(plan, block, choices_.span.part(static_cast<std::int64_t>(begin), std::ssize(block)));
   }
-  return results;
+  if (!outputs.empty()) backend.download(choices_.span.data, std::as_writable_bytes(std::span(step.choices)));
+  step.mark = backend.mark();
+  launched_.push_back(std::move(step));
+}
+
+std::vector<kernels::Choice> StepRunner::collect() {
+  if (idle()) throw std::logic_error("StepRunner: no step is under way");
+  model_.backend().wait(launched_.front().mark);
+  std::vector<kernels::Choice> choices = std::move(launched_.front().choices);
+  launched_.pop_front();
+  return choices;
 }
 
 void StepRunner::apply(const SlotOperation& operation) {
   Slot& slot = slots_[static_cast<std::size_t>(operation.slot)];
   if (operation.kind == SlotOperation::Kind::open) {
     if (slot.open) drifted(last_number_, "slot " + std::to_string(operation.slot) + " is open already");
-    slot = {};
-    slot.open = true;
-    slot.window = operation.window;
-    slot.sampling = operation.sampling;
+    slot = {.open = true, .window = operation.window};
+    model_.open_slot(operation.slot, operation.sampling);
   } else {
     slot = {};
-    model_.cache().release(operation.slot);
+    model_.close_slot(operation.slot);
   }
 }
 
@@ -65,48 +78,31 @@ std::vector<ModelRow> StepRunner::take_in(std::span<const PlanRow> rows) {
                                 " was expected");
     }
     ++slot.seen;
-    const TokenId token = row.token == kLastSampled ? slot.last_sampled : row.token;
-    if (token < 0) drifted(last_number_, "no token was sampled for slot " + std::to_string(row.slot));
-    model_rows.push_back({row.slot, token, row.position, slot.window});
+    if (row.token == kernels::kLastChosen && !slot.has_choice) {
+      drifted(last_number_, "no token was chosen for slot " + std::to_string(row.slot));
+    }
+    model_rows.push_back({row.slot, row.token, row.position, slot.window});
   }
   return model_rows;
 }
 
-void StepRunner::evaluate_block(const StepPlan& plan, kernels::ConstMatrix hidden,
-                                std::span<const PlanOutput> outputs, std::vector<TokenResult>& results) {
-  const Range vocab = model_.shard().vocab;
+void StepRunner::choose(const StepPlan& plan, std::span<const PlanOutput> outputs,
+                        kernels::DeviceSpan<kernels::Choice> out) {
   std::vector<std::int32_t> selected;
-  std::vector<LogitsTask> tasks;
+  std::vector<kernels::ChoiceTask> tasks;
   for (const auto& output : outputs) {
     const PlanRow& row = plan.rows[static_cast<std::size_t>(output.row)];
-    const Slot& slot = slots_[static_cast<std::size_t>(row.slot)];
+    const bool sample = output.kind == PlanOutput::Kind::sample;
+    if (sample) slots_[static_cast<std::size_t>(row.slot)].has_choice = true;
     selected.push_back(output.row);
-    LogitsTask task;
-    task.position = row.position + 1;
-    task.logprobs = output.logprobs;
-    task.top_logprobs = output.top_logprobs;
-    if (output.kind == PlanOutput::Kind::sample) {
-      task.sampling = &slot.sampling;
-      if (slot.sampling.has_penalties()) task.output_counts = &slot.output_counts;
-      if (slot.num_sampled < slot.sampling.min_tokens) task.banned = slot.sampling.end_tokens;
-    } else {
-      task.target = output.target;
-    }
-    tasks.push_back(task);
+    tasks.push_back({.sample = sample,
+                     .logprobs = output.logprobs,
+                     .slot = row.slot,
+                     .top_logprobs = output.top_logprobs,
+                     .target = output.target,
+                     .position = row.position + 1});
   }
-
-  logits_.resize(kLogitsBlock * static_cast<std::size_t>(vocab.size()));
-  const kernels::Matrix logits{logits_.data(), std::ssize(tasks), vocab.size()};
-  model_.logits(hidden, selected, logits);
-  const auto chosen = evaluate_logits(communicator_, logits, vocab, limits_.vocab_size, tasks);
-  for (std::size_t i = 0; i < chosen.size(); ++i) {
-    results.push_back(chosen[i]);
-    if (!tasks[i].sampling) continue;
-    Slot& slot = slots_[static_cast<std::size_t>(plan.rows[static_cast<std::size_t>(outputs[i].row)].slot)];
-    slot.last_sampled = chosen[i].token;
-    ++slot.num_sampled;
-    if (chosen[i].token >= 0 && slot.sampling.has_penalties()) ++slot.output_counts[chosen[i].token];
-  }
+  model_.choose(model_.logits(selected), tasks, out);
 }
 
 }  // namespace sinkstream

@@ -1,13 +1,13 @@
-// Applies step plans on one rank: slot operations, forward pass, choice of tokens.
+// Applies step plans on one rank: slot operations, forward pass, choice of tokens. Steps are launched, and collected in the
+// same order; the next can be launched before the last is collected.
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <span>
-#include <unordered_map>
 #include <vector>
 
-#include "parallel/communicator/communicator.h"
-#include "worker/engine/sampler.h"
+#include "kernels/device_array.h"
 #include "worker/engine/step_plan.h"
 #include "worker/model/model.h"
 
@@ -15,11 +15,19 @@ namespace sinkstream {
 
 class StepRunner {
  public:
-  StepRunner(Model& model, Communicator& communicator, const PlanLimits& limits);
+  StepRunner(Model& model, const PlanLimits& limits);
 
-  // Collective: every rank runs the same plans. One result for each of the plan's outputs, the same on every
-  // rank. Throws std::runtime_error when the plan does not follow on the last one (a rank has drifted).
-  std::vector<TokenResult> run(const StepPlan& plan);
+  // Collective: every rank launches the same plans. Throws std::runtime_error when the plan does not follow on the last one
+  // (a rank has drifted).
+  void launch(const StepPlan& plan);
+  // Waits for the oldest step under way: one choice for each of its outputs, the same on every rank.
+  std::vector<kernels::Choice> collect();
+  // Both.
+  std::vector<kernels::Choice> run(const StepPlan& plan);
+
+  bool idle() const { return launched_.empty(); }
+  // Whether a step must be collected before the next is launched.
+  bool full() const { return std::ssize(launched_) == model_.backend().steps_in_flight(); }
 
   const PlanLimits& limits() const { return limits_; }
 
@@ -28,24 +36,25 @@ class StepRunner {
   struct Slot {
     bool open = false;
     CacheWindow window;
-    SamplingParams sampling;
-    std::int64_t seen = 0;  // tokens taken in
-    TokenId last_sampled = -1;
-    std::int64_t num_sampled = 0;
-    std::unordered_map<TokenId, std::int32_t> output_counts;
+    std::int64_t seen = 0;       // tokens in plans
+    bool has_choice = false;  // a token is being chosen, or was
+  };
+
+  struct Launched {
+    std::uint64_t mark = 0;
+    std::vector<kernels::Choice> choices;  // there after a wait for the mark
   };
 
   void apply(const SlotOperation& operation);
   std::vector<ModelRow> take_in(std::span<const PlanRow> rows);
-  void evaluate_block(const StepPlan& plan, kernels::ConstMatrix hidden, std::span<const PlanOutput> outputs,
-                      std::vector<TokenResult>& results);
+  void choose(const StepPlan& plan, std::span<const PlanOutput> outputs, kernels::DeviceSpan<kernels::Choice> out);
 
   Model& model_;
-  Communicator& communicator_;
   PlanLimits limits_;
   std::uint64_t last_number_ = 0;
   std::vector<Slot> slots_;
-  std::vector<float> logits_;  // [rows of a block, local_vocab]
+  kernels::DeviceArray<kernels::Choice> choices_;  // [max_rows] of the step launched last
+  std::deque<Launched> launched_;                  // oldest first
 };
 
 }  // namespace sinkstream

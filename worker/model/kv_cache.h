@@ -2,43 +2,47 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <vector>
 
-#include "kernels/types.h"
+#include "base/session_shape.h"
+#include "kernels/backend.h"
 #include "parallel/shard_plan.h"
-#include "worker/model/model_config.h"
+#include "worker/model/architectures/model_config.h"
 
 namespace sinkstream {
 
 struct KvCacheSizes {
   int num_slots = 1;
-  std::int64_t sink_capacity = 0;  // max_sink_tokens in sink mode, else 0
-  std::int64_t ring_capacity = 1;  // window_tokens + slack_tokens, or max_context in dense mode
+  std::int64_t sink_capacity = 0;  // of SessionShape, as the next
+  std::int64_t ring_capacity = 1;
   kernels::DType type = kernels::DType::f32;
 };
+
+KvCacheSizes cache_sizes(const SessionShape& session, std::int32_t num_slots, kernels::DType type);
 
 // Bytes that one slot (one resident session) costs this rank, all layers.
 std::int64_t cache_bytes_per_slot(const ModelConfig& config, const ShardPlan& shard,
                                   const KvCacheSizes& sizes);
 
-// Memory is mapped, not touched, when constructed: a slot costs physical memory only as its session fills it.
+// A slot costs physical memory only as its session fills it, where the backend can do that.
 class KvCache {
  public:
   // Throws StartupError (ExitCode::device) with the bytes needed when the memory is not to be had.
-  KvCache(const ModelConfig& config, const ShardPlan& shard, const KvCacheSizes& sizes);
-  ~KvCache();
+  KvCache(const ModelConfig& config, const ShardPlan& shard, const KvCacheSizes& sizes, kernels::Backend& backend);
   KvCache(const KvCache&) = delete;
   KvCache& operator=(const KvCache&) = delete;
 
-  const KvCacheSizes& sizes() const;
-  const kernels::CacheLayerView& layer(std::int64_t index) const;
-  // Gives a slot's physical memory back to the system; its content becomes zero.
-  void release(int slot);
+  const kernels::CacheLayerView& layer(std::int64_t index) const { return layers_[static_cast<std::size_t>(index)]; }
+  // Gives a slot's physical memory back; its content becomes zero.
+  void release(std::int32_t slot);
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  kernels::Backend& backend_;
+  std::int32_t num_slots_;
+  std::int64_t sink_slot_bytes_;  // of the keys, or of the values, of one slot in one layer
+  std::int64_t ring_slot_bytes_;
+  kernels::Buffer memory_;
+  std::vector<kernels::CacheLayerView> layers_;
 };
 
 }  // namespace sinkstream

@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "parallel/shard_plan.h"
-#include "worker/model/model_config.h"
+#include "worker/model/architectures/model_config.h"
 
 namespace sinkstream {
 

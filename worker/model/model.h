@@ -2,60 +2,70 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 
-#include "kernels/ops.h"
-#include "parallel/communicator/communicator.h"
+#include "kernels/backend.h"
 #include "parallel/shard_plan.h"
 #include "worker/model/kv_cache.h"
-#include "worker/model/model_config.h"
+#include "worker/model/architectures/model_config.h"
 #include "worker/model/qk_norm.h"
-#include "worker/model/step_rows.h"
-#include "worker/model/weights.h"
+#include "worker/model/step_arrays.h"
+#include "worker/model/tensors.h"
 
 namespace sinkstream {
 
+// Everything is queued on the backend; nothing is computed before its wait returns, and nothing is read on the host.
 class Model {
  public:
   Model(const ModelConfig& config, const ShardPlan& shard, Weights weights, const KvCacheSizes& cache_sizes,
-        std::int64_t max_rows, Communicator& communicator, kernels::Context context);
+        std::int64_t max_rows, kernels::Backend& backend);
   Model(const Model&) = delete;
   Model& operator=(const Model&) = delete;
 
   const ModelConfig& config() const { return config_; }
   const ShardPlan& shard() const { return shard_; }
-  KvCache& cache() { return cache_; }
+  kernels::Backend& backend() { return backend_; }
 
-  // Collective: every rank passes the same rows (1 <= rows <= max_rows). The result is the residual stream
-  // after the last layer, [rows, hidden], valid until the next forward. Throws std::invalid_argument, before
-  // anything is computed, for rows that break ModelRow's rules.
-  kernels::ConstMatrix forward(std::span<const ModelRow> rows);
+  // A slot's session begins: nothing is cached and nothing chosen. It ends: its memory goes back.
+  void open_slot(std::int32_t slot, const SamplingParams& sampling);
+  void close_slot(std::int32_t slot);
 
-  // This rank's logits of some rows of a forward's result (final norm, LM head), at most max_rows of them.
-  // Not collective.   out [selected.size(), local_vocab]
-  void logits(kernels::ConstMatrix hidden, std::span<const std::int32_t> selected, kernels::Matrix out);
+  // Collective: every rank passes the same rows (1 <= rows <= max_rows). Throws std::invalid_argument, before anything is
+  // queued, for rows that break ModelRow's rules.
+  void forward(std::span<const ModelRow> rows);
+
+  // This rank's logits of some rows of the last forward (LM head of the final norm), at most kOutputsAtOnce of them:
+  // [selected.size(), local_vocab], until the next call. Not collective.
+  kernels::ConstMatrix logits(std::span<const std::int32_t> selected);
+
+  // Collective: chooses a token from each row of those logits, or scores one.   tasks, out [logits.rows]
+  void choose(kernels::ConstMatrix logits, std::span<const kernels::ChoiceTask> tasks,
+              kernels::DeviceSpan<kernels::Choice> out);
 
  private:
   void decoder_layer(std::int64_t index);
-  void norm(kernels::ConstMatrix x, const NormWeights& weights, kernels::Matrix out);
-  // This rank's part of what a layer's attention and MLP make of `normed`.
-  void attention_block(std::int64_t index, kernels::Matrix out);
-  void mlp_block(std::int64_t index, kernels::Matrix out);
-  // hidden += the sum of `partial` over ranks
-  void add_sum_over_ranks();
+  // What this rank's heads, or its part of the MLP, make of `normed`.
+  void attention(std::int64_t index, kernels::ConstMatrix normed, kernels::Matrix partial);
+  void mlp(const LayerWeights& layer, kernels::ConstMatrix normed, kernels::Matrix partial);
+  const kernels::Norm& norm_after(std::int64_t index) const;
 
   ModelConfig config_;
   ShardPlan shard_;
   kernels::HeadShard heads_;
-  std::span<const float> alibi_slopes_;           // [local_heads] or empty
-  std::optional<SpreadFeatures> queries_, keys_;  // with qk_norm
+  kernels::Backend& backend_;
   Weights weights_;
   KvCache cache_;
-  StepRows step_;
+  std::unique_ptr<kernels::SlotStates> slot_states_;
+  StepRows checked_;
+  StepArrays step_;
   Activations activations_;
-  Communicator& communicator_;
-  kernels::Context context_;
+  kernels::DeviceArray<float> inverse_frequencies_;  // [rotary_dim / 2]
+  kernels::DeviceArray<float> alibi_slopes_;         // [local_heads] or empty
+  kernels::DeviceArray<std::int32_t> selected_;      // [kOutputsAtOnce]
+  kernels::DeviceArray<kernels::ChoiceTask> tasks_;  // [kOutputsAtOnce]
+  std::optional<SpreadNorm> query_norm_, key_norm_;  // with qk_norm
 };
 
 }  // namespace sinkstream

@@ -1,7 +1,7 @@
 #include "worker/model/qk_norm.h"
 
-#include <cmath>
 #include <functional>
+#include <utility>
 
 #include "worker/model/local_sizes.h"
 
@@ -38,39 +38,16 @@ SpreadFeatures key_features(const ModelConfig& config, const ShardPlan& shard) {
           count_features(config, shard.world_size, [](const ShardPlan& plan) { return plan.own_kv_heads; })};
 }
 
-void combine_moments(std::span<const float> moments, std::span<const std::int64_t> counts, float epsilon,
-                     kernels::Matrix statistics) {
-  for (std::int64_t row = 0; row < statistics.rows; ++row) {
-    double count = 0, mean = 0, squares = 0;
-    for (std::size_t rank = 0; rank < counts.size(); ++rank) {
-      if (counts[rank] == 0) continue;
-      const auto added = static_cast<double>(counts[rank]);
-      const std::size_t at =
-          2 * (rank * static_cast<std::size_t>(statistics.rows) + static_cast<std::size_t>(row));
-      const double difference = static_cast<double>(moments[at]) - mean;
-      squares +=
-          static_cast<double>(moments[at + 1]) + difference * difference * count * added / (count + added);
-      count += added;
-      mean += difference * added / count;
-    }
-    statistics.row(row)[0] = static_cast<float>(mean);
-    statistics.row(row)[1] =
-        static_cast<float>(1.0 / std::sqrt(squares / count + static_cast<double>(epsilon)));
-  }
-}
+SpreadNorm::SpreadNorm(SpreadFeatures spread_features, kernels::Backend& backend)
+    : features(std::move(spread_features)),
+      counts(kernels::upload_array<std::int64_t>(backend, features.counts, "counts of normalized features")) {}
 
-void spread_layer_norm(kernels::Context& context, Communicator& communicator, const SpreadFeatures& features,
-                       const NormWeights& norm, float epsilon, kernels::Matrix moments, kernels::Matrix qkv) {
-  const std::span<float> mine(moments.data, static_cast<std::size_t>(moments.rows * moments.cols));
-  if (features.own.size() > 0) {
-    row_moments(context, qkv, features.own.begin, features.own.size(), moments);
-  } else {
-    std::fill(mine.begin(), mine.end(), 0.0f);
-  }
-  std::vector<float> all(mine.size() * features.counts.size());
-  communicator.all_gather(std::as_bytes(mine), std::as_writable_bytes(std::span(all)));
-  combine_moments(all, features.counts, epsilon, moments);
-  normalize_columns(context, moments, norm.weight, norm.bias, features.first_column, qkv);
+void SpreadNorm::apply(const kernels::Norm& norm, kernels::Matrix moments, kernels::Matrix all_moments,
+                       kernels::Matrix qkv, kernels::Backend& backend) const {
+  backend.row_moments(qkv, features.own.begin, features.own.size(), moments);
+  backend.gather_over_ranks(moments, all_moments);
+  backend.combine_moments(all_moments, counts.span, norm.epsilon, moments);
+  backend.normalize_columns(moments, norm.weight, norm.bias, features.first_column, qkv);
 }
 
 }  // namespace sinkstream

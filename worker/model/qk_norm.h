@@ -3,14 +3,11 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <vector>
 
-#include "kernels/ops.h"
-#include "parallel/communicator/communicator.h"
+#include "kernels/device_array.h"
 #include "parallel/shard_plan.h"
-#include "worker/model/model_config.h"
-#include "worker/model/weights.h"
+#include "worker/model/architectures/model_config.h"
 
 namespace sinkstream {
 
@@ -24,13 +21,15 @@ struct SpreadFeatures {
 SpreadFeatures query_features(const ModelConfig& config, const ShardPlan& shard);
 SpreadFeatures key_features(const ModelConfig& config, const ShardPlan& shard);
 
-// What normalize_columns needs, from the ranks' moments combined in rank order (Chan et al. 1979).
-//   moments [ranks, rows, 2], counts [ranks], statistics [rows, 2]
-void combine_moments(std::span<const float> moments, std::span<const std::int64_t> counts, float epsilon,
-                     kernels::Matrix statistics);
+// Collective. Normalizes these features of every row of `qkv`.
+//   counts [ranks] in the backend's memory; moments [rows, 2], all_moments [ranks * rows, 2]: room for work
+struct SpreadNorm {
+  SpreadFeatures features;
+  kernels::DeviceArray<std::int64_t> counts;
 
-// Collective. Normalizes these features of every row of `qkv`; `moments` [rows, 2] is room for work.
-void spread_layer_norm(kernels::Context& context, Communicator& communicator, const SpreadFeatures& features,
-                       const NormWeights& norm, float epsilon, kernels::Matrix moments, kernels::Matrix qkv);
+  SpreadNorm(SpreadFeatures spread_features, kernels::Backend& backend);
+  void apply(const kernels::Norm& norm, kernels::Matrix moments, kernels::Matrix all_moments, kernels::Matrix qkv,
+             kernels::Backend& backend) const;
+};
 
 }  // namespace sinkstream

@@ -33,6 +33,7 @@ void StepRows::assign(std::span<const ModelRow> rows) {
   }
   ++step_;
   tokens_.clear();
+  row_slots_.clear();
   true_positions_.clear();
   cache_positions_.clear();
   attention_.clear();
@@ -40,6 +41,7 @@ void StepRows::assign(std::span<const ModelRow> rows) {
     check(row);
     check_room(row);
     tokens_.push_back(row.token);
+    row_slots_.push_back(row.slot);
     true_positions_.push_back(row.position);
     cache_positions_.push_back(position_within_cache(row.position, row.window));
     attention_.push_back({.slot = row.slot,
@@ -51,7 +53,8 @@ void StepRows::assign(std::span<const ModelRow> rows) {
 
 void StepRows::check(const ModelRow& row) const {
   require(row.slot >= 0 && row.slot < cache_.num_slots, row, "no such slot");
-  require(row.token >= 0 && row.token < vocab_size_, row, "its token is not in the vocabulary");
+  require(row.token == kernels::kLastChosen || (row.token >= 0 && row.token < vocab_size_), row,
+          "its token is not in the vocabulary");
   require(row.position >= 0 && row.position <= kLastPosition, row, "no such position");
   require(row.window.window_tokens >= 1 && row.window.window_tokens <= cache_.ring_capacity, row,
           "its window does not fit the ring");

@@ -1,4 +1,4 @@
-// The tokens of one step, checked and laid out as the kernels take them.
+// The tokens of one step, checked and laid out as the operations take them. What gets past here is trusted.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ namespace sinkstream {
 // than the ring has room for beside their windows (at most slack_tokens + 1).
 struct ModelRow {
   std::int32_t slot = 0;
-  TokenId token = 0;
+  TokenId token = 0;  // or kernels::kLastChosen
   std::int64_t position = 0;
   CacheWindow window;
 };
@@ -29,6 +29,7 @@ class StepRows {
   void assign(std::span<const ModelRow> rows);
 
   std::span<const TokenId> tokens() const { return tokens_; }
+  std::span<const std::int32_t> slots() const { return row_slots_; }
   std::span<const std::int64_t> true_positions() const { return true_positions_; }
   std::span<const std::int64_t> cache_positions() const { return cache_positions_; }  // within the cache
   std::span<const kernels::AttentionRow> attention() const { return attention_; }
@@ -51,6 +52,7 @@ class StepRows {
   std::vector<SlotSpan> slots_;
 
   std::vector<TokenId> tokens_;
+  std::vector<std::int32_t> row_slots_;
   std::vector<std::int64_t> true_positions_;
   std::vector<std::int64_t> cache_positions_;
   std::vector<kernels::AttentionRow> attention_;

@@ -19,8 +19,8 @@ Json model_json(const std::string& name, const ApiContext& api) {
           {"parent", nullptr},
           {"max_model_len", max_model_len(limits)},
           {"meta",
-           {{"sink_tokens", limits.window.sink_tokens},
-            {"window_tokens", limits.window.window_tokens},
+           {{"sink_tokens", limits.session.window.sink_tokens},
+            {"window_tokens", limits.session.window.window_tokens},
             {"max_tokens", limits.max_tokens},
             {"end_tokens", limits.end_tokens}}}};
 }

@@ -392,7 +392,7 @@ Json Generation::answer(Json choices, bool stream) const {
 SessionUsage Generation::session_so_far(std::size_t index) const {
   const auto prompt_tokens = static_cast<std::int64_t>(prompt_of(index).tokens.size());
   const std::int64_t said = choices_[index].choice.completion_tokens();
-  return session_usage(prompt_tokens + std::max<std::int64_t>(said - 1, 0), limits_.window);
+  return session_usage(prompt_tokens + std::max<std::int64_t>(said - 1, 0), limits_.session.window);
 }
 
 std::int64_t Generation::completion_tokens() const {

@@ -25,7 +25,7 @@ std::int64_t longest_answer(const GenerationOptions& options, const Prompt& prom
   if (options.truncation != "disabled") return options.max_tokens;
   // The last token is chosen, and not taken in any more.
   const auto prompt_tokens = static_cast<std::int64_t>(prompt.tokens.size());
-  return std::min(options.max_tokens, context_tokens(limits) - prompt_tokens + 1);
+  return std::min(options.max_tokens, limits.session.remembered_tokens() - prompt_tokens + 1);
 }
 
 void check_budget(const GenerationSpec& spec, const EngineLimits& limits) {

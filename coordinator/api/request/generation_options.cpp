@@ -143,7 +143,7 @@ std::string read_truncation(RequestFields& fields, const EngineLimits& limits) {
   if (truncation != "auto" && truncation != "disabled") {
     throw fields.error("truncation", "'truncation' must be \"auto\" or \"disabled\".");
   }
-  return limits.max_context > 0 ? "disabled" : truncation;
+  return limits.session.endless() ? truncation : "disabled";
 }
 
 }  // namespace
@@ -184,10 +184,10 @@ void read_length(RequestFields& fields, std::int64_t low, const EngineLimits& li
 
 void check_prompt_length(std::int64_t prompt_tokens, const std::string& truncation,
                          const EngineLimits& limits) {
-  const std::int64_t context = context_tokens(limits);
+  const std::int64_t context = limits.session.remembered_tokens();
   if (prompt_tokens <= context || truncation == "auto") return;
   // OpenAI's words, by which agents know that they must shorten their prompt.
-  const char* why = limits.max_context > 0 ? "" : " where \"truncation\": \"disabled\" forbids it to forget";
+  const char* why = !limits.session.endless() ? "" : " where \"truncation\": \"disabled\" forbids it to forget";
   RequestError error = bad_request(
       fmt::format("This model's maximum context length is {} tokens{}. However, your prompt has {} tokens. "
                   "Please reduce its length.",

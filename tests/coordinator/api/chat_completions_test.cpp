@@ -247,8 +247,8 @@ TEST_F(ChatCompletions, LongPromptsAreTakenWholeOrRefused) {
 }
 
 TEST_F(ChatCompletions, DenseModeRefusesWhatDoesNotFit) {
-  limits.max_context = 40;
-  limits.window = {0, 40};
+  limits.session.max_context = 40;
+  limits.session.window = {0, 40};
   start();
   EXPECT_EQ(answer(kPath, chat("hi"))["truncation"], "disabled");
   std::string words;

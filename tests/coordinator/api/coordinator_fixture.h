@@ -25,7 +25,7 @@ class CoordinatorTest : public ::testing::Test {
     settings.listen = "127.0.0.1:0";
     limits.model_name = "fake";
     limits.vocab_size = tokenizer().vocab_size();
-    limits.window = {4, 28};
+    limits.session.window = {4, 28};
     limits.default_max_tokens = 64;
     limits.max_tokens = 100000;
     limits.max_queue = 64;

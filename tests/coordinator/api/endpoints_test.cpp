@@ -36,8 +36,8 @@ TEST_F(Endpoints, Models) {
 }
 
 TEST_F(Endpoints, AModelsLengthIsWhatMayBeAskedFor) {
-  limits.max_context = 40;
-  limits.window = {0, 40};
+  limits.session.max_context = 40;
+  limits.session.window = {0, 40};
   start();
   EXPECT_EQ(Json::parse(ask(get("/v1/models/fake")).body)["max_model_len"], 40);
 }

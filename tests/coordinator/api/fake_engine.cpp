@@ -168,7 +168,7 @@ bool FakeEngine::step(Active& active) {
 
 void FakeEngine::finish(Active& active, FinishReason reason, std::int64_t seen) {
   if (reason == FinishReason::cancelled) ++num_cancelled_;
-  FinishEvent event{reason, "", session_usage(seen, limits_.window)};
+  FinishEvent event{reason, "", session_usage(seen, limits_.session.window)};
   if (reason == FinishReason::stop && !limits_.end_tokens.empty()) event.stop_token = limits_.end_tokens[0];
   active.submission.listener->on_finish(std::move(event));
 }

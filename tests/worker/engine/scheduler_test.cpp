@@ -23,7 +23,7 @@ SchedulerLimits small_limits() {
   limits.num_slots = 3;
   limits.prefill_chunk = 12;
   limits.session_chunk = 8;
-  limits.window = {2, 10};
+  limits.session.window = {2, 10};
   limits.end_tokens = {1};
   return limits;
 }
@@ -51,16 +51,16 @@ class Bench {
   bool step() {
     auto plan = scheduler.next();
     if (!plan) return false;
-    std::vector<TokenResult> results;
+    std::vector<kernels::Choice> choices;
     for (const auto& output : plan->outputs) {
       const auto& row = plan->rows[static_cast<std::size_t>(output.row)];
-      TokenResult result;
-      result.token = output.kind == PlanOutput::Kind::score ? output.target : sample(row.position + 1);
-      result.logprob = -1;
-      results.push_back(result);
+      kernels::Choice choice;
+      choice.token = output.kind == PlanOutput::Kind::score ? output.target : sample(row.position + 1);
+      choice.logprob = -1;
+      choices.push_back(choice);
     }
     plans.push_back(*plan);
-    scheduler.commit(*plan, results);
+    scheduler.commit(choices);
     return true;
   }
   void run() {
@@ -218,8 +218,8 @@ TEST(Scheduler, PromptsAreScoredWithoutGenerating) {
 
 TEST(Scheduler, DenseSessionsEndAtTheirContext) {
   SchedulerLimits limits = small_limits();
-  limits.max_context = 16;
-  limits.window = {0, 16};
+  limits.session.max_context = 16;
+  limits.session.window = {0, 16};
   Bench bench(limits);
   const auto recorder = bench.add("a", 10, 1000);
   bench.run();
@@ -341,6 +341,47 @@ TEST(Scheduler, CountsAddUp) {
   EXPECT_EQ(stats.generated_tokens, 10);
   EXPECT_EQ(stats.evicted_tokens, 24 - 12);
   EXPECT_EQ(stats.resident_tokens, 0);
+}
+
+// Two steps under way: the first session ends by a stop token in the first, the second holds a surplus row of it, and by the
+// time that its outcome comes the slot is another session's.
+TEST(Scheduler, ASurplusTokenReachesNobody) {
+  SchedulerLimits limits = small_limits();
+  limits.num_slots = 1;
+  Bench bench(limits);
+  const auto first = bench.add("first", 3, 10);
+  const auto second = bench.add("second", 2, 2);
+  const auto choose = [](std::initializer_list<TokenId> tokens) {
+    std::vector<kernels::Choice> choices;
+    for (const TokenId token : tokens) choices.push_back({.token = token, .logprob = -1});
+    return choices;
+  };
+  auto& scheduler = bench.scheduler;
+  ASSERT_TRUE(scheduler.next());      // the first's prompt
+  const auto surplus = scheduler.next();  // its next token, not known yet
+  ASSERT_TRUE(surplus);
+  ASSERT_EQ(surplus->rows.size(), 1u);
+  EXPECT_EQ(surplus->rows[0].token, kernels::kLastChosen);
+  scheduler.commit(choose({1}));  // an end token
+  ASSERT_EQ(first->finishes.size(), 1u);
+  EXPECT_EQ(first->finishes[0].reason, FinishReason::stop);
+  EXPECT_EQ(first->finishes[0].usage.seen_tokens, 3) << "the surplus row does not count";
+
+  const auto prompt = scheduler.next();  // the slot changes hands
+  ASSERT_TRUE(prompt);
+  ASSERT_EQ(prompt->operations.size(), 2u);
+  scheduler.commit(choose({77}));  // of the surplus row
+  EXPECT_TRUE(first->tokens.empty());
+  EXPECT_TRUE(second->tokens.empty());
+  ASSERT_TRUE(scheduler.next());
+  EXPECT_FALSE(scheduler.next()) << "its last token is being chosen";
+  scheduler.commit(choose({21}));
+  scheduler.commit(choose({22}));
+  ASSERT_EQ(second->tokens.size(), 2u);
+  EXPECT_EQ(second->tokens[0].token, 21);
+  EXPECT_EQ(second->tokens[1].token, 22);
+  EXPECT_EQ(second->finishes.at(0).reason, FinishReason::length);
+  EXPECT_EQ(second->finishes.at(0).usage.seen_tokens, 3);
 }
 
 }  // namespace

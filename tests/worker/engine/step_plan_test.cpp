@@ -13,8 +13,8 @@ PlanLimits limits() {
   limits.num_slots = 4;
   limits.max_rows = 16;
   limits.vocab_size = 100;
-  limits.max_sink_tokens = 8;
-  limits.max_window_tokens = 64;
+  limits.session.sink_capacity = 8;
+  limits.session.window.window_tokens = 64;
   return limits;
 }
 
@@ -28,7 +28,7 @@ StepPlan example() {
   open.sampling.min_tokens = 5'000'000'000;
   open.sampling.end_tokens = {0, 99};
   plan.operations = {{SlotOperation::Kind::close, 1, {}, {}}, open};
-  plan.rows = {{2, 17, 0}, {2, 18, 1}, {3, kLastSampled, 5'000'000'000}};
+  plan.rows = {{2, 17, 0}, {2, 18, 1}, {3, kernels::kLastChosen, 5'000'000'000}};
   plan.outputs = {{PlanOutput::Kind::score, true, 0, 18, 5}, {PlanOutput::Kind::sample, false, 2, 0, 0}};
   return plan;
 }
@@ -52,7 +52,7 @@ TEST(StepPlan, SurvivesTheWire) {
   EXPECT_EQ(back.operations[1].sampling.end_tokens, (std::vector<TokenId>{0, 99}));
   ASSERT_EQ(back.rows.size(), 3u);
   EXPECT_EQ(back.rows[2].position, 5'000'000'000);
-  EXPECT_EQ(back.rows[2].token, kLastSampled);
+  EXPECT_EQ(back.rows[2].token, kernels::kLastChosen);
   ASSERT_EQ(back.outputs.size(), 2u);
   EXPECT_EQ(back.outputs[0].target, 18);
   EXPECT_TRUE(back.outputs[0].logprobs);
@@ -78,7 +78,7 @@ TEST(StepPlan, RandomDamageNeverGetsPastTheChecks) {
       for (const auto& row : plan.rows) {
         ASSERT_GE(row.slot, 0);
         ASSERT_LT(row.slot, 4);
-        ASSERT_GE(row.token, kLastSampled);
+        ASSERT_GE(row.token, kernels::kLastChosen);
         ASSERT_LT(row.token, 100);
       }
       for (const auto& output : plan.outputs)

@@ -66,7 +66,7 @@ class CountingCommunicator : public Communicator {
 std::int64_t sums_of_a_step(const std::string& checkpoint) {
   CountingCommunicator communicator;
   TestRank rank(golden_settings(1, {.num_slots = 1, .sink_capacity = 4, .ring_capacity = 64}, checkpoint),
-                communicator);
+                communicator, communicator);
   rank.model().forward(make_rows(0, random_tokens(9, kVocab, 11), 0, {4, 28}));
   return communicator.sums;
 }
@@ -106,7 +106,7 @@ TEST(ForwardRules, ASlotUsedAgainRemembersNothing) {
     const Logits first = rank.feed(0, tokens, 0, window, 16);
     rank.feed(0, random_tokens(90, kVocab, 8), 0, window, 16);
     EXPECT_TRUE(rank.feed(0, tokens, 0, window, 16).values() == first.values()) << "without release";
-    rank.model().cache().release(0);
+    rank.model().close_slot(0);
     EXPECT_TRUE(rank.feed(0, tokens, 0, window, 16).values() == first.values()) << "after release";
   });
 }
@@ -134,19 +134,21 @@ TEST(ForwardRules, LogitsOfSelectedRowsEqualThoseOfAll) {
   const auto rows = make_rows(0, random_tokens(9, kVocab, 10), 0, {4, 28});
   run_on_ranks(golden_settings(1, cache), [&](TestRank& rank) {
     const Logits all = rank.step(rows);
-    const auto hidden = rank.model().forward(rows);
+    rank.model().forward(rows);
     const std::vector<std::int32_t> selected = {8, 0, 3, 3};
     std::vector<float> some(selected.size() * kVocab);
-    rank.model().logits(hidden, selected, {some.data(), 4, kVocab});
+    const kernels::ConstMatrix logits = rank.model().logits(selected);
+    kernels::Backend& backend = rank.model().backend();
+    backend.download(logits.data, std::as_writable_bytes(std::span(some)));
+    backend.wait(backend.mark());
     for (std::size_t i = 0; i < selected.size(); ++i) {
       EXPECT_TRUE(std::ranges::equal(std::span(some).subspan(i * kVocab, kVocab), all.of(selected[i])));
     }
-    rank.model().logits(hidden, {}, {nullptr, 0, kVocab});
+    EXPECT_EQ(rank.model().logits({}).rows, 0);
     const std::vector<std::int32_t> beyond = {9};
-    EXPECT_THROW(rank.model().logits(hidden, beyond, {some.data(), 1, kVocab}), std::invalid_argument);
-    const std::vector<std::int32_t> too_many(33, 0);
-    std::vector<float> large(33 * kVocab);
-    EXPECT_THROW(rank.model().logits(hidden, too_many, {large.data(), 33, kVocab}), std::invalid_argument);
+    EXPECT_THROW(rank.model().logits(beyond), std::invalid_argument);
+    const std::vector<std::int32_t> too_many(kOutputsAtOnce + 1, 0);
+    EXPECT_THROW(rank.model().logits(too_many), std::invalid_argument);
   });
 }
 

@@ -34,7 +34,29 @@ INSTANTIATE_TEST_SUITE_P(Others, Golden,
                                           kModes, testing::Values(1, 2, 3, 4)),
                          name_of_case);
 
-NllError error_of(const std::filesystem::path& directory, kernels::DType weights, kernels::DType cache) {
+// The same on the other backends: nothing above them knows which it is.
+class GoldenOnBackend : public testing::TestWithParam<std::tuple<std::string, std::string, int>> {};
+
+TEST_P(GoldenOnBackend, EqualsTheReference) {
+  const auto [backend, checkpoint, ranks] = GetParam();
+  expect_reference(golden_directory(checkpoint), "sink", ranks, backend);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Awkward, GoldenOnBackend,
+    testing::Combine(testing::Values<std::string>("awkward"),
+                     testing::Values<std::string>("llama-gqa", "mistral", "mpt", "falcon-7b-style",
+                                                  "falcon-40b-style", "gpt-neox"),
+                     testing::Values(1, 3)),
+    name_of_case);
+INSTANTIATE_TEST_SUITE_P(Reference, GoldenOnBackend,
+                         testing::Combine(testing::Values<std::string>("reference"),
+                                          testing::Values<std::string>("llama-gqa", "mpt", "falcon-40b-style",
+                                                                       "gpt-neox"),
+                                          testing::Values(2)),
+                         name_of_case);
+
+NllError error_of(const std::filesystem::path& directory, kernels::WeightFormat weights, kernels::DType cache) {
   const Reference reference = read_reference(golden_directory(), "sink");
   GroupSettings settings{
       .directory = directory, .ranks = 2, .weights = weights, .cache = cache_for(reference, 1, 16)};
@@ -48,11 +70,11 @@ NllError error_of(const std::filesystem::path& directory, kernels::DType weights
 }
 
 TEST(GoldenPrecision, Bfloat16WeightsOfABfloat16CheckpointAreExact) {
-  EXPECT_LT(error_of(golden_directory(), kernels::DType::bf16, kernels::DType::f32).largest, 5e-4);
+  EXPECT_LT(error_of(golden_directory(), kernels::WeightFormat::bf16, kernels::DType::f32).largest, 5e-4);
 }
 
 TEST(GoldenPrecision, ABfloat16CacheIsClose) {
-  const NllError error = error_of(golden_directory(), kernels::DType::bf16, kernels::DType::bf16);
+  const NllError error = error_of(golden_directory(), kernels::WeightFormat::bf16, kernels::DType::bf16);
   EXPECT_LT(error.mean, 0.02);
   EXPECT_GT(error.largest, 1e-4) << "is the cache bf16 at all?";
 }
@@ -61,7 +83,7 @@ TEST(GoldenPrecision, Float32AndFloat16CheckpointsEqualTheBfloat16One) {
   for (const auto dtype : {kernels::DType::f32, kernels::DType::f16}) {
     const TemporaryDirectory directory;
     write_converted(golden_directory(), directory.path(), dtype, 1.0f);
-    EXPECT_LT(error_of(directory.path(), kernels::DType::f32, kernels::DType::f32).largest, 2e-3)
+    EXPECT_LT(error_of(directory.path(), kernels::WeightFormat::f32, kernels::DType::f32).largest, 2e-3)
         << name_of(dtype);
   }
 }
@@ -69,8 +91,8 @@ TEST(GoldenPrecision, Float32AndFloat16CheckpointsEqualTheBfloat16One) {
 TEST(GoldenPrecision, RoundingFloat32WeightsToBfloat16IsClose) {
   const TemporaryDirectory directory;
   write_converted(golden_directory(), directory.path(), kernels::DType::f32, 1.0005f);
-  const double exact = error_of(directory.path(), kernels::DType::f32, kernels::DType::f32).mean;
-  const double rounded = error_of(directory.path(), kernels::DType::bf16, kernels::DType::f32).mean;
+  const double exact = error_of(directory.path(), kernels::WeightFormat::f32, kernels::DType::f32).mean;
+  const double rounded = error_of(directory.path(), kernels::WeightFormat::bf16, kernels::DType::f32).mean;
   EXPECT_NEAR(rounded, exact, 0.1);
   EXPECT_NE(rounded, exact);
 }

@@ -20,7 +20,7 @@ constexpr std::int64_t kVocab = 256;
 GroupSettings settings_for(const std::string& checkpoint, int ranks, DType type, int num_slots) {
   return {.directory = golden_directory(checkpoint),
           .ranks = ranks,
-          .weights = type,
+          .weights = type == DType::f32 ? kernels::WeightFormat::f32 : kernels::WeightFormat::bf16,
           .cache = {.num_slots = num_slots, .sink_capacity = 8, .ring_capacity = 40 + kSlack, .type = type},
           .max_rows = kSlack};
 }
@@ -39,7 +39,7 @@ TEST_P(Invariance, PrefillChunksGiveTheSameBits) {
     for (const CacheWindow window : {CacheWindow{4, 28}, {0, 40}}) {
       const Logits one_by_one = rank.feed(0, tokens, 0, window, 1);
       for (const std::int64_t chunk : {7, 64, 512}) {
-        rank.model().cache().release(0);
+        rank.model().close_slot(0);
         const Logits chunked = rank.feed(0, tokens, 0, window, chunk);
         EXPECT_TRUE(chunked.values() == one_by_one.values()) << "chunk " << chunk;
       }
@@ -62,7 +62,7 @@ TEST_P(Invariance, OtherSessionsInTheStepChangeNothing) {
     std::vector<Logits> alone;
     for (const Text& text : texts) {
       alone.push_back(rank.feed(1, text.tokens, 0, text.window, 5));
-      rank.model().cache().release(1);
+      rank.model().close_slot(1);
     }
     std::vector<Logits> together(texts.size(), Logits(kVocab));
     const std::vector<std::size_t> pieces = {1, 33, 2, 7, 1, 1, 20};

@@ -2,8 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <limits>
@@ -11,6 +9,8 @@
 #include <string>
 
 #include "base/error.h"
+#include "tests/kernels/resident_bytes.h"
+#include "tests/worker/model/support/host_backend.h"
 
 namespace sinkstream {
 namespace {
@@ -37,20 +37,21 @@ std::size_t elements(const CacheLayerView& layer, std::int64_t capacity) {
 
 // Fills every byte of every array; two that overlap would show below.
 void fill(const CacheLayerView& layer, float value) {
-  std::fill_n(layer.sink_keys, elements(layer, layer.sink_capacity), value);
-  std::fill_n(layer.sink_values, elements(layer, layer.sink_capacity), value + 1);
-  std::fill_n(static_cast<std::uint16_t*>(layer.ring_keys), elements(layer, layer.ring_capacity),
+  std::fill_n(kernels::host_pointer<float>(layer.sink_keys), elements(layer, layer.sink_capacity), value);
+  std::fill_n(kernels::host_pointer<float>(layer.sink_values), elements(layer, layer.sink_capacity),
+              value + 1);
+  std::fill_n(kernels::host_pointer<std::uint16_t>(layer.ring_keys), elements(layer, layer.ring_capacity),
               static_cast<std::uint16_t>(value + 2));
-  std::fill_n(static_cast<std::uint16_t*>(layer.ring_values), elements(layer, layer.ring_capacity),
+  std::fill_n(kernels::host_pointer<std::uint16_t>(layer.ring_values), elements(layer, layer.ring_capacity),
               static_cast<std::uint16_t>(value + 3));
 }
 
 // True when all that `slot` has in an array equals `expected`.
 template <typename T>
-bool slot_is(const void* array, const CacheLayerView& layer, int slot, std::int64_t capacity,
+bool slot_is(kernels::Address array, const CacheLayerView& layer, int slot, std::int64_t capacity,
              float expected) {
   const std::size_t size = elements(layer, capacity) / static_cast<std::size_t>(layer.num_slots);
-  const T* begin = static_cast<const T*>(array) + static_cast<std::size_t>(slot) * size;
+  const T* begin = kernels::host_pointer<const T>(array) + static_cast<std::size_t>(slot) * size;
   return std::all_of(begin, begin + size, [expected](T value) { return value == static_cast<T>(expected); });
 }
 
@@ -63,10 +64,12 @@ bool layer_slot_is(const CacheLayerView& layer, int slot, float value, float ste
 
 // Slots of odd sizes, smaller and larger than a page, so that neighbours share pages.
 TEST(KvCache, ReleaseZeroesOneSlotAndNoOther) {
+  const HostBackendAlone alone;
   const ModelConfig config = small_config();
   for (const std::int64_t ring : {7, 1001}) {
     KvCache cache(config, plan_of(config),
-                  {.num_slots = 3, .sink_capacity = 5, .ring_capacity = ring, .type = DType::bf16});
+                  {.num_slots = 3, .sink_capacity = 5, .ring_capacity = ring, .type = DType::bf16},
+                  *alone.backend);
     for (std::int64_t i = 0; i < config.num_layers; ++i) fill(cache.layer(i), static_cast<float>(10 * i + 1));
     cache.release(1);
     for (std::int64_t i = 0; i < config.num_layers; ++i) {
@@ -79,41 +82,36 @@ TEST(KvCache, ReleaseZeroesOneSlotAndNoOther) {
 }
 
 TEST(KvCache, ArraysAreAlignedAndZero) {
+  const HostBackendAlone alone;
   const ModelConfig config = small_config();
-  const KvCache cache(config, plan_of(config), {.num_slots = 1, .sink_capacity = 3, .ring_capacity = 11});
+  const KvCache cache(config, plan_of(config), {.num_slots = 1, .sink_capacity = 3, .ring_capacity = 11},
+                      *alone.backend);
   for (std::int64_t i = 0; i < config.num_layers; ++i) {
     const CacheLayerView& layer = cache.layer(i);
-    for (const void* array :
-         {static_cast<const void*>(layer.sink_keys), static_cast<const void*>(layer.sink_values),
-          static_cast<const void*>(layer.ring_keys), static_cast<const void*>(layer.ring_values)}) {
-      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(array) % 64, 0u);
+    for (const kernels::Address array :
+         {layer.sink_keys, layer.sink_values, layer.ring_keys, layer.ring_values}) {
+      EXPECT_EQ(static_cast<std::uintptr_t>(array) % 64, 0u);
     }
     EXPECT_TRUE(slot_is<float>(layer.ring_values, layer, 0, 11, 0));
   }
 }
 
-std::int64_t resident_bytes(const void* begin, std::size_t bytes) {
-  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-  const auto first = reinterpret_cast<std::uintptr_t>(begin) / page * page;
-  std::vector<unsigned char> pages(bytes / page + 1);
-  if (mincore(reinterpret_cast<void*>(first), bytes, pages.data()) != 0) return -1;
-  return std::ranges::count_if(pages, [](unsigned char p) { return p & 1; }) *
-         static_cast<std::int64_t>(page);
-}
-
 // Room for a terabyte is nothing until it is written, and nothing again after release.
 TEST(KvCache, MemoryIsTakenWhenTouchedAndGivenBack) {
+  const HostBackendAlone alone;
   const ModelConfig config = small_config();
-  KvCache cache(config, plan_of(config), {.num_slots = 4, .ring_capacity = std::int64_t{1} << 30});
+  KvCache cache(config, plan_of(config), {.num_slots = 4, .ring_capacity = std::int64_t{1} << 30},
+                *alone.backend);
   const CacheLayerView& layer = cache.layer(2);
-  auto* const slot = static_cast<float*>(layer.ring_keys) + (std::size_t{3} * 10 << 30) * 2;
+  const kernels::Address slot =
+      layer.ring_keys + (std::int64_t{3} * 10 << 30) * 2 * std::int64_t{sizeof(float)};
   constexpr std::size_t kTouched = 64 << 20;
-  EXPECT_LT(resident_bytes(slot, kTouched), 4 << 20);
-  std::fill_n(slot, kTouched / sizeof(float), 1.0f);
-  EXPECT_GE(resident_bytes(slot, kTouched), static_cast<std::int64_t>(kTouched));
+  EXPECT_LT(kernels::resident_bytes(slot, kTouched), 4 << 20);
+  std::fill_n(kernels::host_pointer<float>(slot), kTouched / sizeof(float), 1.0f);
+  EXPECT_GE(kernels::resident_bytes(slot, kTouched), static_cast<std::int64_t>(kTouched));
   cache.release(2);
-  EXPECT_LT(resident_bytes(slot, kTouched), 4 << 20);
-  EXPECT_EQ(slot[0], 0.0f);
+  EXPECT_LT(kernels::resident_bytes(slot, kTouched), 4 << 20);
+  EXPECT_EQ(*kernels::host_pointer<float>(slot), 0.0f);
 }
 
 TEST(KvCache, BytesPerSlot) {
@@ -130,9 +128,11 @@ TEST(KvCache, BytesPerSlot) {
 }
 
 TEST(KvCache, RefusesSizesThatCannotBe) {
+  const HostBackendAlone alone;
   const ModelConfig config = small_config();
   try {
-    const KvCache cache(config, plan_of(config), {.num_slots = 1000, .ring_capacity = std::int64_t{1} << 50});
+    const KvCache cache(config, plan_of(config), {.num_slots = 1000, .ring_capacity = std::int64_t{1} << 50},
+                        *alone.backend);
     FAIL() << "so much memory?";
   } catch (const StartupError& error) {
     EXPECT_EQ(error.code(), ExitCode::device);
@@ -141,9 +141,9 @@ TEST(KvCache, RefusesSizesThatCannotBe) {
   }
   for (const KvCacheSizes& sizes : {KvCacheSizes{.num_slots = 0}, KvCacheSizes{.sink_capacity = -1},
                                     KvCacheSizes{.ring_capacity = 0}, KvCacheSizes{.type = DType::f16}}) {
-    EXPECT_THROW(KvCache(config, plan_of(config), sizes), std::invalid_argument);
+    EXPECT_THROW(KvCache(config, plan_of(config), sizes, *alone.backend), std::invalid_argument);
   }
-  KvCache cache(config, plan_of(config), {.num_slots = 2});
+  KvCache cache(config, plan_of(config), {.num_slots = 2}, *alone.backend);
   EXPECT_THROW(cache.release(2), std::invalid_argument);
   EXPECT_THROW(cache.release(-1), std::invalid_argument);
 }

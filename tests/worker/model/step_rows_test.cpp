@@ -49,7 +49,8 @@ TEST_F(StepRowsTest, RefusesRowsThatBreakTheRules) {
   EXPECT_THAT(complaint(std::vector<ModelRow>(7, {0, 1, 0, kWindow})), HasSubstr("a step of 7 rows"));
   EXPECT_THAT(complaint({{-1, 1, 0, kWindow}}), HasSubstr("slot -1 at position 0: no such slot"));
   EXPECT_THAT(complaint({{3, 1, 0, kWindow}}), HasSubstr("no such slot"));
-  EXPECT_THAT(complaint({{0, -1, 0, kWindow}}), HasSubstr("not in the vocabulary"));
+  EXPECT_THAT(complaint({{0, kernels::kLastChosen - 1, 0, kWindow}}), HasSubstr("not in the vocabulary"));
+  EXPECT_EQ(complaint({{0, kernels::kLastChosen, 0, kWindow}}), "") << "stands for one";
   EXPECT_THAT(complaint({{0, 100, 0, kWindow}}), HasSubstr("not in the vocabulary"));
   EXPECT_THAT(complaint({{0, 1, -1, kWindow}}), HasSubstr("no such position"));
   EXPECT_THAT(complaint({{0, 1, kFarthest, kWindow}}), HasSubstr("no such position"));

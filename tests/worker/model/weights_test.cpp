@@ -1,4 +1,4 @@
-#include "worker/model/weights.h"
+#include "worker/model/tensors.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,12 +7,13 @@
 #include <cstring>
 
 #include "tests/worker/model/support/checkpoint_files.h"
+#include "tests/worker/model/support/host_backend.h"
 
 namespace sinkstream {
 namespace {
 
 using kernels::DType;
-using kernels::WeightView;
+using kernels::WeightFormat;
 namespace fs = std::filesystem;
 
 // A Llama of one layer with every bias; each number says where it stands.
@@ -44,9 +45,10 @@ class WeightsTest : public testing::Test {
     config_ = read_model_config(directory_.path());
   }
 
-  Weights load(int ranks, int rank, DType dtype = DType::f32) const {
+  Weights load(int ranks, int rank, WeightFormat format = WeightFormat::f32) const {
     const Checkpoint checkpoint(directory_.path());
-    return load_weights(checkpoint, config_, make_shard_plan(config_.shard_sizes(), ranks, rank), dtype, {});
+    return load_weights(checkpoint, config_, make_shard_plan(config_.shard_sizes(), ranks, rank), format,
+                        *alone_.backend, {});
   }
 
   // What the checkpoint has at [row, column] of a tensor.
@@ -63,12 +65,12 @@ class WeightsTest : public testing::Test {
   // Rows of `part` from `first_row` on are rows `rows` of a stored matrix, cut to `columns`.
   void expect_slice(const LinearWeights& part, std::int64_t first_row, const std::string& name, Range rows,
                     Range columns) const {
-    ASSERT_EQ(part.weight.in_features, columns.size());
-    ASSERT_LE(first_row + rows.size(), part.weight.out_features);
-    const auto* values = static_cast<const float*>(part.weight.data);
+    ASSERT_EQ(part.weight.shape.in_features, columns.size());
+    ASSERT_LE(first_row + rows.size(), part.weight.shape.out_features);
     for (std::int64_t r = 0; r < rows.size(); ++r) {
+      const std::vector<float> values = row_of(part.weight, first_row + r);
       for (std::int64_t c = 0; c < columns.size(); ++c) {
-        ASSERT_EQ(values[(first_row + r) * columns.size() + c],
+        ASSERT_EQ(values[static_cast<std::size_t>(c)],
                   stored(name + ".weight", rows.begin + r, columns.begin + c))
             << name << " row " << r << " column " << c;
       }
@@ -77,11 +79,13 @@ class WeightsTest : public testing::Test {
 
   void expect_bias(const LinearWeights& part, std::int64_t first, const std::string& name, Range rows) const {
     for (std::int64_t r = 0; r < rows.size(); ++r) {
-      ASSERT_EQ(part.bias.at(static_cast<std::size_t>(first + r)), stored(name + ".bias", rows.begin + r))
+      ASSERT_LT(first + r, part.bias.size);
+      ASSERT_EQ(element_of(part.bias, first + r), stored(name + ".bias", rows.begin + r))
           << name;
     }
   }
 
+  HostBackendAlone alone_;
   TemporaryDirectory directory_;
   SafetensorsFile file_;
   ModelConfig config_;
@@ -111,14 +115,14 @@ TEST_F(WeightsTest, EachRankHoldsItsSlices) {
       const Range hidden = {0, kHidden};
       const std::string attention = "model.layers.0.self_attn.", mlp = "model.layers.0.mlp.";
 
-      EXPECT_EQ(layer.qkv.weight.out_features, q.size() + 2 * kv.size());
+      EXPECT_EQ(layer.qkv.weight.shape.out_features, q.size() + 2 * kv.size());
       expect_slice(layer.qkv, 0, attention + "q_proj", q, hidden);
       expect_slice(layer.qkv, q.size(), attention + "k_proj", kv, hidden);
       expect_slice(layer.qkv, q.size() + kv.size(), attention + "v_proj", kv, hidden);
       expect_bias(layer.qkv, 0, attention + "q_proj", q);
       expect_bias(layer.qkv, q.size(), attention + "k_proj", kv);
       expect_bias(layer.qkv, q.size() + kv.size(), attention + "v_proj", kv);
-      EXPECT_EQ(layer.qkv.bias.size(), static_cast<std::size_t>(layer.qkv.weight.out_features));
+      EXPECT_EQ(layer.qkv.bias.size, layer.qkv.weight.shape.out_features);
 
       expect_slice(layer.attention_out, 0, attention + "o_proj", hidden, q);
       expect_slice(layer.mlp_up, 0, mlp + "gate_proj", plan.mlp, hidden);
@@ -141,42 +145,66 @@ TEST_F(WeightsTest, BiasesAfterASumAreTheLeadersAlone) {
 
 TEST_F(WeightsTest, NormsAreWholeAndTheTiedHeadSharesMemory) {
   const Weights weights = load(3, 2);
-  EXPECT_EQ(weights.final_norm.weight.size(), static_cast<std::size_t>(kHidden));
-  EXPECT_EQ(weights.final_norm.weight[4], stored("model.norm.weight", 4));
-  EXPECT_EQ(weights.layers[0].mlp_norm.weight[5],
+  EXPECT_EQ(weights.final_norm.weight.size, kHidden);
+  EXPECT_EQ(element_of(weights.final_norm.weight, 4), stored("model.norm.weight", 4));
+  EXPECT_EQ(element_of(weights.layers[0].mlp_norm.weight, 5),
             stored("model.layers.0.post_attention_layernorm.weight", 5));
-  EXPECT_EQ(weights.lm_head.weight.data, weights.embedding.weight.data);
+  EXPECT_EQ(weights.lm_head.weight.memory.address(), weights.embedding.weight.memory.address());
 }
 
 TEST_F(WeightsTest, Bfloat16IsRounded) {
-  const Weights weights = load(1, 0, DType::bf16);
-  const WeightView& embedding = weights.embedding.weight;
-  ASSERT_EQ(embedding.dtype, DType::bf16);
-  const auto* values = static_cast<const kernels::bfloat16*>(embedding.data);
+  const Weights weights = load(1, 0, WeightFormat::bf16);
+  ASSERT_EQ(weights.embedding.weight.shape.format, WeightFormat::bf16);
+  const auto* values = kernels::PackedWeight(weights.embedding.weight).values<kernels::bfloat16>();
   for (std::int64_t i = 0; i < kVocab * kHidden; ++i) {
     const float exact = stored("model.embed_tokens.weight", i / kHidden, i % kHidden);
     EXPECT_EQ(values[i].bits, kernels::to_bfloat16(exact).bits);
   }
 }
 
-std::int64_t bytes_held(const LinearWeights& linear) {
-  return linear.weight.out_features * linear.weight.in_features *
-             static_cast<std::int64_t>(size_of(linear.weight.dtype)) +
-         static_cast<std::int64_t>(linear.bias.size() * sizeof(float));
+TEST_F(WeightsTest, TheVocabularyKeepsEightBits) {
+  const Weights weights = load(1, 0, WeightFormat::int4);
+  EXPECT_EQ(weights.embedding.weight.shape.format, WeightFormat::int8);
+  EXPECT_EQ(weights.lm_head.weight.shape.format, WeightFormat::int8);
+  EXPECT_EQ(weights.layers[0].mlp_up.weight.shape.format, WeightFormat::int4);
 }
 
-TEST_F(WeightsTest, ProgressEndsAtTheBytesForetold) {
+// A quantized weight has the same value on any number of ranks, also where they cut its groups.
+TEST_F(WeightsTest, QuantizedValuesDoNotDependOnTheRanks) {
+  for (const WeightFormat format : {WeightFormat::int8, WeightFormat::int4}) {
+    const Weights whole = load(1, 0, format);
+    for (const int ranks : {2, 3, 5}) {
+      for (int rank = 0; rank < ranks; ++rank) {
+        const ShardPlan plan = make_shard_plan(config_.shard_sizes(), ranks, rank);
+        const Weights part = load(ranks, rank, format);
+        for (std::int64_t row = 0; row < kHidden; ++row) {
+          const auto all = row_of(whole.layers[0].mlp_down.weight, row);
+          EXPECT_EQ(row_of(part.layers[0].mlp_down.weight, row),
+                    std::vector(all.begin() + plan.mlp.begin, all.begin() + plan.mlp.end));
+        }
+      }
+    }
+  }
+}
+
+std::int64_t bytes_held(const LinearWeights& linear) {
+  return linear.weight.memory.bytes() + linear.bias.bytes();
+}
+
+class WeightBytes : public WeightsTest, public testing::WithParamInterface<WeightFormat> {};
+
+TEST_P(WeightBytes, ProgressEndsAtTheBytesForetold) {
   for (const int rank : {0, 1, 2}) {
     const ShardPlan plan = make_shard_plan(config_.shard_sizes(), 3, rank);
-    const std::int64_t foretold = weight_bytes(config_, plan, DType::bf16);
+    const std::int64_t foretold = weight_bytes(config_, plan, GetParam());
     std::int64_t last = 0;
     const Checkpoint checkpoint(directory_.path());
-    const Weights weights =
-        load_weights(checkpoint, config_, plan, DType::bf16, [&](std::int64_t done, std::int64_t total) {
-          EXPECT_GE(done, last);
-          EXPECT_EQ(total, foretold);
-          last = done;
-        });
+    const Weights weights = load_weights(checkpoint, config_, plan, GetParam(), *alone_.backend,
+                                         [&](std::int64_t done, std::int64_t total) {
+                                           EXPECT_GE(done, last);
+                                           EXPECT_EQ(total, foretold);
+                                           last = done;
+                                         });
     EXPECT_EQ(last, foretold);
     const LayerWeights& layer = weights.layers[0];
     std::int64_t held =
@@ -188,25 +216,30 @@ TEST_F(WeightsTest, ProgressEndsAtTheBytesForetold) {
   }
 }
 
+INSTANTIATE_TEST_SUITE_P(Formats, WeightBytes,
+                         testing::Values(WeightFormat::f32, WeightFormat::bf16, WeightFormat::int8,
+                                         WeightFormat::int4),
+                         [](const auto& test) { return std::string(name_of(test.param)); });
+
 TEST_F(WeightsTest, ActivationsLieApartAndAddUp) {
   const ShardPlan plan = make_shard_plan(config_.shard_sizes(), 2, 1);
-  Activations activations(config_, plan, 9);
-  activations.set_rows(9);
-  EXPECT_EQ(activations.max_rows(), 9);
-  EXPECT_EQ(activations.qkv.cols, 3 * 2 * kHeadDim);
+  Activations a = allocate_activations(config_, plan, 9, *alone_.backend);
+  a.set_rows(9);
+  EXPECT_EQ(a.max_rows, 9);
+  EXPECT_EQ(a.qkv.cols, 3 * 2 * kHeadDim);
   std::vector<kernels::Matrix> matrices = {
-      activations.hidden,        activations.normed,     activations.qkv,          activations.window_query,
-      activations.sink_query,    activations.key,        activations.attention,    activations.partial,
-      activations.mlp_up,        activations.mlp,        activations.true_cosines, activations.true_sines,
-      activations.cache_cosines, activations.cache_sines};
+      a.hidden,  a.normed, a.qkv, a.window_query,        a.sink_query,        a.attention,
+      a.partial, a.mlp_up, a.mlp, a.angles.true_cosines, a.angles.true_sines, a.angles.cache_cosines,
+      a.angles.cache_sines};
+  for (const kernels::Matrix& matrix : matrices) EXPECT_EQ(matrix.rows, 9);
+  matrices.insert(matrices.end(), {a.selected, a.logits});
   std::ranges::sort(matrices, {}, &kernels::Matrix::data);
-  std::int64_t floats = 0;
+  kernels::Address next = a.memory.address();
   for (const kernels::Matrix& matrix : matrices) {
-    EXPECT_EQ(matrix.data - matrices.front().data, floats);
-    EXPECT_EQ(matrix.rows, 9);
-    floats += matrix.rows * matrix.cols;
+    EXPECT_EQ(matrix.data, next);
+    next = next + matrix.bytes();
   }
-  EXPECT_EQ(activation_bytes(config_, plan, 9), floats * static_cast<std::int64_t>(sizeof(float)));
+  EXPECT_EQ(a.memory.address() + activation_bytes(config_, plan, 9), next);
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 // One function and one file for each architecture: config.json in, choices out.
 #pragma once
 
-#include "worker/model/config_section.h"
-#include "worker/model/model_config.h"
+#include "worker/model/architectures/config_section.h"
+#include "worker/model/architectures/model_config.h"
 
 namespace sinkstream {
 

@@ -3,7 +3,7 @@
 
 #include "worker/model/architectures/architectures.h"
 #include "worker/model/architectures/reading.h"
-#include "worker/model/rotary.h"
+#include "worker/model/architectures/rotary.h"
 
 namespace sinkstream {
 

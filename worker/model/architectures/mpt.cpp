@@ -2,7 +2,7 @@
 #include <cmath>
 #include <string>
 
-#include "worker/model/alibi.h"
+#include "worker/model/architectures/alibi.h"
 #include "worker/model/architectures/architectures.h"
 #include "worker/model/architectures/reading.h"
 

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "worker/model/rotary.h"
+#include "worker/model/architectures/rotary.h"
 
 namespace sinkstream {
 namespace {

@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "worker/model/config_section.h"
-#include "worker/model/model_config.h"
+#include "worker/model/architectures/config_section.h"
+#include "worker/model/architectures/model_config.h"
 
 namespace sinkstream {
 

@@ -8,7 +8,7 @@
 #include <stdexcept>
 
 #include "tests/paths.h"
-#include "worker/model/checkpoint.h"
+#include "worker/model/checkpoint/checkpoint.h"
 
 namespace sinkstream {
 

@@ -4,26 +4,27 @@
 #include <cmath>
 #include <exception>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <thread>
 
 #include "parallel/communicator/in_process.h"
-#include "worker/model/checkpoint.h"
+#include "tests/kernels/awkward/awkward_backend.h"
+#include "worker/model/checkpoint/checkpoint.h"
 
 namespace sinkstream {
 namespace {
 
-Model make_model(const GroupSettings& settings, Communicator& communicator, kernels::ThreadPool& threads) {
+Model make_model(const GroupSettings& settings, const Communicator& group, kernels::Backend& backend) {
   const ModelConfig config = read_model_config(settings.directory);
-  const ShardPlan shard = make_shard_plan(config.shard_sizes(), communicator.size(), communicator.rank());
+  const ShardPlan shard = make_shard_plan(config.shard_sizes(), group.size(), group.rank());
   const Checkpoint checkpoint(settings.directory);
   return {config,
           shard,
-          load_weights(checkpoint, config, shard, settings.weights, {}),
+          load_weights(checkpoint, config, shard, settings.weights, backend, {}),
           settings.cache,
           settings.max_rows,
-          communicator,
-          kernels::Context{threads}};
+          backend};
 }
 
 }  // namespace
@@ -39,27 +40,47 @@ double negative_log_likelihood(std::span<const float> logits, TokenId token) {
   return top + std::log(sum) - logits[static_cast<std::size_t>(token)];
 }
 
-TestRank::TestRank(const GroupSettings& settings, Communicator& communicator)
-    : communicator_(communicator), model_(make_model(settings, communicator, threads_)) {}
+std::unique_ptr<kernels::Backend> make_test_backend(const std::string& name, Communicator& group) {
+  if (name == "awkward") return std::make_unique<kernels::AwkwardBackend>(group);
+  return kernels::make_backend({.device = name, .threads = 1}, group);
+}
+
+std::vector<std::string> test_backends() {
+  std::vector<std::string> names = kernels::backend_names();
+  names.push_back("awkward");
+  return names;
+}
+
+TestRank::TestRank(const GroupSettings& settings, Communicator& control, Communicator& device)
+    : control_(control),
+      backend_(make_test_backend(settings.backend, device)),
+      model_(make_model(settings, control, *backend_)) {}
 
 Logits TestRank::step(std::span<const ModelRow> rows) {
   const std::int64_t vocab = model_.config().vocab_size;
   const std::int64_t local_vocab = model_.shard().vocab.size();
-  const std::int64_t widest = split_evenly(vocab, communicator_.size(), 0).size();
+  const std::int64_t widest = split_evenly(vocab, control_.size(), 0).size();
   std::vector<std::int32_t> all_rows(rows.size());
   std::iota(all_rows.begin(), all_rows.end(), 0);
-  const auto hidden = model_.forward(rows);
+  model_.forward(rows);
 
   // Ranks hold different numbers of the vocabulary's rows, and a gather takes equal blocks.
   std::vector<float> mine(rows.size() * static_cast<std::size_t>(widest));
-  model_.logits(hidden, all_rows, {mine.data(), static_cast<std::int64_t>(rows.size()), local_vocab});
-  std::vector<float> blocks(mine.size() * static_cast<std::size_t>(communicator_.size()));
-  communicator_.all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(blocks)));
+  for (std::size_t first = 0; first < rows.size(); first += kOutputsAtOnce) {
+    const std::size_t count = std::min<std::size_t>(kOutputsAtOnce, rows.size() - first);
+    const auto logits = model_.logits(std::span(all_rows).subspan(first, count));
+    const auto place = std::span(mine).subspan(first * static_cast<std::size_t>(local_vocab));
+    backend_->download(logits.data,
+                       std::as_writable_bytes(place).first(static_cast<std::size_t>(logits.bytes())));
+  }
+  backend_->wait(backend_->mark());
+  std::vector<float> blocks(mine.size() * static_cast<std::size_t>(control_.size()));
+  control_.all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(blocks)));
 
   Logits logits(vocab);
   for (std::size_t row = 0; row < rows.size(); ++row) {
-    for (int rank = 0; rank < communicator_.size(); ++rank) {
-      const auto size = static_cast<std::size_t>(split_evenly(vocab, communicator_.size(), rank).size());
+    for (int rank = 0; rank < control_.size(); ++rank) {
+      const auto size = static_cast<std::size_t>(split_evenly(vocab, control_.size(), rank).size());
       const std::size_t block = static_cast<std::size_t>(rank) * mine.size();
       logits.append(std::span(blocks).subspan(block + row * size, size));
     }
@@ -80,16 +101,20 @@ Logits TestRank::feed(int slot, std::span<const TokenId> tokens, std::int64_t fi
 
 void run_on_ranks(const GroupSettings& settings, const std::function<void(TestRank&)>& body) {
   const auto group = make_in_process_group(settings.ranks);
+  const auto devices = make_in_process_group(settings.ranks);
   std::vector<std::exception_ptr> failures(group.size());
   std::vector<std::thread> threads;
   for (std::size_t i = 0; i < group.size(); ++i) {
     threads.emplace_back([&, i] {
+      std::optional<TestRank> rank;  // goes after the group was ended: it may be at work with the other ranks
       try {
-        TestRank rank(settings, *group[i]);
-        body(rank);
+        rank.emplace(settings, *group[i], *devices[i]);
+        body(*rank);
       } catch (...) {
         failures[i] = std::current_exception();
-        group[i]->abort("rank " + std::to_string(i) + " failed");
+        for (Communicator* each : {group[i].get(), devices[i].get()}) {
+          each->abort("rank " + std::to_string(i) + " failed");
+        }
       }
     });
   }

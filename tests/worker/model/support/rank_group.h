@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
-#include "kernels/thread_pool.h"
+#include "kernels/make_backend.h"
 #include "worker/model/model.h"
 
 namespace sinkstream {
@@ -15,9 +17,10 @@ namespace sinkstream {
 struct GroupSettings {
   std::filesystem::path directory;
   int ranks = 1;
-  kernels::DType weights = kernels::DType::f32;
+  kernels::WeightFormat weights = kernels::WeightFormat::f32;
   KvCacheSizes cache;
   std::int64_t max_rows = 64;
+  std::string backend = "cpu";  // or "reference", "awkward"
 };
 
 // Logits of some tokens, [tokens, vocab].
@@ -42,13 +45,18 @@ class Logits {
 TokenId most_likely(std::span<const float> logits);
 double negative_log_likelihood(std::span<const float> logits, TokenId token);
 
+// One of kernels::backend_names(), or the deliberately awkward one, with one thread.
+std::unique_ptr<kernels::Backend> make_test_backend(const std::string& name, Communicator& group);
+std::vector<std::string> test_backends();
+
 // What a test does on each rank; all ranks do the same.
 class TestRank {
  public:
-  TestRank(const GroupSettings& settings, Communicator& communicator);
+  // The backend has a communicator of its own: it may sum while the rank talks.
+  TestRank(const GroupSettings& settings, Communicator& control, Communicator& device);
 
   Model& model() { return model_; }
-  bool is_leader() const { return communicator_.is_leader(); }
+  bool is_leader() const { return control_.is_leader(); }
   // One step; the whole vocabulary's logits of every row.
   Logits step(std::span<const ModelRow> rows);
   // A session's next tokens in steps of `chunk`.
@@ -56,8 +64,8 @@ class TestRank {
               const CacheWindow& window, std::int64_t chunk);
 
  private:
-  Communicator& communicator_;
-  kernels::ThreadPool threads_{1};
+  Communicator& control_;
+  std::unique_ptr<kernels::Backend> backend_;
   Model model_;
 };
 

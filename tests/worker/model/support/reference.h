@@ -34,6 +34,7 @@ NllError nll_error(const Reference& reference, const Logits& logits);
 
 // Runs the checkpoint in float32 on `ranks` ranks and expects the reference's NLL, last logits and greedy
 // tokens.
-void expect_reference(const std::filesystem::path& directory, const std::string& mode, int ranks);
+void expect_reference(const std::filesystem::path& directory, const std::string& mode, int ranks,
+                      const std::string& backend = "cpu");
 
 }  // namespace sinkstream

@@ -1,0 +1,12 @@
+#include "kernels/cpu/cpu_backend.h"
+
+#include "kernels/cpu/instruction_set.h"
+
+namespace sinkstream::kernels {
+
+std::string CpuBackend::description() const {
+  return std::string("cpu, ") + instruction_set() + ", " + std::to_string(threads_.size()) +
+         (threads_.size() == 1 ? " thread" : " threads");
+}
+
+}  // namespace sinkstream::kernels

@@ -1,0 +1,120 @@
+#include "kernels/host/host_backend.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/host/choose.h"
+#include "kernels/host/host_memory.h"
+#include "kernels/host/packed_weight.h"
+#include "kernels/host/slot_states.h"
+
+namespace sinkstream::kernels {
+namespace {
+
+std::span<float> values_of(Matrix matrix) {
+  return {host_pointer<float>(matrix.data), static_cast<std::size_t>(matrix.rows * matrix.cols)};
+}
+
+std::span<const float> values_of(ConstMatrix matrix) {
+  return {host_pointer<const float>(matrix.data), static_cast<std::size_t>(matrix.rows * matrix.cols)};
+}
+
+}  // namespace
+
+Buffer HostBackend::allocate(std::int64_t bytes, const std::string& purpose) {
+  return map_memory(bytes, purpose);
+}
+
+Buffer HostBackend::allocate_for_weight(std::int64_t bytes) {
+  return map_huge_pages(bytes, "the weights");
+}
+
+void HostBackend::upload(std::span<const std::byte> from, Address to) {
+  std::ranges::copy(from, host_pointer<std::byte>(to));
+}
+
+void HostBackend::download(Address from, std::span<std::byte> to) {
+  std::copy_n(host_pointer<const std::byte>(from), to.size(), to.begin());
+}
+
+void HostBackend::discard(Address from, std::int64_t bytes) {
+  discard_memory({host_pointer<std::byte>(from), static_cast<std::size_t>(bytes)});
+}
+
+std::unique_ptr<SlotStates> HostBackend::make_slot_states(std::int32_t num_slots) {
+  return std::make_unique<HostSlotStates>(num_slots);
+}
+
+void HostBackend::open_slot(std::int32_t slot, const SamplingParams& sampling, SlotStates& states) {
+  host_states(states).slot(slot) = {.sampling = sampling};
+}
+
+void HostBackend::close_slot(std::int32_t slot, SlotStates& states) {
+  host_states(states).slot(slot) = {};
+}
+
+void HostBackend::do_pack(ConstHostMatrix rows, std::int64_t first_row, const Weight& weight) {
+  const PackedWeight packed(weight);
+  for (std::int64_t r = 0; r < rows.rows; ++r) packed.pack_row(first_row + r, rows.row(r));
+}
+
+void HostBackend::do_take_last_chosen(DeviceSpan<const std::int32_t> slots, const SlotStates& states,
+                                      DeviceSpan<std::int32_t> tokens) {
+  const auto slot_of_row = host_span(slots);
+  const auto token_of_row = host_span(tokens);
+  for (std::size_t r = 0; r < token_of_row.size(); ++r) {
+    if (token_of_row[r] == kLastChosen)
+      token_of_row[r] = host_states(states).slot(slot_of_row[r]).last_chosen;
+  }
+}
+
+void HostBackend::do_combine_moments(ConstMatrix moments, DeviceSpan<const std::int64_t> counts,
+                                     float epsilon, Matrix statistics) {
+  const ConstHostMatrix measured = host_matrix(moments);
+  const auto count_of_rank = host_span(counts);
+  for (std::int64_t row = 0; row < statistics.rows; ++row) {
+    double count = 0, mean = 0, squares = 0;
+    for (std::int64_t rank = 0; rank < counts.size; ++rank) {
+      if (count_of_rank[rank] == 0) continue;
+      const auto added = static_cast<double>(count_of_rank[rank]);
+      const auto of_rank = measured.row(rank * statistics.rows + row);
+      const double difference = static_cast<double>(of_rank[0]) - mean;
+      squares += static_cast<double>(of_rank[1]) + difference * difference * count * added / (count + added);
+      count += added;
+      mean += difference * added / count;
+    }
+    const auto combined = host_matrix(statistics).row(row);
+    combined[0] = static_cast<float>(mean);
+    combined[1] = static_cast<float>(1.0 / std::sqrt(squares / count + static_cast<double>(epsilon)));
+  }
+}
+
+void HostBackend::do_sum_over_ranks(Matrix x) {
+  group_.all_reduce_sum(values_of(x));
+}
+
+void HostBackend::do_sum_and_norm(Matrix partial, const Norm& norm_weights, Matrix hidden, Matrix normed) {
+  sum_over_ranks(partial);
+  add(partial, hidden);
+  norm(hidden, norm_weights, normed);
+}
+
+void HostBackend::do_gather_over_ranks(ConstMatrix mine, Matrix all) {
+  group_.all_gather(std::as_bytes(values_of(mine)), std::as_writable_bytes(values_of(all)));
+}
+
+void HostBackend::do_select_rows(ConstMatrix x, DeviceSpan<const std::int32_t> selected, Matrix out) {
+  const auto rows = host_span(selected);
+  for (std::int64_t i = 0; i < out.rows; ++i) {
+    std::ranges::copy(host_matrix(x).row(rows[i]), host_matrix(out).row(i).begin());
+  }
+}
+
+void HostBackend::do_choose(ConstMatrix logits, Range vocab, std::int64_t vocab_size,
+                            DeviceSpan<const ChoiceTask> tasks, SlotStates& states, DeviceSpan<Choice> out) {
+  choose_tokens(group_, host_matrix(logits), vocab, vocab_size, host_span(tasks), host_states(states),
+                host_span(out));
+}
+
+}  // namespace sinkstream::kernels

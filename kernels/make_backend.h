@@ -1,0 +1,28 @@
+// The backends that there are, by the names that parallel.device takes.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "parallel/communicator/communicator.h"
+
+namespace sinkstream::kernels {
+
+struct BackendOptions {
+  std::string device = "cpu";  // "cpu", or "reference": plain and slow, the measure of the others
+  int threads = 1;             // of the cpu backend
+};
+
+std::vector<std::string> backend_names();
+
+// `group`: the ranks between which it sums and gathers; it must outlive the backend. Throws
+// std::invalid_argument for a device that there isn't.
+std::unique_ptr<Backend> make_backend(const BackendOptions& options, Communicator& group);
+
+// Bytes of this device's memory that may still be had, all ranks on this host together.
+std::int64_t free_device_bytes(const std::string& device);
+
+}  // namespace sinkstream::kernels

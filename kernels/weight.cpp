@@ -1,0 +1,54 @@
+#include "kernels/weight.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+namespace sinkstream::kernels {
+
+std::optional<WeightFormat> parse_weight_format(std::string_view name) {
+  for (const WeightFormat format :
+       {WeightFormat::f32, WeightFormat::bf16, WeightFormat::int8, WeightFormat::int4}) {
+    if (name == name_of(format)) return format;
+  }
+  return std::nullopt;
+}
+
+Range columns_to_pack(WeightFormat format, Range own, std::int64_t whole_width) {
+  if (own.begin < 0 || own.size() < 0 || own.end > whole_width) {
+    throw std::invalid_argument("columns_to_pack: columns [" + std::to_string(own.begin) + ", " +
+                                std::to_string(own.end) + ") must be within [0, " +
+                                std::to_string(whole_width) + ")");
+  }
+  if (!is_quantized(format) || own.size() == 0) return own;
+  const std::int64_t groups_end = (own.end + kGroupSize - 1) / kGroupSize * kGroupSize;
+  return {own.begin / kGroupSize * kGroupSize, std::min(groups_end, whole_width)};
+}
+
+WeightShape weight_shape(WeightFormat format, std::int64_t out_features, Range own,
+                         std::int64_t whole_width) {
+  const Range widened = columns_to_pack(format, own, whole_width);
+  return {.format = format,
+          .out_features = out_features,
+          .in_features = own.size(),
+          .columns_before = own.begin - widened.begin,
+          .columns_after = widened.end - own.end};
+}
+
+std::int64_t unpadded_bytes(const WeightShape& shape) {
+  const std::int64_t values = shape.out_features * shape.in_features;
+  const std::int64_t scale_bytes = 2 * shape.out_features * shape.groups();
+  switch (shape.format) {
+    case WeightFormat::f32:
+      return 4 * values;
+    case WeightFormat::bf16:
+      return 2 * values;
+    case WeightFormat::int8:
+      return (values + 1) / 2 * 2 + scale_bytes;
+    case WeightFormat::int4:
+      return (shape.out_features * ((shape.in_features + 1) / 2) + 1) / 2 * 2 + 2 * scale_bytes;
+  }
+  throw std::invalid_argument("unpadded_bytes: no such format");
+}
+
+}  // namespace sinkstream::kernels

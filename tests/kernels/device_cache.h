@@ -1,0 +1,134 @@
+// A layer's cache in a backend's memory, and sessions that are fed into it.
+#pragma once
+
+#include <algorithm>
+
+#include "on_device.h"
+
+namespace sinkstream::kernels {
+
+struct CacheShape {
+  DType ring_dtype = DType::f32;
+  int num_slots = 1;
+  int local_kv_heads = 1;
+  std::int64_t sink_capacity = 0;
+  std::int64_t ring_capacity = 1;
+  int head_dim = 1;
+};
+
+// Holds kUnwritten until it is written.
+class DeviceCache {
+ public:
+  DeviceCache(Backend& backend, const CacheShape& shape)
+      : shape_(shape),
+        sink_keys_(backend, unwritten(DType::f32, shape.sink_capacity)),
+        sink_values_(backend, unwritten(DType::f32, shape.sink_capacity)),
+        ring_keys_(backend, unwritten(shape.ring_dtype, shape.ring_capacity)),
+        ring_values_(backend, unwritten(shape.ring_dtype, shape.ring_capacity)) {}
+
+  CacheLayerView view() const {
+    return {.sink_keys = DeviceSpan<std::byte>(sink_keys_).data,
+            .sink_values = DeviceSpan<std::byte>(sink_values_).data,
+            .ring_keys = DeviceSpan<std::byte>(ring_keys_).data,
+            .ring_values = DeviceSpan<std::byte>(ring_values_).data,
+            .ring_dtype = shape_.ring_dtype,
+            .num_slots = shape_.num_slots,
+            .local_kv_heads = shape_.local_kv_heads,
+            .sink_capacity = shape_.sink_capacity,
+            .ring_capacity = shape_.ring_capacity,
+            .head_dim = shape_.head_dim};
+  }
+
+  // As float32.
+  std::vector<float> sink_keys() const { return read(sink_keys_, DType::f32); }
+  std::vector<float> sink_values() const { return read(sink_values_, DType::f32); }
+  std::vector<float> ring_keys() const { return read(ring_keys_, shape_.ring_dtype); }
+  std::vector<float> ring_values() const { return read(ring_values_, shape_.ring_dtype); }
+
+ private:
+  std::vector<std::byte> unwritten(DType dtype, std::int64_t capacity) const {
+    const std::int64_t elements = shape_.num_slots * shape_.local_kv_heads * capacity * shape_.head_dim;
+    const auto bytes_of = [&](auto value) {
+      const std::vector values(elements, value);
+      const auto bytes = std::as_bytes(std::span(values));
+      return std::vector(bytes.begin(), bytes.end());
+    };
+    return dtype == DType::f32 ? bytes_of(kUnwritten) : bytes_of(to_bfloat16(kUnwritten));
+  }
+
+  static std::vector<float> read(const OnDevice<std::byte>& array, DType dtype) {
+    const std::vector<std::byte> bytes = array.read();
+    std::vector<float> values;
+    for (std::size_t i = 0; i < bytes.size(); i += size_of(dtype)) {
+      if (dtype == DType::f32) {
+        values.push_back(*reinterpret_cast<const float*>(&bytes[i]));
+      } else {
+        values.push_back(to_float(*reinterpret_cast<const bfloat16*>(&bytes[i])));
+      }
+    }
+    return values;
+  }
+
+  CacheShape shape_;
+  OnDevice<std::byte> sink_keys_;
+  OnDevice<std::byte> sink_values_;
+  OnDevice<std::byte> ring_keys_;
+  OnDevice<std::byte> ring_values_;
+};
+
+// The row of a token in a session with `sinks` sink tokens and a window of `window`.
+inline AttentionRow row_at(std::int32_t slot, std::int64_t position, std::int64_t sinks,
+                           std::int64_t window) {
+  const std::int64_t begin = std::max<std::int64_t>(0, position - window + 1);
+  return {.slot = slot, .position = position, .window_begin = begin, .sinks_end = std::min(sinks, begin)};
+}
+
+// Angles by which nothing turns, or random ones.
+struct HostAngles {
+  HostAngles(std::int64_t rows, std::int64_t half)
+      : true_cosines(rows, half),
+        true_sines(rows, half),
+        cache_cosines(rows, half),
+        cache_sines(rows, half) {}
+  HostAngles(Random& random, std::int64_t rows, std::int64_t half)
+      : true_cosines(random.matrix(rows, half)),
+        true_sines(random.matrix(rows, half)),
+        cache_cosines(random.matrix(rows, half)),
+        cache_sines(random.matrix(rows, half)) {}
+
+  Tensor true_cosines, true_sines, cache_cosines, cache_sines;
+};
+
+struct Queries {
+  Tensor window, sink;
+};
+
+// Rotates and stores some rows; returns the rotated queries.
+inline Queries rotate_and_store_on(Backend& backend, const Tensor& qkv, const HostAngles& angles,
+                                   const std::vector<AttentionRow>& rows, const HeadShard& shard,
+                                   const CacheLayerView& cache) {
+  const DeviceTensor input(backend, qkv);
+  const DeviceTensor true_cosines(backend, angles.true_cosines), true_sines(backend, angles.true_sines);
+  const DeviceTensor cache_cosines(backend, angles.cache_cosines), cache_sines(backend, angles.cache_sines);
+  const OnDevice<AttentionRow> of_rows(backend, rows);
+  const std::int64_t width = std::int64_t{shard.local_heads} * cache.head_dim;
+  const DeviceTensor window(backend, qkv.rows, width), sink(backend, qkv.rows, width);
+  backend.rotate_and_store(input, {true_cosines, true_sines, cache_cosines, cache_sines}, of_rows, shard,
+                           cache, window, sink);
+  return {window.read(), sink.read()};
+}
+
+// Stores keys and values [rows, local_kv_heads * head_dim] as they are.
+inline void store_on(Backend& backend, const std::vector<AttentionRow>& rows, const Tensor& keys,
+                     const Tensor& values, const CacheLayerView& cache) {
+  const HeadShard shard{
+      .local_heads = 1, .group_size = cache.local_kv_heads, .local_kv_heads = cache.local_kv_heads};
+  Tensor qkv(keys.rows, cache.head_dim + 2 * keys.cols);
+  for (std::int64_t r = 0; r < keys.rows; ++r) {
+    std::ranges::copy(keys.row(r), qkv.row(r).subspan(cache.head_dim).begin());
+    std::ranges::copy(values.row(r), qkv.row(r).subspan(cache.head_dim + keys.cols).begin());
+  }
+  rotate_and_store_on(backend, qkv, HostAngles(keys.rows, 0), rows, shard, cache);
+}
+
+}  // namespace sinkstream::kernels

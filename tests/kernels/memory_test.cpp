@@ -1,0 +1,153 @@
+// A backend's memory and its queue.
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/error.h"
+#include "on_device.h"
+#include "resident_bytes.h"
+
+namespace sinkstream::kernels {
+namespace {
+
+class Memory : public OnEveryBackend {
+ protected:
+  std::vector<std::byte> read(Address from, std::int64_t bytes) {
+    std::vector<std::byte> content(bytes);
+    backend().download(from, content);
+    wait_for_all(backend());
+    return content;
+  }
+};
+
+TEST_P(Memory, IsZeroAndHoldsWhatIsUploaded) {
+  for (const std::int64_t size : {1, 7, 64, 4096, 100'003}) {
+    const Buffer buffer = backend().allocate(size, "a test");
+    EXPECT_EQ(buffer.bytes(), size);
+    EXPECT_EQ(read(buffer.address(), size), std::vector<std::byte>(size));
+    std::vector<std::byte> content(size);
+    for (std::int64_t i = 0; i < size; ++i) content[i] = static_cast<std::byte>(i * 31 + 5);
+    backend().upload(content, buffer.address());
+    const std::vector<std::byte> uploaded = content;
+    std::ranges::fill(content, std::byte{1});  // what was uploaded may change at once
+    EXPECT_EQ(read(buffer.address(), size), uploaded);
+    EXPECT_EQ(read(buffer.address() + size / 2, 1).front(), uploaded[size / 2]);
+  }
+}
+
+TEST_P(Memory, DiscardZeroesThatAndNothingElse) {
+  constexpr std::int64_t kSize = 300'000;
+  const Buffer buffer = backend().allocate(kSize, "a test");
+  const std::vector<std::byte> full(kSize, std::byte{7});
+  for (const auto& [first, count] : {std::pair<std::int64_t, std::int64_t>{0, kSize},
+                                     {1, 4095},
+                                     {4096, 4096},
+                                     {70, 0},
+                                     {5, 250'000},
+                                     {kSize - 3, 3},
+                                     {100, 9}}) {
+    backend().upload(full, buffer.address());
+    backend().discard(buffer.address() + first, count);
+    std::vector<std::byte> expected = full;
+    std::fill_n(expected.begin() + first, count, std::byte{0});
+    EXPECT_EQ(read(buffer.address(), kSize), expected) << first << " + " << count;
+  }
+}
+
+TEST_P(Memory, WhatCannotBeHadIsRefusedWithTheBytes) {
+  for (const std::int64_t bytes : {INT64_MAX, std::int64_t{1} << 60}) {
+    try {
+      backend().allocate(bytes, "a very large thing");
+      ADD_FAILURE() << "so much memory?";
+    } catch (const StartupError& error) {
+      EXPECT_EQ(error.code(), ExitCode::device);
+      EXPECT_THAT(error.what(), testing::HasSubstr("a very large thing"));
+      EXPECT_THAT(error.what(), testing::HasSubstr(std::to_string(bytes)));
+    }
+  }
+}
+
+TEST_P(Memory, NoBytesAreNoMemory) {
+  const Buffer buffer = backend().allocate(0, "nothing");
+  EXPECT_EQ(buffer.bytes(), 0);
+  backend().upload({}, buffer.address());
+  EXPECT_TRUE(read(buffer.address(), 0).empty());
+}
+
+TEST_P(Memory, MarksAreCountedFromOne) {
+  EXPECT_EQ(backend().mark(), 1u);
+  EXPECT_EQ(backend().mark(), 2u);
+  backend().wait(2);
+  backend().wait(1);
+  EXPECT_GE(backend().steps_in_flight(), 1);
+}
+
+// Uploads, operations and downloads that are queued one behind the other see each other's results in order.
+TEST_P(Memory, WorkIsDoneInOrder) {
+  const OnDevice<float> values(backend(), std::vector<float>(64, 0.0f));
+  const Matrix x{DeviceSpan<float>(values).data, 1, 64};
+  const OnDevice<float> ones(backend(), std::vector<float>(64, 1.0f));
+  const Matrix y{DeviceSpan<float>(ones).data, 1, 64};
+  std::vector<std::vector<float>> seen(20, std::vector<float>(64));
+  std::vector<std::uint64_t> marks;
+  for (std::vector<float>& download : seen) {
+    backend().add(y, x);
+    backend().download(x.data, std::as_writable_bytes(std::span(download)));
+    marks.push_back(backend().mark());
+    backend().scale(2.0f, x);
+  }
+  float expected = 0;
+  for (std::size_t i = 0; i < seen.size(); ++i) {
+    backend().wait(marks[i]);
+    expected += 1;
+    EXPECT_EQ(seen[i], std::vector<float>(64, expected));
+    expected *= 2;
+  }
+}
+
+// A weight of some huge pages, packed in pieces.
+TEST_P(Memory, AWeightIsPackedInAnyPieces) {
+  constexpr std::int64_t kOut = 700, kIn = 1001;
+  Random random(9);
+  const Tensor values = random.matrix(kOut, kIn);
+  const Weight weight = backend().allocate_weight(weight_shape(WeightFormat::f32, kOut, {0, kIn}, kIn));
+  EXPECT_GE(weight.memory.bytes(), kOut * kIn * 4);
+  for (std::int64_t first = 0; first < kOut; first += 256) {
+    const std::int64_t count = std::min<std::int64_t>(256, kOut - first);
+    Tensor piece(count, kIn);
+    std::ranges::copy(std::span(values.data).subspan(first * kIn, count * kIn), piece.data.begin());
+    backend().pack(piece, first, weight);
+    std::ranges::fill(piece.data, kUnwritten);  // it may change at once
+  }
+  std::vector<std::int32_t> all(kOut);
+  std::iota(all.begin(), all.end(), 0);
+  const OnDevice<std::int32_t> rows(backend(), all);
+  const DeviceTensor out(backend(), kOut, kIn);
+  backend().embed(rows, weight, 0, out);
+  expect_same_bits(out.read().data, values.data);
+}
+
+INSTANTIATE_ON_EVERY_BACKEND(Memory);
+
+class HostMemory : public OnEveryBackend {};
+
+// Room for a terabyte is nothing until it is written, and nothing again after it was discarded.
+TEST_P(HostMemory, IsTakenWhenWrittenAndGivenBack) {
+  const Buffer buffer = backend().allocate(std::int64_t{1} << 40, "room");
+  constexpr std::int64_t kTouched = 64 << 20;
+  const Address touched = buffer.address() + (std::int64_t{1} << 39);
+  EXPECT_LT(resident_bytes(touched, kTouched), 4 << 20);
+  backend().upload(std::vector<std::byte>(kTouched, std::byte{1}), touched);
+  EXPECT_GE(resident_bytes(touched, kTouched), kTouched);
+  backend().discard(touched, kTouched);
+  EXPECT_LT(resident_bytes(touched, kTouched), 4 << 20);
+}
+
+INSTANTIATE_TEST_SUITE_P(On, HostMemory,
+                         testing::Values(BackendCase{BackendCase::Kind::reference, 0},
+                                         BackendCase{BackendCase::Kind::cpu, 0}),
+                         backend_case_name);
+
+}  // namespace
+}  // namespace sinkstream::kernels
