@@ -185,9 +185,9 @@ def test_a_plan_ends_with_4_where_it_does_not_fit(arguments, fits):
 
 def test_help_leaves_out_settings_that_do_nothing_yet():
     text = run("--help").stdout
-    for setting in ["parallel.device", "parallel.communicator", "sessions.directory", "sessions.snapshot_tokens"]:
+    for setting in ["parallel.communicator", "sessions.directory", "sessions.snapshot_tokens"]:
         assert setting not in text
-    result = run(PROJECT / "models/demo", "--plan", "--memory", "1G", "--set", "parallel.device=cpu")
+    result = run(PROJECT / "models/demo", "--plan", "--memory", "1G", "--set", "parallel.communicator=auto")
     assert result.returncode == 0, "but it is known"
 
 

@@ -5,7 +5,7 @@ Written from the families' papers and published code, independently of the progr
 
 import math
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,7 +24,8 @@ class Model:
     attention_scale: float
     norm: str = "layer"  # or "rms"
     norm_bias: bool = True
-    attention_bias: bool = False
+    qkv_bias: bool = False
+    out_bias: bool = False
     mlp_bias: bool = False
     tied: bool = False
     activation: str = "gelu"  # "gelu_tanh", or "silu", which is gated
@@ -103,6 +104,11 @@ def mistral_config(sizes):
     return llama_config(sizes) | {"architectures": ["MistralForCausalLM"], "model_type": "mistral", "sliding_window": None}
 
 
+def qwen2_config(sizes):
+    return llama_config(sizes) | {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "rope_theta": 1000000.0,
+                                  "sliding_window": 4096, "use_sliding_window": False, "max_window_layers": 1}
+
+
 def mpt_config(sizes):
     return {
         "architectures": ["MptForCausalLM"],
@@ -163,13 +169,18 @@ def read_llama(config):
         layers=config["num_hidden_layers"], hidden=config["hidden_size"], heads=heads,
         kv_heads=config.get("num_key_value_heads") or heads, head_dim=head_dim, inner=config["intermediate_size"],
         vocab=config["vocab_size"], epsilon=config["rms_norm_eps"], attention_scale=1 / math.sqrt(head_dim),
-        norm="rms", norm_bias=False, attention_bias=config.get("attention_bias", False),
+        norm="rms", norm_bias=False, qkv_bias=config.get("attention_bias", False),
+        out_bias=config.get("attention_bias", False),
         mlp_bias=config.get("mlp_bias", False), tied=config.get("tie_word_embeddings", False), activation="silu",
         qkv="separate", frequencies=rotary_frequencies(config, head_dim),
         names={"embedding": "model.embed_tokens", "final_norm": "model.norm", "lm_head": "lm_head"}
         | layered("model.layers", attention_norm="input_layernorm", query="self_attn.q_proj", key="self_attn.k_proj",
                   value="self_attn.v_proj", attention_out="self_attn.o_proj", mlp_norm="post_attention_layernorm",
                   gate="mlp.gate_proj", up="mlp.up_proj", down="mlp.down_proj"))
+
+
+def read_qwen2(config):
+    return replace(read_llama(config), qkv_bias=True, out_bias=False)
 
 
 def read_mpt(config):
@@ -182,7 +193,7 @@ def read_mpt(config):
         inner=round(config.get("expansion_ratio", 4) * hidden), vocab=config["vocab_size"],
         epsilon=config.get("layer_norm_epsilon", 1e-5),
         attention_scale=attention.get("softmax_scale") or 1 / math.sqrt(head_dim), norm_bias=biases,
-        attention_bias=biases, mlp_bias=biases, tied=config.get("tie_word_embeddings", True), qkv="stacked",
+        qkv_bias=biases, out_bias=biases, mlp_bias=biases, tied=config.get("tie_word_embeddings", True), qkv="stacked",
         clip=attention.get("clip_qkv"), qk_norm=attention.get("qk_ln", False),
         logit_scale=1 / math.sqrt(hidden) if scale == "inv_sqrt_d_model" else scale or 1.0,
         slopes=mpt_slopes(heads, attention.get("alibi_bias_max", 8)),
@@ -207,7 +218,7 @@ def read_falcon(config):
         kv_heads=config["num_kv_heads"] if new else 1 if config.get("multi_query", True) else heads,
         head_dim=head_dim, inner=config.get("ffn_hidden_size") or 4 * hidden, vocab=config["vocab_size"],
         epsilon=config.get("layer_norm_epsilon", 1e-5), attention_scale=1 / math.sqrt(head_dim),
-        attention_bias=config.get("bias", False), mlp_bias=config.get("bias", False),
+        qkv_bias=config.get("bias", False), out_bias=config.get("bias", False), mlp_bias=config.get("bias", False),
         tied=config.get("tie_word_embeddings", True), parallel=parallel,
         activation="gelu" if config.get("activation", "gelu") == "gelu" else "gelu_tanh",
         frequencies=None if alibi else rotary_frequencies(config, head_dim),
@@ -221,7 +232,8 @@ def read_gpt_neox(config):
     return Model(
         layers=config["num_hidden_layers"], hidden=hidden, heads=heads, kv_heads=heads, head_dim=head_dim,
         inner=config["intermediate_size"], vocab=config["vocab_size"], epsilon=config.get("layer_norm_eps", 1e-5),
-        attention_scale=1 / math.sqrt(head_dim), attention_bias=config.get("attention_bias", True), mlp_bias=True,
+        attention_scale=1 / math.sqrt(head_dim), qkv_bias=config.get("attention_bias", True),
+        out_bias=config.get("attention_bias", True), mlp_bias=True,
         tied=config.get("tie_word_embeddings", False), parallel=config.get("use_parallel_residual", True),
         activation="gelu" if config.get("hidden_act", "gelu") == "gelu" else "gelu_tanh",
         frequencies=rotary_frequencies(config, head_dim, 0.25),
@@ -234,6 +246,7 @@ def read_gpt_neox(config):
 FAMILIES = {  # name: how config.json is written, how it is read
     "llama": (llama_config, read_llama),
     "mistral": (mistral_config, read_llama),
+    "qwen2": (qwen2_config, read_qwen2),
     "mpt": (mpt_config, read_mpt),
     "falcon": (falcon_config, read_falcon),
     "gpt_neox": (gpt_neox_config, read_gpt_neox),

@@ -28,13 +28,13 @@ def random_weights(model, seed):
         norm(name["attention_norm"])
         if model.qkv == "separate":
             for part, size in (("query", q_size), ("key", kv_size), ("value", kv_size)):
-                linear(name[part], size, model.hidden, model.attention_bias)
+                linear(name[part], size, model.hidden, model.qkv_bias)
         else:
-            linear(name["qkv"], q_size + 2 * kv_size, model.hidden, model.attention_bias)
+            linear(name["qkv"], q_size + 2 * kv_size, model.hidden, model.qkv_bias)
         if model.qk_norm:
             norm(name["query_norm"], q_size)
             norm(name["key_norm"], kv_size)
-        linear(name["attention_out"], model.hidden, q_size, model.attention_bias, residual_scale)
+        linear(name["attention_out"], model.hidden, q_size, model.out_bias, residual_scale)
         if "mlp_norm" in name:
             norm(name["mlp_norm"])
         if model.activation == "silu":

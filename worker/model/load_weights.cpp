@@ -97,11 +97,15 @@ class Loader {
       const Range some = {row, std::min(row + rows_at_once, rows.end)};
       rows_.resize(static_cast<std::size_t>(some.size() * read.size()));
       checkpoint_.read_slice(tensor, some, read, DType::f32, rows_.data());
-      backend_.pack({rows_.data(), some.size(), read.size()}, first_row + (row - rows.begin), weight);
-      kernels::WeightShape packed = weight.shape;
-      packed.out_features = some.size();
-      report(kernels::unpadded_bytes(packed));
+      const std::int64_t packed = first_row + (row - rows.begin);
+      backend_.pack({rows_.data(), some.size(), read.size()}, packed, weight);
+      report(bytes_of_rows(weight, packed + some.size()) - bytes_of_rows(weight, packed));
     }
+  }
+
+  // A weight's first rows' share of its bytes.
+  static std::int64_t bytes_of_rows(const Weight& weight, std::int64_t rows) {
+    return kernels::unpadded_bytes(weight.shape) * rows / weight.shape.out_features;
   }
 
   std::vector<float> read_vector(const std::string& name, Range range) {
@@ -214,7 +218,8 @@ std::int64_t weight_bytes(const ModelConfig& config, const ShardPlan& shard, Wei
   std::int64_t normed_features = config.shared_norm() ? hidden : 2 * hidden;
   if (config.qk_norm) normed_features += local.q + local.kv;
   std::int64_t vectors_of_layer = vectors_of_norm * normed_features;
-  if (config.attention_bias) vectors_of_layer += local.qkv + leader_bias;
+  if (config.qkv_bias) vectors_of_layer += local.qkv;
+  if (config.attention_out_bias) vectors_of_layer += leader_bias;
   if (config.mlp_bias) vectors_of_layer += local.up + leader_bias;
   return config.num_layers * matrices_of_layer + matrices_of_vocab +
          (config.num_layers * vectors_of_layer + vectors_of_norm * hidden) *

@@ -98,14 +98,14 @@ StoredLayer::StoredLayer(const ModelConfig& config, std::int64_t index) {
   const std::int64_t key_rows = stored_key_rows(config.qkv_layout, heads);
 
   attention_norm = {of_layer(names.attention_norm, index), hidden, config.norm_bias};
-  query = {of_layer(names.query, index), query_rows, hidden, config.attention_bias};
-  key = {of_layer(names.key, index), key_rows, hidden, config.attention_bias};
-  value = {of_layer(names.value, index), key_rows, hidden, config.attention_bias};
+  query = {of_layer(names.query, index), query_rows, hidden, config.qkv_bias};
+  key = {of_layer(names.key, index), key_rows, hidden, config.qkv_bias};
+  value = {of_layer(names.value, index), key_rows, hidden, config.qkv_bias};
   if (config.qk_norm) {
     query_norm = {of_layer(names.query_norm, index), q_size, config.norm_bias};
     key_norm = {of_layer(names.key_norm, index), kv_size, config.norm_bias};
   }
-  attention_out = {of_layer(names.attention_out, index), hidden, q_size, config.attention_bias};
+  attention_out = {of_layer(names.attention_out, index), hidden, q_size, config.attention_out_bias};
   if (!config.shared_norm()) mlp_norm = {of_layer(names.mlp_norm, index), hidden, config.norm_bias};
   if (config.gated_mlp()) gate = {of_layer(names.mlp_gate, index), inner, hidden, config.mlp_bias};
   up = {of_layer(names.mlp_up, index), inner, hidden, config.mlp_bias};

@@ -8,6 +8,7 @@ namespace sinkstream {
 
 ModelConfig read_llama(const ConfigSection& file);
 ModelConfig read_mistral(const ConfigSection& file);
+ModelConfig read_qwen2(const ConfigSection& file);
 ModelConfig read_mpt(const ConfigSection& file);
 ModelConfig read_falcon(const ConfigSection& file);
 ModelConfig read_gpt_neox(const ConfigSection& file);

@@ -60,7 +60,7 @@ ModelConfig read_falcon(const ConfigSection& file) {
   config.norm_epsilon = static_cast<float>(file.number_or("layer_norm_epsilon", 1e-5));
   config.parallel_residual = new_architecture || file.flag_or("parallel_attn", true);
   config.mlp = read_gelu(file, "activation");
-  config.attention_bias = config.mlp_bias = file.flag_or("bias", false);
+  config.qkv_bias = config.attention_out_bias = config.mlp_bias = file.flag_or("bias", false);
   config.tied_embeddings = file.flag_or("tie_word_embeddings", true);
   config.qkv_layout = QkvLayout::grouped;
   config.attention_scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim));

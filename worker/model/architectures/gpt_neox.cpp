@@ -18,7 +18,7 @@ ModelConfig read_gpt_neox(const ConfigSection& file) {
   config.norm_epsilon = static_cast<float>(file.number_or("layer_norm_eps", 1e-5));
   config.parallel_residual = file.flag_or("use_parallel_residual", true);
   config.mlp = read_gelu(file, "hidden_act");
-  config.attention_bias = file.flag_or("attention_bias", true);
+  config.qkv_bias = config.attention_out_bias = file.flag_or("attention_bias", true);
   config.mlp_bias = true;
   config.tied_embeddings = file.flag_or("tie_word_embeddings", false);
   config.qkv_layout = QkvLayout::grouped;  // with a KV head for each head: query, key, value, query, ...

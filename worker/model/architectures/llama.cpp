@@ -57,7 +57,7 @@ ModelConfig read_llama(const ConfigSection& file) {
     file.refuse_if_set("sliding_window", "not supported for Llama");
   ModelConfig config = read_llama_family(file, 0);
   config.architecture = "llama";
-  config.attention_bias = file.flag_or("attention_bias", false);
+  config.qkv_bias = config.attention_out_bias = file.flag_or("attention_bias", false);
   config.mlp_bias = file.flag_or("mlp_bias", false);
   return config;
 }

@@ -18,6 +18,7 @@ struct Architecture {
 constexpr Architecture kArchitectures[] = {
     {"llama", read_llama},
     {"mistral", read_mistral},
+    {"qwen2", read_qwen2},
     {"mpt", read_mpt},
     {"falcon", read_falcon},
     {"RefinedWeb", read_falcon},       // as the first Falcon 40B files call it

@@ -37,7 +37,7 @@ enum class MlpKind {
 };
 
 struct ModelConfig {
-  std::string architecture;  // "llama", "mistral", "mpt", "falcon", "gpt_neox"
+  std::string architecture;  // "llama", "mistral", "qwen2", "mpt", "falcon", "gpt_neox"
 
   std::int64_t num_layers = 0;
   std::int64_t hidden_size = 0;
@@ -56,7 +56,8 @@ struct ModelConfig {
   // false: x += attention(norm(x)); x += mlp(norm(x)).  true: x += attention(norm(x)) + mlp(norm(x))
   bool parallel_residual = false;
   MlpKind mlp = MlpKind::gated_silu;
-  bool attention_bias = false;  // on q, k, v and out
+  bool qkv_bias = false;
+  bool attention_out_bias = false;
   bool mlp_bias = false;
   bool tied_embeddings = false;  // the LM head is the embedding; a checkpoint holds either name or both
 

@@ -87,7 +87,7 @@ ModelConfig read_mpt(const ConfigSection& file) {
   config.norm_epsilon =
       static_cast<float>(file.number_or(file.first_of({"layer_norm_epsilon", "norm_eps"}), 1e-5));
   config.mlp = read_mlp(file);
-  config.attention_bias = config.mlp_bias = biases;
+  config.qkv_bias = config.attention_out_bias = config.mlp_bias = biases;
   config.tied_embeddings = file.flag_or("tie_word_embeddings", true);
   config.qkv_layout = QkvLayout::stacked;
   config.qkv_clip = attention.has("clip_qkv") ? static_cast<float>(attention.number("clip_qkv")) : 0.0f;

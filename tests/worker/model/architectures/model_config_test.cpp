@@ -49,7 +49,7 @@ TEST(ModelConfig, ReadsOldKeysWithTheirDefaults) {
   EXPECT_EQ(config.head_dim, 128);
   EXPECT_EQ(config.trained_context, 2048);
   EXPECT_EQ(config.norm_epsilon, 1e-5f);
-  EXPECT_FALSE(config.attention_bias);
+  EXPECT_FALSE(config.qkv_bias || config.attention_out_bias);
   EXPECT_FALSE(config.mlp_bias);
   EXPECT_FALSE(config.tied_embeddings);
   EXPECT_THAT(config.end_tokens, ElementsAre(2));
@@ -72,7 +72,7 @@ TEST(ModelConfig, ReadsNewKeys) {
   EXPECT_EQ(config.group_size(), 4);
   EXPECT_EQ(config.head_dim, 64);
   EXPECT_EQ(config.trained_context, 131072);
-  EXPECT_TRUE(config.attention_bias);
+  EXPECT_TRUE(config.qkv_bias && config.attention_out_bias);
   EXPECT_TRUE(config.mlp_bias);
   EXPECT_TRUE(config.tied_embeddings);
   EXPECT_NEAR(config.inverse_frequencies[16], std::pow(500000.0, -0.5), 1e-9);

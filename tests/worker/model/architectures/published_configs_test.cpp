@@ -124,7 +124,7 @@ TEST(PublishedMpt, SevenB) {
   EXPECT_EQ(config.trained_context, 2048);
   EXPECT_EQ(config.norm, NormKind::layer);
   EXPECT_FALSE(config.norm_bias);
-  EXPECT_FALSE(config.attention_bias);
+  EXPECT_FALSE(config.qkv_bias || config.attention_out_bias);
   EXPECT_FALSE(config.parallel_residual);
   EXPECT_EQ(config.mlp, MlpKind::gelu);
   EXPECT_TRUE(config.tied_embeddings);
@@ -148,7 +148,7 @@ TEST(PublishedMpt, EveryOption) {
   EXPECT_EQ(read(kMpt, {{"ffn_config", {{"ffn_act_fn", {{"name", "gelu"}, {"approximate", "tanh"}}}}}}).mlp,
             MlpKind::gelu_tanh);
   const ModelConfig biased = read(kMpt, {{"no_bias", false}, {"tie_word_embeddings", false}});
-  EXPECT_TRUE(biased.norm_bias && biased.attention_bias && biased.mlp_bias);
+  EXPECT_TRUE(biased.norm_bias && biased.qkv_bias && biased.attention_out_bias && biased.mlp_bias);
   EXPECT_FALSE(biased.tied_embeddings);
 }
 
@@ -264,7 +264,7 @@ TEST(PublishedFalcon, Rw) {
   EXPECT_EQ(config.num_kv_heads, 32);
   EXPECT_FALSE(config.parallel_residual);
   EXPECT_EQ(config.names.mlp_norm, "transformer.h.{}.post_attention_layernorm");
-  EXPECT_TRUE(config.attention_bias && config.mlp_bias);
+  EXPECT_TRUE(config.qkv_bias && config.attention_out_bias && config.mlp_bias);
   ASSERT_EQ(config.alibi_slopes.size(), 32u);
   EXPECT_FLOAT_EQ(config.alibi_slopes[31], 1.0f / 256 / 8) << "added before the scores are scaled by 1 / 8";
   EXPECT_TRUE(config.inverse_frequencies.empty());
@@ -319,7 +319,7 @@ TEST(PublishedGptNeox, PythiaOldAndNewKeys) {
     EXPECT_EQ(config.num_kv_heads, 32);
     EXPECT_TRUE(config.parallel_residual);
     EXPECT_FALSE(config.shared_norm());
-    EXPECT_TRUE(config.attention_bias && config.mlp_bias && config.norm_bias);
+    EXPECT_TRUE(config.qkv_bias && config.attention_out_bias && config.mlp_bias && config.norm_bias);
     EXPECT_EQ(config.mlp, MlpKind::gelu);
     ASSERT_EQ(config.inverse_frequencies.size(), 16u);
     EXPECT_NEAR(config.inverse_frequencies[8], 0.01, 1e-8);
@@ -336,12 +336,38 @@ TEST(PublishedGptNeox, Variants) {
   for (const char* name : {"gelu_new", "gelu_fast", "gelu_pytorch_tanh"}) {
     EXPECT_EQ(read(kPythia, {{"hidden_act", name}}).mlp, MlpKind::gelu_tanh);
   }
-  EXPECT_FALSE(read(kPythia, {{"attention_bias", false}}).attention_bias);
+  const ModelConfig unbiased = read(kPythia, {{"attention_bias", false}});
+  EXPECT_FALSE(unbiased.qkv_bias || unbiased.attention_out_bias);
   EXPECT_THAT(complaint_about(kPythia, {{"hidden_act", "relu"}}),
               HasSubstr("hidden_act: \"relu\" is not supported"));
   EXPECT_THAT(complaint_about(kPythia, {{"rotary_pct", 0.0078125}}),
               HasSubstr("rotary_pct: makes 1 of a head's 128 features rotary"));
   EXPECT_THAT(complaint_about(kPythia, {{"rotary_pct", 2}}), HasSubstr("rotary_pct: makes 256"));
+}
+
+// Qwen2.5-0.5B-Instruct's config.json.
+const json kQwen2 = {
+    {"architectures", {"Qwen2ForCausalLM"}}, {"attention_dropout", 0.0},       {"bos_token_id", 151643},
+    {"eos_token_id", 151645},                {"hidden_act", "silu"},           {"hidden_size", 896},
+    {"initializer_range", 0.02},             {"intermediate_size", 4864},      {"max_position_embeddings", 32768},
+    {"max_window_layers", 21},               {"model_type", "qwen2"},          {"num_attention_heads", 14},
+    {"num_hidden_layers", 24},               {"num_key_value_heads", 2},       {"rms_norm_eps", 1e-06},
+    {"rope_theta", 1000000.0},               {"sliding_window", 32768},        {"tie_word_embeddings", true},
+    {"torch_dtype", "bfloat16"},             {"use_cache", true},              {"use_sliding_window", false},
+    {"vocab_size", 151936},
+};
+
+TEST(PublishedQwen2, HalfABillion) {
+  const ModelConfig config = read(kQwen2);
+  EXPECT_EQ(config.architecture, "qwen2");
+  EXPECT_EQ(config.num_kv_heads, 2);
+  EXPECT_EQ(config.head_dim, 64);
+  EXPECT_TRUE(config.qkv_bias);
+  EXPECT_FALSE(config.attention_out_bias || config.mlp_bias);
+  EXPECT_TRUE(config.tied_embeddings);
+  EXPECT_EQ(config.sliding_window, 0) << "use_sliding_window is false";
+  EXPECT_THAT(complaint_about(kQwen2, {{"use_sliding_window", true}}),
+              HasSubstr("use_sliding_window: a window in some of the layers only"));
 }
 
 }  // namespace
