@@ -39,7 +39,9 @@ constexpr const char* kMappingVariables[] = {"OMPI_MCA_rmaps_base_mapping_policy
 constexpr const char* kBindingOptions[] = {"bind-to",      "cpu-set",       "cpu-list",      "rankfile",
                                            "rf",           "cpus-per-proc", "cpus-per-rank", "slot-list",
                                            "bind-to-core", "bind-to-socket"};
-// What binds the program that it starts, as in "mpirun -np 1 taskset -c 1 stream-worker".
+// By which OpenMPI tells a rank what it started, and what binds the program that it starts itself, as in
+// "mpirun -np 1 taskset -c 1 stream-worker".
+constexpr const char* kCommandVariables[] = {"OMPI_COMMAND", "OMPI_ARGV"};
 constexpr const char* kBinders[] = {"taskset", "numactl", "hwloc-bind"};
 
 bool names_cpus(std::string mapping) {  // "slot:pe=2", "pe-list=0,1"
@@ -48,16 +50,21 @@ bool names_cpus(std::string mapping) {  // "slot:pe=2", "pe-list=0,1"
          mapping.find("rankfile") != std::string::npos;
 }
 
-bool is_binder(const std::string& word) {
-  return std::ranges::find(kBinders, std::filesystem::path(word).filename()) != std::end(kBinders);
+bool has_binder(const char* command) {
+  std::istringstream words(command == nullptr ? "" : command);
+  for (std::string word; words >> word;) {
+    if (std::ranges::find(kBinders, std::filesystem::path(word).filename()) != std::end(kBinders))
+      return true;
+  }
+  return false;
 }
 
-bool command_names_cpus(const std::string& path) {
+bool options_name_cpus(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   for (std::string word; std::getline(file, word, '\0');) {
     const std::size_t name = word.find_first_not_of('-');
     if (name == 0 || name == std::string::npos) {
-      if (names_cpus(word) || is_binder(word)) return true;
+      if (names_cpus(word)) return true;
       continue;
     }
     const std::string option = word.substr(name, word.find('=') - name);
@@ -75,9 +82,12 @@ bool bound_by_default(const Surroundings& around, const std::string& launcher) {
   for (const char* name : kMappingVariables) {
     if (is_set(name) && names_cpus(around.variable(name))) return false;
   }
+  for (const char* name : kCommandVariables) {
+    if (has_binder(around.variable(name))) return false;
+  }
   const bool is_version_4 = is_set("OMPI_MCA_orte_launch");
   if (is_version_4 && !is_set("OMPI_MCA_orte_bound_at_launch")) return false;
-  return !command_names_cpus(launcher + "/cmdline");
+  return !options_name_cpus(launcher + "/cmdline");
 }
 
 // "Cpus_allowed_list:	0-3,8" of a process's status.

@@ -17,6 +17,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 STREAM_WORKER = Path(os.environ.get("STREAM_WORKER", PROJECT / "build/release/worker/stream-worker"))
 # For what must come: so long that only something broken misses it. It costs nothing when it comes.
 PATIENCE_SECONDS = 180
+AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}  # for mpirun
 # Where a group must notice an end by something faster than silence, silence takes longer than a test waits; and streams
 # of a busy machine may take their time to finish.
 CALM = ("parallel.stuck_seconds=3600", "server.drain_seconds=3600")
@@ -46,10 +47,9 @@ class Group:
             command = [PROJECT / "launch/run-group", str(num_ranks), *command]
         else:
             command = ["mpirun", "-np", str(num_ranks), "--oversubscribe", "--bind-to", "none", *command]
-        environment = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
         self._log = tempfile.TemporaryFile()
         self.launcher = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, env=environment,
+            command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, env=os.environ | AS_ROOT,
             start_new_session=True)
         self.num_ranks = num_ranks
         self.supervised = supervised

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from group import PATIENCE_SECONDS, PROJECT, STREAM_WORKER
+from group import AS_ROOT, PATIENCE_SECONDS, PROJECT, STREAM_WORKER
 
 
 def run(*arguments, **options):
@@ -114,8 +114,7 @@ def prefix(tmp_path_factory):
 
 
 def test_installed_configurations_are_found_by_name(prefix, tmp_path):
-    environment = os.environ | {"PATH": f"{prefix}/bin:{os.environ['PATH']}", "OMPI_ALLOW_RUN_AS_ROOT": "1",
-                                "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    environment = os.environ | AS_ROOT | {"PATH": f"{prefix}/bin:{os.environ['PATH']}"}
     result = subprocess.run(
         ["mpirun", "-np", "8", "--oversubscribe", "stream-worker", "--config", "llama70b.yaml", "--plan", "--memory", "80G"],
         cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_SECONDS)

@@ -13,7 +13,7 @@ import time
 import openai
 import pytest
 
-from group import PATIENCE_SECONDS, PROJECT, STREAM_WORKER, Group, wait_until
+from group import AS_ROOT, PATIENCE_SECONDS, PROJECT, STREAM_WORKER, Group, wait_until
 from processes import cpu_seconds, is_alive
 
 STUCK_SECONDS = 4  # longer than a busy machine keeps a rank from its turn
@@ -360,7 +360,7 @@ def test_ranks_that_would_compute_something_else_are_refused(tmp_path, differenc
     script = f'[ "$OMPI_COMM_WORLD_RANK" = 0 ] || set -- "$@" {difference}; exec "$@"'
     result = subprocess.run(
         ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", "2", "sh", "-c", script, "sh", *worker],
-        env=os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"},
+        env=os.environ | AS_ROOT,
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert result.returncode == 3, result.stderr
     assert f"rank 1 sees other {what}" in result.stderr

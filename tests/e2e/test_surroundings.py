@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from group import PATIENCE_SECONDS, PROJECT, Group
+from group import AS_ROOT, PATIENCE_SECONDS, PROJECT, Group
 from processes import cpus_of
 
 CPUS = os.sched_getaffinity(0)
@@ -30,11 +30,21 @@ def cpus_of_ranks(launcher, num_ranks=1):
     ([*PINNED, *MPIRUN], 1),
     ([*PINNED, "mpirun", "-np", "2", "--oversubscribe"], 2),
     ([*PINNED, PROJECT / "launch/run-group", "2"], 2),
-    ([*MPIRUN, "--cpu-set", LAST_CPU], 1),
     ([*MPIRUN, *PINNED], 1),
-], ids=["taskset", "taskset, two ranks", "taskset run-group", "--cpu-set", "taskset of the rank"])
-def test_threads_stay_on_the_cpus_that_the_user_gave(launcher, num_ranks):
+    ([*MPIRUN, "nice", "-n", "1", *PINNED], 1),
+], ids=["taskset", "taskset, two ranks", "taskset run-group", "taskset of the rank", "taskset behind nice"])
+def test_threads_stay_on_the_cpus_that_taskset_gave(launcher, num_ranks):
     assert cpus_of_ranks(launcher, num_ranks) == [{int(LAST_CPU)}] * num_ranks
+
+
+@several_cpus
+@pytest.mark.parametrize("options", [["--cpu-set", "0"], ["--bind-to", "core"]], ids=" ".join)
+def test_threads_stay_on_the_cpus_that_mpirun_was_told_to_give(options):
+    launcher = [*MPIRUN, *options]
+    program = [sys.executable, "-c", "import os; print(*os.sched_getaffinity(0))"]
+    given = subprocess.check_output([*launcher, *program], env=os.environ | AS_ROOT, stdin=subprocess.DEVNULL, text=True,
+                                    timeout=PATIENCE_SECONDS)
+    assert cpus_of_ranks(launcher) == [set(map(int, given.split()))]
 
 
 @several_cpus

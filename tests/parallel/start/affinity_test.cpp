@@ -105,7 +105,9 @@ TEST_F(Given, TheLaunchersWhereItBoundUsByDefault) {
     EXPECT_EQ(allowed("0", "0-1", kPlain, daemon), (std::vector<int>{0, 1})) << daemon;
   }
   variables_["OMPI_MCA_rmaps_base_mapping_policy"] = "node";
-  EXPECT_EQ(allowed("0", "0-1", kPlain), (std::vector<int>{0, 1})) << "which says nothing of CPUs";
+  variables_["OMPI_COMMAND"] = "stream-worker";
+  variables_["OMPI_ARGV"] = "--config taskset.yaml";
+  EXPECT_EQ(allowed("0", "0-1", kPlain), (std::vector<int>{0, 1})) << "which say nothing of CPUs";
 }
 
 TEST_F(Given, OurOwnWhereTheUserSaidWhich) {
@@ -116,7 +118,9 @@ TEST_F(Given, OurOwnWhereTheUserSaidWhich) {
       {"OMPI_MCA_rmaps_base_mapping_policy", "slot:PE=2"},
       {"OMPI_MCA_rmaps_rank_file_path", "ranks"},
       {"PRTE_MCA_hwloc_default_cpu_list", "1"},
-      {"PRTE_MCA_rmaps_default_mapping_policy", "pe-list=1"}};
+      {"PRTE_MCA_rmaps_default_mapping_policy", "pe-list=1"},
+      {"OMPI_COMMAND", "taskset"},
+      {"OMPI_ARGV", "-n 5 /usr/bin/numactl -C 1 stream-worker model"}};
   for (const auto& [key, value] : variables) {
     variables_[key] = value;
     EXPECT_EQ(allowed("1", "0-3", kPlain), (std::vector<int>{1})) << key << "=" << value;
@@ -127,9 +131,7 @@ TEST_F(Given, OurOwnWhereTheUserSaidWhich) {
                                                                    {"-bind-to", "core"},
                                                                    {"--map-by", "ppr:1:node:pe=1"},
                                                                    {"--map-by", "pe-list=1:ordered"},
-                                                                   {"--rankfile", "ranks"},
-                                                                   {"taskset", "-c", "1"},
-                                                                   {"/usr/bin/numactl", "-C", "1"}}) {
+                                                                   {"--rankfile", "ranks"}}) {
     std::vector<std::string> command = {"mpirun"};
     command.insert(command.end(), options.begin(), options.end());
     EXPECT_EQ(allowed("1", "0-3", command), (std::vector<int>{1})) << options.front();
