@@ -1,5 +1,6 @@
 """Holds the tree against docs/architecture.md, and the checks against trees that break its rules."""
 
+import subprocess
 import tempfile
 import unittest
 from pathlib import Path
@@ -39,6 +40,14 @@ class TheTree(unittest.TestCase):
     def test_folders_are_small(self):
         folders = sorted({room.name.split("/")[0] for room in self.rooms} | {"launch", "tests"})
         self.assertEqual([], list(structure.large_folders(PROJECT, folders)))
+
+    def test_no_ignored_file_is_tracked(self):
+        """What .gitignore names is fetched or built on each machine; tracked, it would pass for that."""
+        if not (PROJECT / ".git").exists():
+            self.skipTest("not a git checkout")
+        command = ["git", "-c", "safe.directory=*", "ls-files", "--cached", "--ignored", "--exclude-standard"]
+        tracked = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True).stdout
+        self.assertEqual([], tracked.splitlines()[:10])
 
 
 class TheChecks(unittest.TestCase):
