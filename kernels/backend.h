@@ -4,7 +4,10 @@
 // many rows there are, not on the number of threads.
 //
 // Work is queued and done in order; it may be done any time before a wait that includes it returns. So
-// nothing above a backend reads what an operation wrote but by download() and wait().
+// nothing above a backend reads what an operation wrote but by download() and wait(). What is passed by
+// reference is copied; a Buffer or SlotStates may go while work on it is queued. Once work has failed nothing
+// after it is done, every wait rethrows the failure, and what was to be downloaded stays undefined. A backend
+// is called from one thread at a time, and outlives what it made.
 //
 // Legend:  rows        tokens in this step (any mix of prefill chunks and decode tokens)
 //          width       hidden size, or any feature count

@@ -84,6 +84,7 @@ Rank load_rank(Communicator& group, const Config& config, const ModelConfig& mod
     rank.model = std::make_unique<Model>(model_config, sizing.shard, std::move(weights), cache,
                                          rank.limits.max_rows, *rank.backend);
     rank.runner = std::make_unique<StepRunner>(*rank.model, rank.limits);
+    rank.backend->wait(rank.backend->mark());  // what loading queued fails here, or not at all
   });
   if (group.is_leader()) {
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;

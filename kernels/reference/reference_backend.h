@@ -1,5 +1,6 @@
-// Every operation written as its definition, one element after the other, summed in float64. Slow, and the
-// measure of the other backends: change it only when a definition changes.
+// Every operation that computes on activations, written as its definition, one element after the other, summed
+// in float64. Slow, and the measure of the other backends: change it only when a definition changes. What all
+// backends in host memory share (choosing, collectives, copies: kernels/host/) has oracles in its own tests.
 #pragma once
 
 #include <string>
