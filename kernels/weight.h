@@ -14,7 +14,7 @@ namespace sinkstream::kernels {
 // int8 and int4 are quantized in groups of kGroupSize neighbours along the input:
 //   int8   value = scale * q,            q in [-127, 127], scale = largest magnitude of the group / 127
 //   int4   value = minimum + scale * q,  q in [0, 15],     scale = (maximum - minimum) / 15
-// Scales and minimums are bf16; q is counted with the rounded ones.
+// Scales and minimums are bf16; the scale is counted from the rounded minimum, and q with both rounded.
 enum class WeightFormat : std::uint8_t { f32, bf16, int8, int4 };
 
 inline constexpr std::int64_t kGroupSize = 32;

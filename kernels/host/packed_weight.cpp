@@ -1,8 +1,11 @@
 #include "kernels/host/packed_weight.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
+#include <tuple>
+#include <utility>
 
 namespace sinkstream::kernels {
 namespace {
@@ -10,11 +13,32 @@ namespace {
 constexpr float kLargestInt8 = 127.0f;
 constexpr float kLargestInt4 = 15.0f;
 
-// The bf16 that values are then counted with; not a number where the group's aren't finite, so that this
-// shows.
-bfloat16 scale_of(float range, float steps, std::span<const float> group) {
-  const bool finite = std::ranges::all_of(group, [](float value) { return std::isfinite(value); });
-  return to_bfloat16(finite ? range / steps : std::numeric_limits<float>::quiet_NaN());
+// Stands for the scale of a group that isn't finite, or can't be read back as such, so that this shows.
+const bfloat16 kNotANumber = to_bfloat16(std::numeric_limits<float>::quiet_NaN());
+
+bool are_finite(std::span<const float> group) {
+  return std::ranges::all_of(group, [](float value) { return std::isfinite(value); });
+}
+
+// The largest bf16 that is no larger; `value` is a number.
+bfloat16 rounded_down(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  const bool cut = (bits & 0xffff) != 0;  // what follows the upper half, which is cut off towards zero
+  return {static_cast<std::uint16_t>((bits >> 16) + (cut && value < 0 ? 1 : 0))};
+}
+
+// Minimum and scale of a group. The scale is counted from the rounded minimum, and that is taken below the
+// group where half a step would not make up for rounding up: in narrow groups far from zero.
+std::pair<bfloat16, bfloat16> int4_steps(std::span<const float> group) {
+  if (!are_finite(group)) return {kNotANumber, kNotANumber};
+  const auto [lowest, highest] = std::ranges::minmax(group);
+  bfloat16 minimum = to_bfloat16(lowest);
+  if (to_float(minimum) - lowest > (highest - to_float(minimum)) / kLargestInt4 / 2) {
+    minimum = rounded_down(lowest);
+  }
+  const bfloat16 scale = to_bfloat16((highest - to_float(minimum)) / kLargestInt4);
+  const bool can_be_read = std::isfinite(kLargestInt4 * to_float(scale));  // not of +-3e38 together
+  return {minimum, can_be_read ? scale : kNotANumber};
 }
 
 // `value` in steps of `scale`; 0 where steps are none.
@@ -127,7 +151,7 @@ void PackedWeight::pack_int8_row(std::int64_t row, std::span<const float> column
     const auto whole = columns.subspan(group.first, group.count);
     float largest = 0;
     for (const float value : whole) largest = std::max(largest, std::abs(value));
-    scales_[group.index] = scale_of(largest, kLargestInt8, whole);
+    scales_[group.index] = are_finite(whole) ? to_bfloat16(largest / kLargestInt8) : kNotANumber;
     const float scale = to_float(scales_[group.index]);
     for (std::int64_t i = group.first_stored; i < group.end_stored; ++i) {
       const float value = columns[shape_.columns_before + i];
@@ -141,9 +165,7 @@ void PackedWeight::pack_int4_row(std::int64_t row, std::span<const float> column
   std::fill_n(pairs, row_bytes(), std::uint8_t{0});
   for_each_group(row, [&](const Group& group) {
     const auto whole = columns.subspan(group.first, group.count);
-    const auto [lowest, highest] = std::ranges::minmax(whole);
-    minimums_[group.index] = to_bfloat16(lowest);
-    scales_[group.index] = scale_of(highest - lowest, kLargestInt4, whole);
+    std::tie(minimums_[group.index], scales_[group.index]) = int4_steps(whole);
     const float minimum = to_float(minimums_[group.index]);
     const float scale = to_float(scales_[group.index]);
     for (std::int64_t i = group.first_stored; i < group.end_stored; ++i) {
