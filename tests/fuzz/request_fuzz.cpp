@@ -29,7 +29,7 @@ EngineLimits limits_of(const Tokenizer& tokenizer) {
   EngineLimits limits;
   limits.model_name = "m";
   limits.vocab_size = tokenizer.vocab_size();
-  limits.window = {4, 28};
+  limits.session.window = {4, 28};
   limits.default_max_tokens = 64;
   limits.max_tokens = 1000;
   return limits;
