@@ -20,7 +20,8 @@ std::vector<std::string> backend_names();
 
 // `group`: the ranks between which it sums and gathers; it must outlive the backend. The step loop broadcasts
 // on it too, on its own thread: a backend whose queue is worked off elsewhere uses `group` only while it is
-// made, and sums by means of its own. Throws std::invalid_argument for a device that there isn't.
+// made, and sums by means of its own. Throws std::invalid_argument for a device that there isn't, and
+// StartupError (ExitCode::device) for one that is not to be had.
 std::unique_ptr<Backend> make_backend(const BackendOptions& options, Communicator& group);
 
 // Bytes of this device's memory that may still be had, all ranks on this host together.

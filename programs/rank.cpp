@@ -44,8 +44,9 @@ void require_same_everywhere(Communicator& group, const Config& config, const Mo
   settings << config.model.weights << ' ' << sessions.shape.window.sink_tokens << ' '
            << sessions.shape.window.window_tokens << ' ' << sessions.shape.max_context << ' '
            << sessions.shape.sink_capacity << ' ' << sessions.shape.ring_capacity << ' ' << config.cache.type
-           << ' ' << sessions.session_chunk << ' ' << config.engine.prefill_chunk;
-  require_same(group, fingerprint_of(settings.str()), "settings (model.weights, cache or engine)");
+           << ' ' << sessions.session_chunk << ' ' << config.engine.prefill_chunk << ' ' << device_of(config);
+  require_same(group, fingerprint_of(settings.str()),
+               "settings (model.weights, cache, engine or parallel.device)");
 }
 
 }  // namespace
@@ -74,7 +75,8 @@ Rank load_rank(Communicator& group, const Config& config, const ModelConfig& mod
     spdlog::warn("rank {}: the host does not allow setting CPU affinity", group.rank());
   const std::int64_t threads = config.parallel.threads.value_or(
       threads_of_local_rank(std::ssize(cpus), cpu_quota(), local.local_rank, local.local_size));
-  rank.backend = kernels::make_backend({.device = device_of(config), .threads = static_cast<int>(threads)}, group);
+  const kernels::BackendOptions options = {.device = device_of(config), .threads = static_cast<int>(threads)};
+  rank.backend = make_together(group, [&] { return kernels::make_backend(options, group); });
 
   const auto begin = std::chrono::steady_clock::now();
   rank.limits =

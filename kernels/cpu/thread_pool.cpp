@@ -8,8 +8,11 @@
 #include <exception>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
+
+#include "base/error.h"
 
 namespace sinkstream::kernels {
 namespace {
@@ -95,7 +98,13 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
   }
   for (int i = 1; i < threads; ++i) {
     Worker& worker = *state_->workers.emplace_back(std::make_unique<Worker>());
-    worker.thread = std::thread([state = state_.get(), &worker] { state->work(worker); });
+    try {
+      worker.thread = std::thread([state = state_.get(), &worker] { state->work(worker); });
+    } catch (const std::system_error& error) {
+      throw StartupError(ExitCode::device, "cannot start " + std::to_string(threads) +
+                                               " threads on this rank: " + error.code().message() +
+                                               "; lower parallel.threads");
+    }
   }
 }
 

@@ -9,7 +9,8 @@ namespace sinkstream::kernels {
 
 class ThreadPool {
  public:
-  // `threads` >= 1 counts the calling thread, so 1 starts none.
+  // `threads` >= 1 counts the calling thread, so 1 starts none. Throws StartupError (ExitCode::device) where
+  // the system starts no more.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;

@@ -349,6 +349,7 @@ def test_address_in_use_ends_all_ranks_with_one_error():
 @pytest.mark.parametrize("difference, what", [
     (["--set", "model.weights=f32"], "settings"),
     (["--set", "engine.prefill_chunk=8"], "settings"),
+    (["--set", "parallel.device=reference"], "settings (model.weights, cache, engine or parallel.device)"),
     (["--set", "model.path={model}"], "config.json"),
 ])
 def test_ranks_that_would_compute_something_else_are_refused(tmp_path, difference, what):

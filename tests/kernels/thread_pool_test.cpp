@@ -1,6 +1,8 @@
 #include "kernels/cpu/thread_pool.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <atomic>
@@ -12,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/error.h"
 #include "tests/patience.h"
 
 namespace sinkstream::kernels {
@@ -151,6 +154,28 @@ TEST(ThreadPool, RefusesBadNumbers) {
   const auto nothing = [](std::int64_t, std::int64_t) {};
   EXPECT_THROW(pool.parallel_for(-1, 1, nothing), std::invalid_argument);
   EXPECT_THROW(pool.parallel_for(1, 0, nothing), std::invalid_argument);
+}
+
+// Nowhere is there room for a stack of 128 TiB.
+TEST(ThreadPool, AHostThatRefusesThreadsIsToldOfWithWhatHelps) {
+  pthread_attr_t before, huge;
+  ASSERT_EQ(pthread_getattr_default_np(&before), 0);
+  ASSERT_EQ(pthread_getattr_default_np(&huge), 0);
+  ASSERT_EQ(pthread_attr_setstacksize(&huge, std::size_t{1} << 47), 0);
+  ASSERT_EQ(pthread_setattr_default_np(&huge), 0);
+  std::string said;
+  ExitCode code = ExitCode::ok;
+  try {
+    ThreadPool(3);
+  } catch (const StartupError& error) {
+    said = error.what();
+    code = error.code();
+  }
+  ASSERT_EQ(pthread_setattr_default_np(&before), 0);
+  pthread_attr_destroy(&before);
+  pthread_attr_destroy(&huge);
+  EXPECT_THAT(said, testing::MatchesRegex("cannot start 3 threads on this rank: .+; lower parallel.threads"));
+  EXPECT_EQ(code, ExitCode::device);
 }
 
 TEST(ThreadPool, StartsAndEndsQuickly) {
