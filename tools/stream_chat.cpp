@@ -52,10 +52,13 @@ class Conversation {
   Conversation(const OneSession& session, Rank& rank, const Options& options)
       : sizing_(session.sizing),
         runner_(*rank.runner),
-        options_(options),
+        answer_tokens_(options.answer_tokens),
+        sampling_(options.sampling),
         end_tokens_(session.model.end_tokens),
         tokenizer_(Tokenizer::load(session.config.model.path / "tokenizer.json")),
-        template_(ChatTemplate::load(session.config.model.path)) {}
+        template_(ChatTemplate::load(session.config.model.path)) {
+    sampling_.end_tokens = end_tokens_;
+  }
 
   // The turn's record.
   ordered_json say(const std::string& message) {
@@ -70,7 +73,8 @@ class Conversation {
             {"ended", answer.ended},
             {"mean_logprob", answer.logprob / static_cast<double>(answer.choices)},
             {"seen", position_},
-            {"resident", std::min(position_, sizing_.shape.window.sink_tokens + sizing_.shape.window.window_tokens)}};
+            {"resident",
+             std::min(position_, sizing_.shape.window.sink_tokens + sizing_.shape.window.window_tokens)}};
   }
 
  private:
@@ -100,7 +104,7 @@ class Conversation {
       if (answer.ended) return answer;  // the template writes the end itself
       answer.tokens.push_back(result.token);
       input = {result.token};
-      if (std::ssize(answer.tokens) < options_.answer_tokens) continue;
+      if (std::ssize(answer.tokens) < answer_tokens_) continue;
       unread_ = input;
       return answer;
     }
@@ -116,7 +120,7 @@ class Conversation {
       StepPlan step;
       step.number = ++steps_;
       if (steps_ == 1) {
-        step.operations.push_back({SlotOperation::Kind::open, 0, sizing_.shape.window, options_.sampling});
+        step.operations.push_back({SlotOperation::Kind::open, 0, sizing_.shape.window, sampling_});
       }
       for (std::size_t i = begin; i < end; ++i) step.rows.push_back({0, tokens[i], position_++});
       if (end == tokens.size()) {
@@ -133,7 +137,8 @@ class Conversation {
 
   const SessionSizing& sizing_;
   StepRunner& runner_;
-  const Options& options_;
+  std::int64_t answer_tokens_;
+  SamplingParams sampling_;
   std::vector<TokenId> end_tokens_;
   Tokenizer tokenizer_;
   ChatTemplate template_;
@@ -186,9 +191,12 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(0.0, 2.0))
       ->capture_default_str();
   app.add_option("--top-p", options.sampling.top_p)->check(CLI::Range(0.01, 1.0))->capture_default_str();
-  app.add_option("--repetition-penalty", options.sampling.repetition_penalty,
-                 "over all answers of the session")
+  app.add_option("--repetition-penalty", options.sampling.repetition_penalty, "over the answers")
       ->check(CLI::Range(0.01, 2.0))
+      ->capture_default_str();
+  app.add_option("--repeat-last-n", options.sampling.repeat_last_n,
+                 "the penalty counts so many of the newest tokens of the answers; -1: all of them")
+      ->check(CLI::Range(-1, kMaxRepeatLastN))
       ->capture_default_str();
   app.add_option("--seed", options.sampling.seed)->capture_default_str();
   CLI11_PARSE(app, argc, argv);

@@ -5,13 +5,15 @@ import { readJson, readText, writeText } from "./storage.js";
 const SAVED = "sinkstream.settings";
 const KEY = "sinkstream.key";
 const remembered = ["system", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty",
-                    "frequency_penalty", "max_tokens", "seed", "stop-strings", "ignore_eos", "theme"];
+                    "frequency_penalty", "repeat_last_n", "max_tokens", "seed", "stop-strings", "ignore_eos", "theme"];
 const sliders = ["temperature", "top_p", "repetition_penalty"];
-const neutral = { top_k: "", min_p: "", presence_penalty: "", frequency_penalty: "", seed: "", repetition_penalty: "1" };
+const neutral = { top_k: "", min_p: "", presence_penalty: "", frequency_penalty: "", repeat_last_n: "", seed: "",
+                  repetition_penalty: "1" };
 
 // What the page sends while an answer has no end of its own and no penalty is set: without it a small model soon goes in
-// circles. Of the penalties this one alone does not grow with the answer's length.
-const ENDLESS_REPETITION_PENALTY = 1.1;
+// circles. Of the penalties this one alone does not grow with how often a token was there; counted over all of a long answer
+// it would still leave no common word to choose.
+const ENDLESS_PENALTY = { repetition_penalty: 1.1, repeat_last_n: 256 };
 
 export const systemPrompt = () => $("system").value;
 export function setSystemPrompt(text) { $("system").value = text; }
@@ -87,10 +89,10 @@ export function withoutEnd(fields, endTokens) {
   const logit_bias = Object.fromEntries(endTokens.map((token) => [token, -100]));
   const penalized = ["repetition_penalty", "presence_penalty", "frequency_penalty"].some((name) => name in fields);
   return {
+    ...(!penalized && ENDLESS_PENALTY),
     ...fields,
     ignore_eos: true,
     ...(endTokens.length > 0 && { logit_bias }),
-    ...(!penalized && { repetition_penalty: ENDLESS_REPETITION_PENALTY }),
   };
 }
 

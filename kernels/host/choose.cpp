@@ -72,7 +72,7 @@ class LocalLogits {
     const SamplingParams& sampling = wanted.sampling();
     temperature_ = sampling.temperature;
     adjusted_.assign(raw.begin(), raw.end());
-    apply_penalties(sampling, wanted.slot.output_counts);
+    apply_penalties(sampling, wanted.slot.penalty_counts.counts());
     for (const auto& [token, bias] : sampling.logit_bias) {
       if (owns(token)) adjusted_[index(token)] += bias;
     }
@@ -102,8 +102,8 @@ class LocalLogits {
 
  private:
   void apply_penalties(const SamplingParams& sampling,
-                       const std::unordered_map<TokenId, std::int32_t>& output_counts) {
-    for (const auto& [token, count] : output_counts) {
+                       const std::unordered_map<TokenId, std::int32_t>& counts) {
+    for (const auto& [token, count] : counts) {
       if (!owns(token)) continue;
       float& logit = adjusted_[index(token)];
       logit = logit > 0 ? logit / sampling.repetition_penalty : logit * sampling.repetition_penalty;

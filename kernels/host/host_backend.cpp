@@ -47,7 +47,7 @@ std::unique_ptr<SlotStates> HostBackend::make_slot_states(std::int32_t num_slots
 }
 
 void HostBackend::open_slot(std::int32_t slot, const SamplingParams& sampling, SlotStates& states) {
-  host_states(states).slot(slot) = {.sampling = sampling};
+  host_states(states).slot(slot) = HostSlotState(sampling);
 }
 
 void HostBackend::close_slot(std::int32_t slot, SlotStates& states) {

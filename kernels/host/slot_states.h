@@ -2,25 +2,28 @@
 #pragma once
 
 #include <cstdint>
-#include <unordered_map>
 #include <vector>
 
 #include "kernels/choice.h"
+#include "kernels/host/penalty_counts.h"
 
 namespace sinkstream::kernels {
 
 // Of a turn in a slot; what has been chosen starts over with each.
 struct HostSlotState {
+  HostSlotState() = default;
+  explicit HostSlotState(const SamplingParams& params) : sampling(params), penalty_counts(params) {}
+
   SamplingParams sampling;
   TokenId last_chosen = -1;
   std::int64_t num_chosen = 0;
-  std::unordered_map<TokenId, std::int32_t> output_counts;  // kept if there are penalties
+  PenaltyCounts penalty_counts;
 
   bool bans_end_tokens() const { return num_chosen < sampling.min_tokens; }
   void choose(TokenId token) {
     last_chosen = token;
     ++num_chosen;
-    if (token >= 0 && sampling.has_penalties()) ++output_counts[token];
+    if (token >= 0) penalty_counts.add(token);
   }
 };
 

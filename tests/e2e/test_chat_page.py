@@ -213,7 +213,7 @@ def test_controls_are_labelled(page):
 
 def test_the_server_takes_what_the_page_sends(page):
     for name, value in {"top_k": 40, "min_p": 0.05, "repetition_penalty": 1.2, "presence_penalty": 0.3, "frequency_penalty": -0.25,
-                        "seed": 7, "stop-strings": "END\n\\n\\nUser:"}.items():
+                        "repeat_last_n": 64, "seed": 7, "stop-strings": "END\n\\n\\nUser:"}.items():
         page.set(name, str(value))
     page.set("ignore_eos", True)
     assert page.answer_to("Good evening.")

@@ -186,7 +186,7 @@ def test_messages_of_others_are_imported_and_nonsense_is_refused(scripted, tmp_p
 
 def test_every_sampler_is_sent_as_it_is_set(scripted, server):
     values = {"temperature": 0.5, "top_p": 0.9, "top_k": 40, "min_p": 0.05, "repetition_penalty": 1.2, "presence_penalty": 0.3,
-              "frequency_penalty": -0.25, "max_tokens": 33, "seed": 7}
+              "frequency_penalty": -0.25, "repeat_last_n": 64, "max_tokens": 33, "seed": 7}
     scripted.answer_to("Plain?")
     for name, value in values.items():
         scripted.set(name, str(value))
@@ -210,9 +210,10 @@ def test_an_endless_answer_is_penalized_for_repeating_itself(scripted, server):
     scripted.set("frequency_penalty", "0.2")
     scripted.answer_to("Go on.")
     assert all(body["ignore_eos"] for body in server.requests)
-    story, on, own = [(body.get("repetition_penalty", 1), body.get("frequency_penalty", 0)) for body in server.requests]
-    assert story[0] > 1 and on == story
-    assert own == (1, 0.2)  # the reader's own penalty alone
+    penalties = ("repetition_penalty", "frequency_penalty", "repeat_last_n")
+    story, on, own = [{name: body[name] for name in penalties if name in body} for body in server.requests]
+    assert story["repetition_penalty"] > 1 and story["repeat_last_n"] > 0 and on == story
+    assert own == {"frequency_penalty": 0.2}  # the reader's own penalty alone
 
 
 def test_keyboard(talk, server):

@@ -264,6 +264,7 @@ SAMPLING_EXTREMES = {
     "min_p": (0, 1e-50, 1e-40, 1),
     "top_k": (-1, 0, 1, 2**31 - 1),
     "repetition_penalty": (0.01, 2),
+    "repeat_last_n": (-1, 0, 1, 65536),
     "presence_penalty": (-2, 1e-50, 2),
     "frequency_penalty": (-2, 1e-50, 2),
     "logit_bias": ({"5": -100, "6": 100}, {"5": 1e-50}),

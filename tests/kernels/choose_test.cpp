@@ -364,6 +364,28 @@ TEST_P(Choose, ATurnsPenaltiesCountThatTurnAlone) {
   EXPECT_EQ(choose(0), 4) << "so has another turn";
 }
 
+TEST_P(Choose, PenaltiesMayCountTheNewestTokensAlone) {
+  std::vector<float> logits(10, 0.0f);
+  logits[4] = 1.5f;
+  logits[6] = 1.0f;
+  const auto chosen = [&](SamplingParams sampling) {
+    const auto states = backend().make_slot_states(1);
+    sampling.temperature = 0;
+    sampling.presence_penalty = 2.0f;
+    backend().open_slot(0, sampling, *states);
+    std::vector<TokenId> tokens;
+    for (int i = 0; i < 4; ++i)
+      tokens.push_back(choose_on(backend(), {logits}, {0, 10}, {{.slot = 0}}, *states)[0].token);
+    return tokens;
+  };
+  using Tokens = std::vector<TokenId>;
+  EXPECT_EQ(chosen({.repeat_last_n = -1}), (Tokens{4, 6, 0, 1}));
+  EXPECT_EQ(chosen({.repeat_last_n = 0}), (Tokens{4, 4, 4, 4}));
+  EXPECT_EQ(chosen({.repeat_last_n = 1}), (Tokens{4, 6, 4, 6}));
+  EXPECT_EQ(chosen({.repeat_last_n = 2, .earlier_output = {6, 4}}), (Tokens{0, 6, 4, 0}));
+  EXPECT_EQ(chosen({.repeat_last_n = 1, .end_tokens = {6}}), (Tokens{4, 6, 6, 6})) << "ends do not count";
+}
+
 INSTANTIATE_ON_EVERY_BACKEND(Choose);
 
 }  // namespace

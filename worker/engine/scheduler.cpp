@@ -128,7 +128,7 @@ void Scheduler::admit() {
 
 SamplingParams Scheduler::sampling_of(const GenerationRequest& request) const {
   SamplingParams sampling = request.sampling;
-  if (sampling.min_tokens == 0) return sampling;
+  if (sampling.min_tokens == 0 && sampling.repeat_last_n <= 0) return sampling;
   sampling.end_tokens = limits_.end_tokens;
   sampling.end_tokens.insert(sampling.end_tokens.end(), request.stop_token_ids.begin(),
                              request.stop_token_ids.end());

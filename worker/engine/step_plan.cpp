@@ -11,7 +11,7 @@ namespace sinkstream {
 namespace {
 
 constexpr std::uint32_t kMagic =
-    0x324b4e53;  // "SNK2"; ranks of different builds must not understand each other
+    0x334b4e53;  // "SNK3"; ranks of different builds must not understand each other
 
 class Writer {
  public:
@@ -62,6 +62,17 @@ class Reader {
   std::span<const std::byte> rest_;
 };
 
+void write(Writer& out, const std::vector<TokenId>& tokens) {
+  out.count(tokens.size());
+  for (const TokenId token : tokens) out.put(token);
+}
+
+std::vector<TokenId> read_tokens(Reader& in) {
+  std::vector<TokenId> tokens(in.count());
+  for (TokenId& token : tokens) token = in.get<TokenId>();
+  return tokens;
+}
+
 void write(Writer& out, const SamplingParams& sampling) {
   out.put(sampling.temperature);
   out.put(sampling.top_k);
@@ -70,6 +81,8 @@ void write(Writer& out, const SamplingParams& sampling) {
   out.put(sampling.repetition_penalty);
   out.put(sampling.presence_penalty);
   out.put(sampling.frequency_penalty);
+  out.put(sampling.repeat_last_n);
+  write(out, sampling.earlier_output);
   out.put(sampling.seed);
   out.count(sampling.logit_bias.size());
   for (const auto& [token, bias] : sampling.logit_bias) {
@@ -77,8 +90,7 @@ void write(Writer& out, const SamplingParams& sampling) {
     out.put(bias);
   }
   out.put(sampling.min_tokens);
-  out.count(sampling.end_tokens.size());
-  for (const TokenId token : sampling.end_tokens) out.put(token);
+  write(out, sampling.end_tokens);
 }
 
 SamplingParams read_sampling(Reader& in) {
@@ -90,6 +102,8 @@ SamplingParams read_sampling(Reader& in) {
   sampling.repetition_penalty = in.get<float>();
   sampling.presence_penalty = in.get<float>();
   sampling.frequency_penalty = in.get<float>();
+  sampling.repeat_last_n = in.get<std::int32_t>();
+  sampling.earlier_output = read_tokens(in);
   sampling.seed = in.get<std::uint64_t>();
   sampling.logit_bias.resize(in.count());
   for (auto& [token, bias] : sampling.logit_bias) {
@@ -97,8 +111,7 @@ SamplingParams read_sampling(Reader& in) {
     bias = in.get<float>();
   }
   sampling.min_tokens = in.get<std::int64_t>();
-  sampling.end_tokens.resize(in.count());
-  for (TokenId& token : sampling.end_tokens) token = in.get<TokenId>();
+  sampling.end_tokens = read_tokens(in);
   return sampling;
 }
 
@@ -111,6 +124,11 @@ void check(const SamplingParams& sampling, const PlanLimits& limits) {
           "repetition_penalty out of range");
   require(std::isfinite(sampling.presence_penalty) && std::isfinite(sampling.frequency_penalty),
           "a penalty is not finite");
+  require(sampling.repeat_last_n >= -1 && sampling.repeat_last_n <= kMaxRepeatLastN,
+          "repeat_last_n out of range");
+  require(std::ssize(sampling.earlier_output) <= std::max(sampling.repeat_last_n, 0) &&
+              std::all_of(sampling.earlier_output.begin(), sampling.earlier_output.end(), is_token),
+          "the earlier output is too long, or a token of it out of range");
   for (const auto& [token, bias] : sampling.logit_bias) {
     require(is_token(token) && std::isfinite(bias), "logit_bias out of range");
   }

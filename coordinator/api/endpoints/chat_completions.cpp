@@ -110,6 +110,10 @@ void chat_completions(ApiContext& api, const std::shared_ptr<Exchange>& exchange
   fields.refuse({"suffix"});
   fields.refuse({"prompt"});
   spec.prompts.push_back({read_chat_prompt(fields, /*tools=*/nullptr, api, *exchange)});
+  SamplingParams& sampling = spec.options.sampling;
+  if (sampling.has_penalties() && sampling.repeat_last_n > 0) {
+    sampling.earlier_output = newest_answer_tokens(fields, sampling.repeat_last_n, api);
+  }
   api.unknown_fields.note(exchange->request().id, fields.unknown());
 
   const auto prompt_tokens = static_cast<std::int64_t>(spec.prompts[0].tokens.size());

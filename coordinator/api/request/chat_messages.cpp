@@ -175,6 +175,15 @@ json read_messages(RequestFields& fields) {
   return history;
 }
 
+std::string text_of(const json& message) {
+  const auto content = message.find("content");
+  if (content == message.end() || content->is_null()) return "";
+  if (content->is_string()) return *content;
+  std::string text;
+  for (const json& part : *content) text += part.at("text").get_ref<const std::string&>();
+  return text;
+}
+
 json in_form(json messages, const HistoryForm& form) {
   for (json& message : messages) {
     if (form.empty_contents) fill_content(message);

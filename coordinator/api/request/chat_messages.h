@@ -2,6 +2,7 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <string>
 
 #include "coordinator/api/request/request_fields.h"
 
@@ -13,6 +14,10 @@ namespace sinkstream {
 // is data for the template, older ways to write it (`function_call`, the role `function`) in today's. Throws
 // RequestError (400).
 nlohmann::ordered_json read_messages(RequestFields& fields);
+
+// The content of a message that was read, as one text: its parts one after the other; empty where there is
+// none.
+std::string text_of(const nlohmann::ordered_json& message);
 
 // A way to show a template what it may not take as it came. Clients send the arguments of tool calls as JSON
 // in a string; most templates want the object, some add the string to a text. Arguments that are no JSON

@@ -177,11 +177,11 @@ std::vector<TokenId> read_chat_prompt(RequestFields& fields, const json* tools, 
   const Render render = [&](const json& history) {
     const json messages = marked(history, tokenizer, mark);
     return api.chat_template.render({.messages = messages,
-                                         .tools = tools ? &marked_tools : nullptr,
-                                         .variables = &variables,
-                                         .add_generation_prompt = add_generation_prompt,
-                                         .continue_final_message = continues,
-                                         .now = now});
+                                     .tools = tools ? &marked_tools : nullptr,
+                                     .variables = &variables,
+                                     .add_generation_prompt = add_generation_prompt,
+                                     .continue_final_message = continues,
+                                     .now = now});
   };
   const History history = render_history(as_sent, render, fields);
   complain_of_unseen(
@@ -196,6 +196,23 @@ std::vector<TokenId> read_chat_prompt(RequestFields& fields, const json* tools, 
       encode_text(api, history.prompt, {.add_special_tokens = false, .literal_mark = mark}, "messages");
   begin_with_sink(tokens, api.engine.limits());
   return tokens;
+}
+
+std::vector<TokenId> newest_answer_tokens(RequestFields& fields, std::int64_t count, const ApiContext& api) {
+  const std::string mark = choose_mark();
+  const json messages = read_messages(fields);
+  std::vector<TokenId> newest;  // the last first
+  for (auto message = messages.rbegin(); message != messages.rend() && std::ssize(newest) < count;
+       ++message) {
+    if (message->at("role") != "assistant") continue;
+    const std::string text = mark_literal(text_of(*message), api.tokenizer, mark);
+    const auto tokens =
+        encode_text(api, text, {.add_special_tokens = false, .literal_mark = mark}, "messages");
+    const auto taken = std::min(std::ssize(tokens), count - std::ssize(newest));
+    newest.insert(newest.end(), tokens.rbegin(), tokens.rbegin() + taken);
+  }
+  std::ranges::reverse(newest);
+  return newest;
 }
 
 }  // namespace sinkstream

@@ -1,6 +1,7 @@
 // Messages of a chat to tokens, by the model's own template.
 #pragma once
 
+#include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
@@ -19,6 +20,9 @@ namespace sinkstream {
 // Names of special tokens in a message or a tool stay plain text: they never become control tokens.
 std::vector<TokenId> read_chat_prompt(RequestFields& fields, const nlohmann::ordered_json* tools,
                                       ApiContext& api, Exchange& exchange);
+
+// The newest `count` tokens of what the assistant said in the field `messages`.
+std::vector<TokenId> newest_answer_tokens(RequestFields& fields, std::int64_t count, const ApiContext& api);
 
 // The text with marks in it, so that EncodeOptions::literal_mark keeps it from becoming special tokens.
 std::string mark_literal(std::string_view text, const Tokenizer& tokenizer, std::string_view mark);

@@ -101,6 +101,8 @@ SamplingParams read_sampling(RequestFields& fields, const EngineLimits& limits) 
   sampling.repetition_penalty = number("repetition_penalty", {0.01, 2}, sampling.repetition_penalty);
   sampling.presence_penalty = number("presence_penalty", {-2, 2}, sampling.presence_penalty);
   sampling.frequency_penalty = number("frequency_penalty", {-2, 2}, sampling.frequency_penalty);
+  sampling.repeat_last_n = static_cast<std::int32_t>(
+      fields.integer("repeat_last_n", -1, kMaxRepeatLastN).value_or(sampling.repeat_last_n));
   const std::int64_t top_k =
       fields.integer("top_k", -1, std::numeric_limits<std::int32_t>::max()).value_or(0);
   sampling.top_k = static_cast<std::int32_t>(std::max<std::int64_t>(top_k, 0));  // -1 is off as well

@@ -21,7 +21,7 @@ void refuse_samplers(RequestFields& fields) {
   fields.refuse_unless("top_n_sigma", -1);
   fields.refuse_unless("use_beam_search", false);
   fields.ignore({"mirostat_tau", "mirostat_eta", "dry_base", "dry_allowed_length", "dry_penalty_last_n",
-                 "dry_range", "dry_sequence_breakers", "xtc_threshold", "dynatemp_exponent", "repeat_last_n",
+                 "dry_range", "dry_sequence_breakers", "xtc_threshold", "dynatemp_exponent",
                  "smoothing_curve", "early_stopping"});
 }
 

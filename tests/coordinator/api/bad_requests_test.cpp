@@ -87,6 +87,7 @@ std::vector<BadRequest> bad_parameters() {
   both("min_p", "1.1");
   both("top_k", "-2");
   both("top_k", "4294967296");
+  for (const char* value : {"-2", "65537"}) both("repeat_last_n", value);
   // 23
   for (const char* value : {"0", "-1", "5000000", "17"}) both("n", value);
   cases.push_back({kText, text_with("\"best_of\": 5000000"), "best_of"});

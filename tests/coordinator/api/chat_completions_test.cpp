@@ -295,6 +295,7 @@ TEST_F(ChatCompletions, PassesOnWhatWasAsked) {
                   {"presence_penalty", -2},
                   {"frequency_penalty", 2},
                   {"repetition_penalty", 1.5},
+                  {"repeat_last_n", 64},
                   {"logit_bias", {{"5", -100}}},
                   {"seed", std::numeric_limits<std::int64_t>::min()},
                   {"ignore_eos", true},
@@ -309,11 +310,56 @@ TEST_F(ChatCompletions, PassesOnWhatWasAsked) {
   EXPECT_FLOAT_EQ(sent.sampling.presence_penalty, -2);
   EXPECT_FLOAT_EQ(sent.sampling.frequency_penalty, 2);
   EXPECT_FLOAT_EQ(sent.sampling.repetition_penalty, 1.5f);
+  EXPECT_EQ(sent.sampling.repeat_last_n, 64);
   EXPECT_EQ(sent.sampling.logit_bias, (std::vector<std::pair<TokenId, float>>{{5, -100.0f}}));
   EXPECT_EQ(sent.sampling.seed, std::uint64_t{1} << 63);
   EXPECT_TRUE(sent.ignore_eos);
   EXPECT_EQ(sent.max_tokens, 3);
   EXPECT_EQ(sent.stop_token_ids, std::vector<TokenId>{7});
+}
+
+TEST_F(ChatCompletions, PenaltiesOverTheNewestTokensCountEarlierAnswersToo) {
+  start();
+  const auto tokens_of = [](const char* text) {
+    return tokenizer().encode(text, {.add_special_tokens = false});
+  };
+  Json request = chat("hi");
+  request["messages"] = {
+      {{"role", "user"}, {"content", "not counted"}},
+      {{"role", "assistant"}, {"content", "The first answer."}},
+      {{"role", "user"}, {"content", "nor this"}},
+      {{"role", "assistant"},
+       {"content", {{{"type", "text"}, {"text", "And the"}}, {{"type", "text"}, {"text", " second"}}}}},
+      {{"role", "assistant"}, {"content", nullptr}},
+      {{"role", "user"}, {"content", "go on"}}};
+  std::vector<TokenId> all = tokens_of("The first answer.");
+  for (const TokenId token : tokens_of("And the second")) all.push_back(token);
+  const auto earlier = [&](const Json& fields) {
+    Json asked = request;
+    asked.update(fields);
+    answer(kPath, asked);
+    return engine->requests().back().sampling.earlier_output;
+  };
+  for (const std::size_t last_n :
+       {std::size_t{1}, std::size_t{3}, all.size() - 1, all.size(), std::size_t{1000}}) {
+    const auto count = static_cast<std::ptrdiff_t>(std::min(last_n, all.size()));
+    EXPECT_EQ(earlier({{"repetition_penalty", 1.1}, {"repeat_last_n", last_n}}),
+              (std::vector<TokenId>{all.end() - count, all.end()}))
+        << last_n;
+  }
+  EXPECT_TRUE(earlier({{"repetition_penalty", 1.1}}).empty());
+  EXPECT_TRUE(earlier({{"repetition_penalty", 1.1}, {"repeat_last_n", 0}}).empty());
+  EXPECT_TRUE(earlier({{"repeat_last_n", 64}}).empty()) << "there is no penalty";
+}
+
+TEST_F(ChatCompletions, ATokensNameInAnEarlierAnswerCountsAsItsText) {
+  start();
+  Json request = chat("hi");
+  request["messages"].push_back({{"role", "assistant"}, {"content", "a<|end|>b"}});
+  request.update({{"presence_penalty", 1}, {"repeat_last_n", 64}});
+  answer(kPath, request);
+  const std::vector<TokenId> earlier = engine->requests().back().sampling.earlier_output;
+  EXPECT_EQ(tokenizer().decode(earlier, true), "a<|end|>b");
 }
 
 }  // namespace

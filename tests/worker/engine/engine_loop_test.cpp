@@ -210,6 +210,7 @@ TEST(EngineLoop, ASessionAmongOthersEqualsTheSessionAlone) {
     request.sampling.temperature = 0.9f;
     request.sampling.top_p = i % 2 ? 0.9f : 1.0f;
     request.sampling.frequency_penalty = 0.3f;
+    request.sampling.repeat_last_n = i % 3 ? 11 : -1;
     request.sampling.seed = static_cast<std::uint64_t>(i);
     request.logprobs = request.prompt_logprobs = true;
     request.top_logprobs = request.top_prompt_logprobs = 3;
@@ -292,6 +293,35 @@ TEST_P(EngineOnRanks, NothingEndsAnAnswerBeforeMinTokens) {
         EXPECT_EQ(std::count(request.stop_token_ids.begin(), request.stop_token_ids.end(), token), 0);
       }
     }
+  }
+}
+
+TEST_P(EngineOnRanks, PenaltiesCountTheNewestTokensOfTheOutput) {
+  TestGroup group({.ranks = GetParam(), .prefill_chunk = 5});
+  const std::vector<TokenId> prompt{1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3};
+  GenerationRequest request = greedy_request("free", prompt, 60);
+  const auto free_run = group.submit(request);
+  free_run->finish();
+  request.sampling.presence_penalty = 1000;  // what is counted never comes
+  request.sampling.repeat_last_n = 0;
+  const auto off = group.submit(request);
+  off->finish();
+  EXPECT_EQ(off->tokens(), free_run->tokens());
+
+  constexpr std::int32_t kLastN = 9;
+  request.sampling.repeat_last_n = kLastN;
+  request.sampling.earlier_output = {4, 1, 5};
+  request.sampling.logit_bias = {{1, 500.0f}};  // as soon as it may come again
+  const auto penalized = group.submit(request);
+  penalized->finish();
+  std::vector<TokenId> all(kLastN - 3, -1);
+  all.insert(all.end(), {4, 1, 5});
+  for (const TokenId token : penalized->tokens()) {
+    const auto newest = std::span(all).last(kLastN);
+    const bool one_is_free = std::ranges::count(newest, 1) == 0;
+    EXPECT_EQ(std::ranges::count(newest, token), 0) << "token " << all.size();
+    EXPECT_EQ(token == 1, one_is_free) << "token " << all.size();
+    all.push_back(token);
   }
 }
 

@@ -294,7 +294,7 @@ TEST(Scheduler, TheTokenThatEndsAnAnswerIsSaid) {
   EXPECT_EQ(by_length->finishes.at(0).stop_token, std::nullopt);
 }
 
-TEST(Scheduler, MinTokensGoesToTheSlotWithAllThatWouldEndTheAnswer) {
+TEST(Scheduler, WhatWouldEndTheAnswerGoesToTheSlotThatAsksForIt) {
   Bench bench;
   GenerationRequest request;
   request.id = "a";
@@ -305,11 +305,16 @@ TEST(Scheduler, MinTokensGoesToTheSlotWithAllThatWouldEndTheAnswer) {
   request.id = "b";
   request.sampling.min_tokens = 2;
   bench.add(request);
+  request.id = "c";
+  request.sampling.min_tokens = 0;
+  request.sampling.repeat_last_n = 64;
+  bench.add(request);
   bench.step();
   const auto& operations = bench.plans.at(0).operations;
   EXPECT_TRUE(operations.at(0).sampling.end_tokens.empty());
   EXPECT_EQ(operations.at(1).sampling.min_tokens, 2);
   EXPECT_EQ(operations.at(1).sampling.end_tokens, (std::vector<TokenId>{1, 76, 77}));
+  EXPECT_EQ(operations.at(2).sampling.end_tokens, (std::vector<TokenId>{1, 76, 77}));
 }
 
 TEST(Scheduler, PromptTokensHaveAlternativesOfTheirOwnNumber) {

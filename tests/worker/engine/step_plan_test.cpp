@@ -25,6 +25,8 @@ StepPlan example() {
   open.sampling.temperature = 0.5f;
   open.sampling.seed = ~0ull;
   open.sampling.logit_bias = {{3, -100.0f}, {99, 1.5f}};
+  open.sampling.repeat_last_n = 3;
+  open.sampling.earlier_output = {99, 0, 7};
   open.sampling.min_tokens = 5'000'000'000;
   open.sampling.end_tokens = {0, 99};
   plan.operations = {{SlotOperation::Kind::close, 1, {}, {}}, open};
@@ -48,6 +50,8 @@ TEST(StepPlan, SurvivesTheWire) {
   EXPECT_EQ(back.operations[1].window, (CacheWindow{4, 60}));
   EXPECT_EQ(back.operations[1].sampling.logit_bias, plan.operations[1].sampling.logit_bias);
   EXPECT_EQ(back.operations[1].sampling.seed, ~0ull);
+  EXPECT_EQ(back.operations[1].sampling.repeat_last_n, 3);
+  EXPECT_EQ(back.operations[1].sampling.earlier_output, plan.operations[1].sampling.earlier_output);
   EXPECT_EQ(back.operations[1].sampling.min_tokens, 5'000'000'000);
   EXPECT_EQ(back.operations[1].sampling.end_tokens, (std::vector<TokenId>{0, 99}));
   ASSERT_EQ(back.rows.size(), 3u);
@@ -130,6 +134,14 @@ TEST(StepPlan, RefusesWhatIsOutOfBounds) {
   expect_refused(plan);
   plan = example();
   plan.operations[1].sampling.top_p = 0;
+  expect_refused(plan);
+  for (const std::int32_t last_n : {-2, 2, kMaxRepeatLastN + 1}) {
+    plan = example();
+    plan.operations[1].sampling.repeat_last_n = last_n;
+    expect_refused(plan);
+  }
+  plan = example();
+  plan.operations[1].sampling.earlier_output[1] = 100;
   expect_refused(plan);
 }
 
