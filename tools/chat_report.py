@@ -22,6 +22,7 @@ def parse_arguments():
     parser.add_argument("--parts", type=int, default=4, help="parts to compare (default: %(default)s)")
     parser.add_argument("--limit", type=float, default=0.2, help="tolerated share of bad answers (default: %(default)s)")
     parser.add_argument("--markdown", type=Path, help="where the conversation goes, to be read")
+    parser.add_argument("--about", type=Path, help="Markdown that goes above it: its title, how it was recorded")
     return parser.parse_args()
 
 
@@ -67,8 +68,8 @@ def table(turns, marks, parts):
     return "\n".join(lines), max(shares)
 
 
-def write_down(turns, figures, path):
-    text = ["# A recorded conversation\n", figures + "\n"]
+def write_down(turns, figures, about, path):
+    text = [about, figures + "\n"]
     for number, turn in enumerate(turns, start=1):
         answer = turn["assistant"].strip().replace("\n", "\n> ")
         text.append(f"**{number}. {turn['user']}**\n\n> {answer}{'' if turn['ended'] else ' …'}\n")
@@ -83,7 +84,8 @@ def main():
     figures, worst = table(turns, measure(turns), arguments.parts)
     print(figures)
     if arguments.markdown:
-        write_down(turns, figures, arguments.markdown)
+        about = arguments.about.read_text(encoding="utf-8") if arguments.about else "# A recorded conversation\n"
+        write_down(turns, figures, about, arguments.markdown)
     if worst > arguments.limit:
         sys.exit(f"{worst:.0%} of the answers of one part run in a circle or say again what was said")
 

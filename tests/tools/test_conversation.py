@@ -40,6 +40,16 @@ def test_the_seed_decides(tmp_path):
     assert answers(1) == answers(1) != answers(2)
 
 
+def test_a_penalty_looks_back_as_far_as_it_is_told(tmp_path):
+    def answers(*options):
+        return [turn["assistant"] for turn in converse(tmp_path, "--temperature", "0", *options, turns=3)]
+
+    free = answers()
+    penalty = ("--repetition-penalty", "1.8")
+    assert answers(*penalty, "--repeat-last-n", "0") == free
+    assert free != answers(*penalty, "--repeat-last-n", "4") != answers(*penalty) != free
+
+
 def report(tmp_path, answers, *options):
     record = tmp_path / "record.jsonl"
     record.write_text("".join(json.dumps({"user": "?", "assistant": answer, "tokens": 10, "ended": True, "mean_logprob": -1.5,
@@ -54,10 +64,12 @@ FLUENT = [f"In town number {number} they like {number} songs of the sea, and eac
 
 
 def test_a_fluent_conversation_passes_and_is_written_down(tmp_path):
-    result = report(tmp_path, FLUENT, "--parts", "2", "--markdown", tmp_path / "out.md")
+    (tmp_path / "about.md").write_text("# Songs\n")
+    result = report(tmp_path, FLUENT, "--parts", "2", "--markdown", tmp_path / "out.md", "--about", tmp_path / "about.md")
     assert result.returncode == 0, result.stderr
     assert "| 5–8 | 240 | 10 | -1.50 | " in result.stdout
     text = (tmp_path / "out.md").read_text()
+    assert text.startswith("# Songs\n\n| turns |")
     assert all(answer in text for answer in FLUENT) and "**8. ?**" in text
 
 
