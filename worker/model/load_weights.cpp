@@ -63,6 +63,12 @@ class Loader {
   }
 
   // The memory of all norms and biases.
+  // `bytes` more are loaded; 0: nothing new, but it goes on.
+  void report(std::int64_t bytes) {
+    done_bytes_ += bytes;
+    if (progress_) progress_(done_bytes_, total_bytes_);
+  }
+
   std::vector<kernels::Buffer> take_vectors() { return std::move(vectors_); }
 
  private:
@@ -122,11 +128,6 @@ class Loader {
     return {vectors_.back().address(), std::ssize(values)};
   }
 
-  void report(std::int64_t bytes) {
-    done_bytes_ += bytes;
-    if (progress_) progress_(done_bytes_, total_bytes_);
-  }
-
   const Checkpoint& checkpoint_;
   WeightFormat format_;
   Backend& backend_;
@@ -172,9 +173,10 @@ LayerWeights load_layer(Loader& loader, const ModelConfig& config, const ShardPl
 
 // Where a checkpoint holds both names of tied embeddings, they must be one matrix, at the precision that is kept of it.
 void check_tied_head(const Checkpoint& checkpoint, const ModelConfig& config, const ShardPlan& shard,
-                     WeightFormat format) {
+                     WeightFormat format, const std::function<void()>& still_at_it) {
   constexpr std::int64_t kRowsAtOnce = 256;
   const std::string embedding = config.names.embedding + ".weight", lm_head = config.names.lm_head + ".weight";
+// `still_at_it` is called between reads: on a cold disk they take long.
   if (!checkpoint.contains(lm_head) || !checkpoint.contains(embedding)) return;
   const DType dtype = format == WeightFormat::f32 ? DType::f32 : DType::bf16;
   const std::size_t row_bytes = static_cast<std::size_t>(config.hidden_size) * size_of(dtype);
@@ -186,6 +188,7 @@ void check_tied_head(const Checkpoint& checkpoint, const ModelConfig& config, co
     checkpoint.read_slice(checkpoint.tensors().at(lm_head), some, columns, dtype, other.data());
     const auto bytes = static_cast<std::ptrdiff_t>(static_cast<std::size_t>(some.size()) * row_bytes);
     if (!std::equal(one.begin(), one.begin() + bytes, other.begin())) {
+    still_at_it();
       checkpoint.refuse(lm_head,
                         "differs from the embedding, though config.json ties the two; if it was trained "
                         "apart, say \"tie_word_embeddings\": false there");
@@ -230,12 +233,12 @@ Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, co
                      WeightFormat format, Backend& backend,
                      const std::function<void(std::int64_t, std::int64_t)>& progress) {
   check_tensors(checkpoint, config);
-  if (config.tied_embeddings) check_tied_head(checkpoint, config, shard, format);
   Loader loader(checkpoint, config, shard, format, backend, progress);
   Weights weights;
   weights.embedding = loader.vocabulary(stored_embedding(checkpoint, config), shard.vocab);
   for (std::int64_t index = 0; index < config.num_layers; ++index) {
     weights.layers.push_back(load_layer(loader, config, shard, index));
+  if (config.tied_embeddings) check_tied_head(checkpoint, config, shard, format, [&] { loader.report(0); });
   }
   const StoredNorm final_norm = stored_final_norm(config);
   weights.final_norm = loader.norm(final_norm, final_norm.all(), config);

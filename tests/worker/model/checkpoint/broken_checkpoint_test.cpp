@@ -383,7 +383,8 @@ TEST(FamilyMisfits, AreRefusedByTensor) {
 }
 
 // What is said of the golden Llama, changed so, when config.json ties its embeddings.
-std::string complaint_about_tied(const std::function<void(SafetensorsFile&)>& change) {
+std::string complaint_about_tied(const std::function<void(SafetensorsFile&)>& change,
+                                 const std::function<void(std::int64_t, std::int64_t)>& progress = {}) {
   const TemporaryDirectory directory;
   auto config = json::parse(read_file(golden_directory() / "config.json"));
   config["tie_word_embeddings"] = true;
@@ -396,7 +397,7 @@ std::string complaint_about_tied(const std::function<void(SafetensorsFile&)>& ch
   try {
     for (int rank = 0; rank < 3; ++rank) {
       load_weights(checkpoint, model, make_shard_plan(model.shard_sizes(), 3, rank), kernels::WeightFormat::bf16,
-                   *HostBackendAlone().backend, {});
+                   *HostBackendAlone().backend, progress);
     }
     return "(accepted)";
   } catch (const StartupError& error) {
@@ -418,6 +419,18 @@ TEST(InertTensors, AreAccepted) {
 TEST(InertTensors, AnotherHeadThanTheTiedOneIsRefused) {
   EXPECT_THAT(complaint_about_tied([](SafetensorsFile&) {}),
               HasSubstr("\"lm_head.weight\": differs from the embedding, though config.json ties the two"));
+}
+
+// The watchdog takes a rank that reports nothing for stuck, and from a cold disk both matrices take long.
+TEST(InertTensors, WhileTiedOnesAreComparedThereIsProgress) {
+  int reports = 0;
+  const std::string complaint = complaint_about_tied([](SafetensorsFile&) {},
+                                                     [&](std::int64_t done, std::int64_t) {
+                                                       EXPECT_EQ(done, 0);
+                                                       ++reports;
+                                                     });
+  EXPECT_THAT(complaint, HasSubstr("differs from the embedding"));
+  EXPECT_EQ(reports, 1);
 }
 
 TEST(ForeignCheckpoints, AreRefusedWithWhatToDo) {
