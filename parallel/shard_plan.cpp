@@ -29,6 +29,11 @@ void check(const ShardSizes& sizes, int world_size, int rank) {
                                 " attention heads runs on 1 to " + std::to_string(sizes.num_heads) +
                                 " ranks, not on " + std::to_string(world_size) + "; start fewer ranks");
   }
+  if (world_size > sizes.intermediate_size) {
+    throw std::invalid_argument("a model of " + std::to_string(sizes.intermediate_size) +
+                                " MLP columns runs on 1 to " + std::to_string(sizes.intermediate_size) +
+                                " ranks, not on " + std::to_string(world_size) + "; start fewer ranks");
+  }
   if (rank < 0 || rank >= world_size) {
     throw std::invalid_argument("rank " + std::to_string(rank) + " is not one of the " +
                                 std::to_string(world_size) + " ranks");

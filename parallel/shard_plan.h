@@ -30,8 +30,9 @@ struct ShardPlan {
 // The index-th of `parts` contiguous pieces of [0, total); sizes differ by at most one, longer ones first.
 Range split_evenly(std::int64_t total, std::int64_t parts, std::int64_t index);
 
-// Throws std::invalid_argument, saying which limit, unless 1 <= world_size <= num_heads, 0 <= rank <
-// world_size and num_kv_heads divides num_heads.
+// Throws std::invalid_argument, saying which limit, unless 1 <= world_size <= num_heads and
+// intermediate_size, 0 <= rank < world_size and num_kv_heads divides num_heads. So each rank has heads and
+// MLP columns; it may have no vocabulary rows.
 ShardPlan make_shard_plan(const ShardSizes& sizes, int world_size, int rank);
 
 }  // namespace sinkstream

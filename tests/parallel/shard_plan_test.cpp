@@ -120,9 +120,9 @@ TEST(ShardPlan, MoreRanksThanKvHeadsReplicatesThem) {
 }
 
 TEST(ShardPlan, MoreRanksThanVocabularyRowsLeavesSomeEmpty) {
-  const ShardPlan plan = make_shard_plan({8, 8, 3, 2}, 8, 7);
+  const ShardPlan plan = make_shard_plan({8, 8, 8, 2}, 8, 7);
   EXPECT_EQ(plan.vocab.size(), 0);
-  EXPECT_EQ(plan.mlp.size(), 0);
+  EXPECT_EQ(plan.mlp, (Range{7, 8}));
 }
 
 TEST(ShardPlan, ErrorsSayWhichLimit) {
@@ -130,6 +130,11 @@ TEST(ShardPlan, ErrorsSayWhichLimit) {
   EXPECT_THAT(
       [&] { make_shard_plan(sizes, 11, 0); },
       ThrowsMessage<std::invalid_argument>(HasSubstr("10 attention heads runs on 1 to 10 ranks, not on 11")));
+  EXPECT_THAT(
+      [&] {
+        make_shard_plan({10, 5, 3, 50}, 4, 0);
+      },
+      ThrowsMessage<std::invalid_argument>(HasSubstr("3 MLP columns runs on 1 to 3 ranks, not on 4; start")));
   EXPECT_THAT([&] { make_shard_plan(sizes, 0, 0); },
               ThrowsMessage<std::invalid_argument>(HasSubstr("not on 0")));
   EXPECT_THAT([&] { make_shard_plan(sizes, 3, 3); },
