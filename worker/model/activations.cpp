@@ -4,6 +4,7 @@
 
 #include "worker/model/local_sizes.h"
 #include "worker/model/tensors.h"
+#include "worker/model/with_advice.h"
 
 namespace sinkstream {
 namespace {
@@ -66,7 +67,9 @@ std::int64_t activation_bytes(const ModelConfig& config, const ShardPlan& shard,
 Activations allocate_activations(const ModelConfig& config, const ShardPlan& shard, std::int64_t max_rows,
                                  kernels::Backend& backend) {
   Activations a = shapes(config, shard, max_rows);
-  a.memory = backend.allocate(bytes_of(a), "the activations of " + std::to_string(max_rows) + " tokens");
+  a.memory = with_advice("lower engine.prefill_chunk or cache.slots, or start more ranks", [&] {
+    return backend.allocate(bytes_of(a), "the activations of " + std::to_string(max_rows) + " tokens");
+  });
   kernels::Address next = a.memory.address();
   const auto place = [&next](Matrix& matrix) { matrix.data = std::exchange(next, next + matrix.bytes()); };
   for (Matrix* matrix : matrices_of_step(a)) place(*matrix);

@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include "base/error.h"
+#include "worker/model/with_advice.h"
 
 namespace sinkstream {
 namespace {
@@ -32,19 +32,8 @@ std::int64_t sum(std::int64_t a, std::int64_t b) {
 
 // The whole cache, with room to align its arrays. Throws what a user can act on.
 kernels::Buffer allocate(std::int64_t bytes, const KvCacheSizes& sizes, kernels::Backend& backend) {
-  const auto refuse = [&](const std::string& reason) {
-    throw StartupError(ExitCode::device, "the cache of " + std::to_string(sizes.num_slots) +
-                                             " sessions needs " + std::to_string(bytes) +
-                                             " bytes on this rank: " + reason +
-                                             "; lower cache.slots or the cache's size");
-  };
-  if (bytes == std::numeric_limits<std::int64_t>::max()) refuse("more than can be addressed");
-  try {
-    return backend.allocate(bytes, "the cache");
-  } catch (const StartupError& error) {
-    refuse(error.what());
-  }
-  return {};
+  const std::string purpose = "the cache of " + std::to_string(sizes.num_slots) + " sessions";
+  return with_advice("lower cache.slots or the cache's size", [&] { return backend.allocate(bytes, purpose); });
 }
 
 const KvCacheSizes& checked(const KvCacheSizes& sizes) {

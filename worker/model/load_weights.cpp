@@ -3,6 +3,7 @@
 #include "worker/model/local_sizes.h"
 #include "worker/model/stored_layer.h"
 #include "worker/model/tensors.h"
+#include "worker/model/with_advice.h"
 
 namespace sinkstream {
 namespace {
@@ -62,13 +63,13 @@ class Loader {
     return linear;
   }
 
-  // The memory of all norms and biases.
   // `bytes` more are loaded; 0: nothing new, but it goes on.
   void report(std::int64_t bytes) {
     done_bytes_ += bytes;
     if (progress_) progress_(done_bytes_, total_bytes_);
   }
 
+  // The memory of all norms and biases.
   std::vector<kernels::Buffer> take_vectors() { return std::move(vectors_); }
 
  private:
@@ -90,7 +91,10 @@ class Loader {
   }
 
   LinearWeights allocate(WeightFormat format, std::int64_t out_features, Range columns, std::int64_t whole_width) {
-    return {backend_.allocate_weight(kernels::weight_shape(format, out_features, columns, whole_width)), {}};
+    return with_advice("start more ranks, or choose smaller model.weights", [&] {
+      return LinearWeights{
+          backend_.allocate_weight(kernels::weight_shape(format, out_features, columns, whole_width)), {}};
+    });
   }
 
   // Reads rows of a stored matrix, a few at a time, and packs them from `first_row` of the weight on.
@@ -172,11 +176,11 @@ LayerWeights load_layer(Loader& loader, const ModelConfig& config, const ShardPl
 }
 
 // Where a checkpoint holds both names of tied embeddings, they must be one matrix, at the precision that is kept of it.
+// `still_at_it` is called between reads: on a cold disk they take long.
 void check_tied_head(const Checkpoint& checkpoint, const ModelConfig& config, const ShardPlan& shard,
                      WeightFormat format, const std::function<void()>& still_at_it) {
   constexpr std::int64_t kRowsAtOnce = 256;
   const std::string embedding = config.names.embedding + ".weight", lm_head = config.names.lm_head + ".weight";
-// `still_at_it` is called between reads: on a cold disk they take long.
   if (!checkpoint.contains(lm_head) || !checkpoint.contains(embedding)) return;
   const DType dtype = format == WeightFormat::f32 ? DType::f32 : DType::bf16;
   const std::size_t row_bytes = static_cast<std::size_t>(config.hidden_size) * size_of(dtype);
@@ -184,11 +188,11 @@ void check_tied_head(const Checkpoint& checkpoint, const ModelConfig& config, co
   for (std::int64_t row = shard.vocab.begin; row < shard.vocab.end; row += kRowsAtOnce) {
     const Range some = {row, std::min(row + kRowsAtOnce, shard.vocab.end)};
     const Range columns = {0, config.hidden_size};
+    still_at_it();
     checkpoint.read_slice(checkpoint.tensors().at(embedding), some, columns, dtype, one.data());
     checkpoint.read_slice(checkpoint.tensors().at(lm_head), some, columns, dtype, other.data());
     const auto bytes = static_cast<std::ptrdiff_t>(static_cast<std::size_t>(some.size()) * row_bytes);
     if (!std::equal(one.begin(), one.begin() + bytes, other.begin())) {
-    still_at_it();
       checkpoint.refuse(lm_head,
                         "differs from the embedding, though config.json ties the two; if it was trained "
                         "apart, say \"tie_word_embeddings\": false there");
@@ -234,11 +238,11 @@ Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, co
                      const std::function<void(std::int64_t, std::int64_t)>& progress) {
   check_tensors(checkpoint, config);
   Loader loader(checkpoint, config, shard, format, backend, progress);
+  if (config.tied_embeddings) check_tied_head(checkpoint, config, shard, format, [&] { loader.report(0); });
   Weights weights;
   weights.embedding = loader.vocabulary(stored_embedding(checkpoint, config), shard.vocab);
   for (std::int64_t index = 0; index < config.num_layers; ++index) {
     weights.layers.push_back(load_layer(loader, config, shard, index));
-  if (config.tied_embeddings) check_tied_head(checkpoint, config, shard, format, [&] { loader.report(0); });
   }
   const StoredNorm final_norm = stored_final_norm(config);
   weights.final_norm = loader.norm(final_norm, final_norm.all(), config);

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/error.h"
+#include "tests/kernels/awkward/awkward_backend.h"
 #include "tests/worker/model/support/checkpoint_files.h"
 #include "tests/worker/model/support/host_backend.h"
 
@@ -14,6 +16,7 @@ namespace {
 
 using kernels::DType;
 using kernels::WeightFormat;
+using testing::ThrowsMessage;
 namespace fs = std::filesystem;
 
 // A Llama of one layer with every bias; each number says where it stands.
@@ -220,6 +223,30 @@ INSTANTIATE_TEST_SUITE_P(Formats, WeightBytes,
                          testing::Values(WeightFormat::f32, WeightFormat::bf16, WeightFormat::int8,
                                          WeightFormat::int4),
                          [](const auto& test) { return std::string(name_of(test.param)); });
+
+// Until nothing more is to be had of it.
+void use_up(kernels::Backend& backend) {
+  for (std::int64_t bytes = std::int64_t{1} << 40; bytes > 0; bytes /= 2) {
+    try {
+      backend.allocate(bytes, "a test");
+    } catch (const StartupError&) {
+    }
+  }
+}
+
+TEST_F(WeightsTest, MemoryThatIsNotToBeHadIsToldOfWithWhatHelps) {
+  kernels::AwkwardBackend backend(*alone_.group[0]);
+  use_up(backend);
+  const ShardPlan plan = make_shard_plan(config_.shard_sizes(), 1, 0);
+  EXPECT_THAT([&] { load_weights(Checkpoint(directory_.path()), config_, plan, WeightFormat::f32, backend, {}); },
+              ThrowsMessage<StartupError>("the weights: needs 264 bytes on this rank: more than the arena has left; "
+                                          "start more ranks, or choose smaller model.weights"));
+  const std::string bytes = std::to_string(activation_bytes(config_, plan, 9));
+  EXPECT_THAT([&] { allocate_activations(config_, plan, 9, backend); },
+              ThrowsMessage<StartupError>("the activations of 9 tokens: needs " + bytes +
+                                          " bytes on this rank: more than the arena has left; lower "
+                                          "engine.prefill_chunk or cache.slots, or start more ranks"));
+}
 
 TEST_F(WeightsTest, ActivationsLieApartAndAddUp) {
   const ShardPlan plan = make_shard_plan(config_.shard_sizes(), 2, 1);
