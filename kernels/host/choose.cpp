@@ -3,16 +3,15 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <optional>
 #include <vector>
 
+#include "kernels/candidates.h"
 #include "kernels/gumbel_noise.h"
 #include "parallel/shard_plan.h"
 
 namespace sinkstream::kernels {
 namespace {
 
-constexpr double kNever = -std::numeric_limits<double>::infinity();
 constexpr std::int64_t kFirstWidth = 64;  // candidates of each rank in the first round of a truncated choice
 constexpr std::int64_t kWidthGrowth = 8;
 
@@ -22,25 +21,6 @@ struct Wanted {
   const HostSlotState& slot;
 
   const SamplingParams& sampling() const { return slot.sampling; }
-};
-
-struct Candidate {
-  TokenId token = -1;
-  float raw = 0;          // raw logit
-  double score = kNever;  // what candidates are ordered by
-};
-
-// Most likely first; equal scores by token id, so that the order is the same on any number of ranks.
-bool ahead(const Candidate& a, const Candidate& b) {
-  return a.score != b.score ? a.score > b.score : a.token < b.token;
-}
-
-// Sum of exp(x - max) with its max: partial sums of ranks combine to a log-sum-exp.
-struct ExpSum {
-  double max = kNever;
-  double sum = 0;
-
-  double log() const { return max + std::log(sum); }
 };
 
 template <typename Score>
@@ -59,10 +39,6 @@ struct LocalSummary {
   Candidate best;  // of an untruncated choice
   float target_raw = -std::numeric_limits<float>::infinity();  // if the target is this rank's
 };
-
-bool is_truncated(const SamplingParams& sampling) {
-  return sampling.temperature > 0 && (sampling.top_k > 0 || sampling.top_p < 1 || sampling.min_p > 0);
-}
 
 // This rank's slice of one row: raw logits, and those adjusted by penalties and bias.
 class LocalLogits {
@@ -157,83 +133,12 @@ LocalSummary summarize(const LocalLogits& logits, const Wanted& wanted) {
   return summary;
 }
 
-ExpSum combine(ExpSum a, const ExpSum& b) {
-  if (b.max == kNever) return a;
-  const double max = std::max(a.max, b.max);
-  const double left = a.max == kNever ? 0 : a.sum * std::exp(a.max - max);
-  return {max, left + b.sum * std::exp(b.max - max)};
-}
-
 // Gathers `blocks` (the same number on every rank); element [rank * blocks.size() + i] is a rank's block i.
 template <typename T>
 std::vector<T> gather(Communicator& communicator, const std::vector<T>& blocks) {
   std::vector<T> all(blocks.size() * static_cast<std::size_t>(communicator.size()));
   communicator.all_gather(std::as_bytes(std::span(blocks)), std::as_writable_bytes(std::span(all)));
   return all;
-}
-
-// All ranks' candidates of one task, best first, and how many of them are certain: nothing that a rank did
-// not send can stand before them.
-struct Merged {
-  std::vector<Candidate> candidates;
-  std::size_t certain = 0;
-};
-
-Merged merge(std::span<const Candidate> gathered, std::int64_t width, int ranks, std::int64_t vocab_size) {
-  Merged merged;
-  double unsent = kNever;  // no unsent candidate scores higher
-  for (int rank = 0; rank < ranks; ++rank) {
-    const auto block =
-        gathered.subspan(static_cast<std::size_t>(rank * width), static_cast<std::size_t>(width));
-    const bool whole = block.back().token < 0 || split_evenly(vocab_size, ranks, rank).size() <= width;
-    if (!whole) unsent = std::max(unsent, block.back().score);
-    for (const Candidate& candidate : block) {
-      if (candidate.token >= 0) merged.candidates.push_back(candidate);
-    }
-  }
-  std::sort(merged.candidates.begin(), merged.candidates.end(), ahead);
-  merged.certain = static_cast<std::size_t>(std::count_if(
-      merged.candidates.begin(), merged.candidates.end(),
-      [&](const Candidate& candidate) { return unsent == kNever || candidate.score > unsent; }));
-  return merged;
-}
-
-// How many of the candidates top_k, top_p and min_p leave; no value when more than the certain ones may
-// remain.
-std::optional<std::size_t> kept_candidates(const Merged& merged, const SamplingParams& sampling,
-                                           const ExpSum& all) {
-  std::size_t limit = merged.candidates.size();
-  if (sampling.top_k > 0) limit = std::min(limit, static_cast<std::size_t>(sampling.top_k));
-  if (limit == 0) return 0;
-
-  const double max = merged.candidates.front().score;
-  const auto mass_of = [&](std::size_t i) { return std::exp(merged.candidates[i].score - max); };
-  // After top_k, top_p is a share of what top_k left.
-  double total = all.sum * std::exp(all.max - max);
-  if (sampling.top_k > 0) {
-    if (limit > merged.certain) return std::nullopt;
-    total = 0;
-    for (std::size_t i = 0; i < limit; ++i) total += mass_of(i);
-  }
-  double mass = 0;
-  std::size_t kept = 0;
-  while (kept < limit) {
-    if (kept > 0 && sampling.top_p < 1 && mass >= sampling.top_p * total) break;
-    if (kept > 0 && mass_of(kept) < static_cast<double>(sampling.min_p)) break;
-    mass += mass_of(kept++);
-  }
-  // Where it stopped before the limit, the candidate that it stopped at must be certain too.
-  const bool proven = kept < limit ? kept < merged.certain : kept <= merged.certain;
-  return proven ? std::optional(kept) : std::nullopt;
-}
-
-Candidate choose(std::span<const Candidate> kept, const Wanted& wanted) {
-  Candidate best;
-  for (Candidate candidate : kept) {
-    candidate.score += gumbel_noise(wanted.sampling().seed, wanted.task.position, candidate.token);
-    if (ahead(candidate, best)) best = candidate;
-  }
-  return best;
 }
 
 // One evaluation of a step's logits; every method is collective.
@@ -344,7 +249,8 @@ class Evaluation {
         const std::size_t i = open_[k];
         const auto kept = kept_candidates(merged[k], tasks_[i].sampling(), scaled_[i]);
         if (kept) {
-          set_chosen(i, choose(std::span(merged[k].candidates).first(*kept), tasks_[i]));
+          const std::span candidates = std::span(merged[k].candidates).first(*kept);
+          set_chosen(i, draw(candidates, tasks_[i].sampling().seed, tasks_[i].task.position));
         } else {
           still_open.push_back(i);
         }
