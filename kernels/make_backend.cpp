@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/instruction_set.h"
 #include "kernels/host/host_memory.h"
 #include "kernels/reference/reference_backend.h"
 
@@ -22,6 +23,11 @@ void check_device(const std::string& device) {
 
 std::vector<std::string> backend_names() {
   return {"cpu", "reference"};
+}
+
+std::string describe_device(const std::string& device) {
+  check_device(device);
+  return device == "cpu" ? device + " (instruction set " + instruction_set() + ")" : device;
 }
 
 std::unique_ptr<Backend> make_backend(const BackendOptions& options, Communicator& group) {

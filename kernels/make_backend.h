@@ -18,6 +18,9 @@ struct BackendOptions {
 
 std::vector<std::string> backend_names();
 
+// For people, what a device is on this host, e.g. "cpu (instruction set AVX2)".
+std::string describe_device(const std::string& device);
+
 // `group`: the ranks between which it sums and gathers; it must outlive the backend. The step loop broadcasts
 // on it too, on its own thread: a backend whose queue is worked off elsewhere uses `group` only while it is
 // made, and sums by means of its own. Throws std::invalid_argument for a device that there isn't, and

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "coordinator/http/server.h"
-#include "kernels/cpu/instruction_set.h"
+#include "kernels/make_backend.h"
 #include "parallel/communicator/mpi_communicator.h"
 #include "programs/config.h"
 #include "programs/sizing.h"
@@ -32,8 +32,12 @@ int world_size() {
 }
 
 std::string version_text() {
+  std::string devices;
+  for (const std::string& name : kernels::backend_names()) {
+    devices += (devices.empty() ? "" : ", ") + kernels::describe_device(name);
+  }
   return std::string("stream-worker ") + SINKSTREAM_VERSION + "\ncompiler: " + __VERSION__ +
-         "\nMPI: " + MpiSession::library_version() + "\ninstruction set: " + kernels::instruction_set();
+         "\nMPI: " + MpiSession::library_version() + "\ndevices: " + devices;
 }
 
 struct PlanOptions {

@@ -9,8 +9,9 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 
 
 class Room:
-    def __init__(self, name, uses, alone):
+    def __init__(self, name, uses, alone, owner=None):
         self.name = name  # a folder and what is below it, but for rooms of their own: "worker/model/"
+        self.owner = owner  # the name of the one room that may use it, of which it may use all; None: no such
         self.uses = uses  # folders ("parallel/") and files ("parallel/shard_plan.h") that it may include
         self.alone = alone  # beginnings of libraries' headers that nobody else includes
 
@@ -20,12 +21,16 @@ def in_code(cell):
 
 
 def read_rooms(text):
-    """The rooms of the table: | `room/` | what it is | what it may use | what it alone includes |, lowest first."""
+    """The rooms of the table, lowest first: | `room/` | what it is | what it may use | what it alone includes |.
+
+    "`room/` for `owner/`" is the inside of another room.
+    """
     rooms = []
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         if line.startswith("| `") and len(cells) == 4 and in_code(cells[0])[0].endswith("/"):
-            rooms.append(Room(in_code(cells[0])[0], in_code(cells[2]), in_code(cells[3])))
+            name, *owner = in_code(cells[0])
+            rooms.append(Room(name, in_code(cells[2]), in_code(cells[3]), *owner))
     return rooms
 
 
@@ -70,8 +75,22 @@ def wrong_includes(root, rooms):
                     yield from wrong_library(path, room, included, rooms)
                 elif not (root / included).is_file():
                     yield f'{path} includes "{included}", which is no path from the project\'s root'
-                elif room_of(included, rooms) is not room and not within(included, room.uses):
-                    yield f"{path} includes {included}; {room.name} may use {', '.join(room.uses) or 'nothing'}"
+                else:
+                    yield from wrong_room(path, room, included, rooms)
+
+
+def wrong_room(path, room, included, rooms):
+    target = room_of(included, rooms)
+    if target is room:
+        return
+    if target and target.owner and room.name != target.owner and room.owner != target.owner:
+        yield f"{path} includes {included}; {target.name} is for {target.owner} alone"
+        return
+    if target and (target.owner == room.name or room.owner == target.name):
+        return
+    uses = room.uses + [place for other in rooms if other.name == room.owner for place in other.uses]
+    if not within(included, uses):
+        yield f"{path} includes {included}; {room.name} may use {', '.join(uses) or 'nothing'}"
 
 
 def wrong_library(path, room, included, rooms):

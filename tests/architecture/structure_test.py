@@ -91,6 +91,20 @@ class TheChecks(unittest.TestCase):
         self.put("ranks/group.cpp", '#include "ranks/watch/watch.h"\n')
         self.assertEqual(1, len(self.complaints()))
 
+    def test_the_inside_of_a_room(self):
+        inner = "| `ranks/inner/` for `ranks/` | | | |\n| `ranks/other/` for `ranks/` | | `ranks/inner/` | |\n| `high/`"
+        self.rooms = structure.read_rooms(TABLE.replace("| `high/`", inner))
+        self.put("ranks/inner/i.h", '#include "low/a.h"\n#include "ranks/plan.h"\n')
+        self.put("ranks/other/o.h", '#include "ranks/inner/i.h"\n')
+        self.put("ranks/group.cpp", '#include "ranks/other/o.h"\n')
+        self.test_a_good_tree_passes()
+        self.put("high/top.cpp", '#include "ranks/inner/i.h"\n')
+        self.assertEqual(["high/top.cpp includes ranks/inner/i.h; ranks/inner/ is for ranks/ alone"],
+                         self.complaints())
+        self.put("high/top.cpp", "")
+        self.put("ranks/inner/i.h", '#include "ranks/other/o.h"\n')
+        self.assertEqual(["ranks/inner/i.h includes ranks/other/o.h; ranks/inner/ may use low/"], self.complaints())
+
     def test_a_library_outside_its_home(self):
         self.put("high/top.cpp", "#include <mpi.h>\n")
         self.assertEqual(["high/top.cpp includes <mpi.h>, which only ranks/ may"], self.complaints())

@@ -21,6 +21,7 @@ TEST(MakeBackend, MakesEachByItsNameAndEachDescribesItself) {
     EXPECT_THAT(backend->description(), testing::StartsWith(name));
     EXPECT_EQ(backend->steps_in_flight(), 1);
     EXPECT_GT(free_device_bytes(name), 0);
+    EXPECT_THAT(describe_device(name), testing::StartsWith(name));
   }
   EXPECT_THAT(make_backend({.device = "cpu", .threads = 3}, *group[0])->description(),
               HasSubstr("3 threads"));
@@ -32,6 +33,7 @@ TEST(MakeBackend, RefusesWhatThereIsNot) {
       [&] { make_backend({.device = "abacus"}, *group[0]); },
       ThrowsMessage<std::invalid_argument>(HasSubstr("no device \"abacus\"; there are cpu, reference")));
   EXPECT_THROW(free_device_bytes("abacus"), std::invalid_argument);
+  EXPECT_THROW(describe_device("abacus"), std::invalid_argument);
   EXPECT_THROW(make_backend({.device = "cpu", .threads = 0}, *group[0]), std::invalid_argument);
 }
 
