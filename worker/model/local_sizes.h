@@ -1,4 +1,4 @@
-// One rank's feature counts, the local_* sizes of weights.h.
+// One rank's feature counts, the local_* sizes of tensors.h.
 #pragma once
 
 #include <cstdint>

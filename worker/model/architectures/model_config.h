@@ -1,5 +1,5 @@
 // An architecture is data: this struct of choices, filled in from config.json by one small file for each
-// architecture (architectures/), and read by the one forward loop (forward.cpp).
+// architecture (architectures/), and read by the one forward pass (model.cpp).
 #pragma once
 
 #include <cstdint>
