@@ -6,6 +6,7 @@
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/instruction_set.h"
 #include "kernels/host/host_memory.h"
+#include "kernels/host/packed_weight.h"
 #include "kernels/reference/reference_backend.h"
 
 namespace sinkstream::kernels {
@@ -34,6 +35,11 @@ std::unique_ptr<Backend> make_backend(const BackendOptions& options, Communicato
   check_device(options.device);
   if (options.device == "reference") return std::make_unique<ReferenceBackend>(group);
   return std::make_unique<CpuBackend>(options.threads, group);
+}
+
+std::int64_t packed_bytes(const std::string& device, const WeightShape& shape) {
+  check_device(device);
+  return host_packed_bytes(shape);
 }
 
 std::int64_t free_device_bytes(const std::string& device) {

@@ -27,6 +27,9 @@ std::string describe_device(const std::string& device);
 // StartupError (ExitCode::device) for one that is not to be had.
 std::unique_ptr<Backend> make_backend(const BackendOptions& options, Communicator& group);
 
+// Backend::packed_bytes, without a backend.
+std::int64_t packed_bytes(const std::string& device, const WeightShape& shape);
+
 // Bytes of this device's memory that may still be had, all ranks on this host together.
 std::int64_t free_device_bytes(const std::string& device);
 

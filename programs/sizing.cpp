@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "kernels/make_backend.h"
+#include "worker/engine/step_runner.h"
 #include "worker/model/checkpoint/fetched_model.h"
 #include "worker/model/tensors.h"
 
@@ -105,11 +106,15 @@ RankSizing size_rank(const Config& config, const ModelConfig& model, const Sessi
     throw StartupError(ExitCode::config, "this model cannot be sharded over " + std::to_string(world_size) +
                                              " ranks: " + error.what());
   }
-  sizing.weight_bytes = weight_bytes(model, sizing.shard, weight_format(config));
+  sizing.weight_bytes = weight_bytes(
+      model, sizing.shard, weight_format(config),
+      [device = device_of(config)](const kernels::WeightShape& shape) { return kernels::packed_bytes(device, shape); });
   sizing.session_bytes = cache_bytes_per_slot(model, sizing.shard, cache_sizes(sessions.shape, 1, cache_dtype(config)));
-  sizing.activation_bytes = activation_bytes(model, sizing.shard, max_step_rows(config, 1));
-  sizing.activation_bytes_per_slot =
-      activation_bytes(model, sizing.shard, 2) - activation_bytes(model, sizing.shard, 1);
+  const auto step_bytes = [&](std::int64_t rows) {
+    return Model::step_bytes(model, sizing.shard, rows) + StepRunner::bytes(rows);
+  };
+  sizing.step_bytes = step_bytes(max_step_rows(config, 1));
+  sizing.step_bytes_per_slot = step_bytes(2) - step_bytes(1);
   return sizing;
 }
 
@@ -118,8 +123,8 @@ std::int64_t max_step_rows(const Config& config, std::int64_t num_slots) {
 }
 
 std::int64_t sessions_that_fit(const RankSizing& rank, std::int64_t available_bytes) {
-  const std::int64_t left = available_bytes - rank.weight_bytes - rank.activation_bytes;
-  return left < 0 ? 0 : left / (rank.session_bytes + rank.activation_bytes_per_slot);
+  const std::int64_t left = available_bytes - rank.weight_bytes - rank.step_bytes;
+  return left < 0 ? 0 : left / (rank.session_bytes + rank.step_bytes_per_slot);
 }
 
 std::int64_t available_memory(const Config& config, int local_ranks) {
@@ -134,7 +139,7 @@ std::int32_t choose_slots(const Config& config, const RankSizing& rank, std::int
     throw StartupError(ExitCode::device,
                        "not enough memory on rank " + std::to_string(rank.shard.rank) + ": weights " +
                            show_bytes(rank.weight_bytes) + " + room for steps " +
-                           show_bytes(rank.activation_bytes + wanted * rank.activation_bytes_per_slot) +
+                           show_bytes(rank.step_bytes + wanted * rank.step_bytes_per_slot) +
                            " + " + std::to_string(wanted) + " session(s) of " +
                            show_bytes(rank.session_bytes) + ", but " + show_bytes(available_bytes) +
                            " may be used; start more ranks, or lower cache.slots, cache.window_tokens "

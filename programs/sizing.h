@@ -27,8 +27,8 @@ struct RankSizing {
   ShardPlan shard;
   std::int64_t weight_bytes = 0;
   std::int64_t session_bytes = 0;
-  std::int64_t activation_bytes = 0;  // for the largest step, at one slot
-  std::int64_t activation_bytes_per_slot = 0;
+  std::int64_t step_bytes = 0;  // of the largest step, at one slot
+  std::int64_t step_bytes_per_slot = 0;
 };
 
 // Throws StartupError (ExitCode::config) where the two do not fit together.

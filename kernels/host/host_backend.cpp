@@ -30,6 +30,10 @@ Buffer HostBackend::allocate_for_weight(std::int64_t bytes) {
   return map_huge_pages(bytes, "the weights");
 }
 
+std::int64_t HostBackend::packed_bytes(const WeightShape& shape) const {
+  return host_packed_bytes(shape);
+}
+
 void HostBackend::upload(std::span<const std::byte> from, Address to) {
   std::ranges::copy(from, host_pointer<std::byte>(to));
 }

@@ -39,7 +39,7 @@ class HostBackend : public Backend {
   void discard(Address from, std::int64_t bytes) override;
   std::uint64_t mark() override { return ++marks_; }
   void wait(std::uint64_t) override {}
-  std::int64_t packed_bytes(const WeightShape& shape) const override { return unpadded_bytes(shape); }
+  std::int64_t packed_bytes(const WeightShape& shape) const override;
   std::unique_ptr<SlotStates> make_slot_states(std::int32_t num_slots) override;
   void open_slot(std::int32_t slot, const SamplingParams& sampling, SlotStates& states) override;
   void close_slot(std::int32_t slot, SlotStates& states) override;

@@ -53,10 +53,14 @@ Buffer map_memory(std::int64_t bytes, const std::string& purpose) {
   return map_aligned(bytes, sysconf(_SC_PAGESIZE), purpose);
 }
 
+std::int64_t in_huge_pages(std::int64_t bytes) {
+  return bytes < kHugePage ? bytes : round_up(bytes, kHugePage);
+}
+
 Buffer map_huge_pages(std::int64_t bytes, const std::string& purpose) {
   if (bytes < kHugePage) return map_memory(bytes, purpose);
   Buffer buffer = map_aligned(bytes, kHugePage, purpose);
-  madvise(reinterpret_cast<void*>(buffer.address()), static_cast<std::size_t>(round_up(bytes, kHugePage)),
+  madvise(reinterpret_cast<void*>(buffer.address()), static_cast<std::size_t>(in_huge_pages(bytes)),
           MADV_HUGEPAGE);
   return buffer;
 }

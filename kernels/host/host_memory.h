@@ -16,6 +16,8 @@ Buffer map_memory(std::int64_t bytes, const std::string& purpose);
 
 // The same, in huge pages where it fills one, so that a matrix product misses the TLB less.
 Buffer map_huge_pages(std::int64_t bytes, const std::string& purpose);
+// What that takes up: whole huge pages if it fills one.
+std::int64_t in_huge_pages(std::int64_t bytes);
 
 // Zeroes, and gives whole pages back to the system.
 void discard_memory(std::span<std::byte> memory);

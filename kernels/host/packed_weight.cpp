@@ -7,6 +7,8 @@
 #include <tuple>
 #include <utility>
 
+#include "kernels/host/host_memory.h"
+
 namespace sinkstream::kernels {
 namespace {
 
@@ -48,6 +50,10 @@ int quantize(float value, float scale, float lowest, float highest) {
 }
 
 }  // namespace
+
+std::int64_t host_packed_bytes(const WeightShape& shape) {
+  return in_huge_pages(unpadded_bytes(shape));
+}
 
 struct PackedWeight::Group {
   std::int64_t index = 0;         // of its scale among all rows'

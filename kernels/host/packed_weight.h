@@ -15,6 +15,9 @@
 
 namespace sinkstream::kernels {
 
+// Memory of a weight: so laid out, in whole huge pages where it fills one.
+std::int64_t host_packed_bytes(const WeightShape& shape);
+
 class PackedWeight {
  public:
   explicit PackedWeight(const Weight& weight);

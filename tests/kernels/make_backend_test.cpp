@@ -27,6 +27,24 @@ TEST(MakeBackend, MakesEachByItsNameAndEachDescribesItself) {
               HasSubstr("3 threads"));
 }
 
+// Before a rank starts, and when it loads, the same is counted; a row of 700,000 fills a huge page.
+TEST(MakeBackend, AWeightTakesWhatWasForetold) {
+  const auto group = make_in_process_group(1);
+  for (const std::string& name : backend_names()) {
+    const auto backend = make_backend({.device = name}, *group[0]);
+    for (const std::int64_t width : {0, 33, 700'000}) {
+      for (const WeightFormat format : {WeightFormat::f32, WeightFormat::bf16, WeightFormat::int8, WeightFormat::int4}) {
+        const WeightShape shape = weight_shape(format, 5, {0, width}, width);
+        const std::int64_t bytes = packed_bytes(name, shape);
+        EXPECT_EQ(backend->packed_bytes(shape), bytes);
+        EXPECT_EQ(backend->allocate_weight(shape).memory.bytes(), bytes);
+        EXPECT_GE(bytes, unpadded_bytes(shape));
+        if (width == 700'000 && format != WeightFormat::int4) EXPECT_EQ(bytes % (2 << 20), 0);
+      }
+    }
+  }
+}
+
 TEST(MakeBackend, RefusesWhatThereIsNot) {
   const auto group = make_in_process_group(1);
   EXPECT_THAT(

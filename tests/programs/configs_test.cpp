@@ -10,6 +10,7 @@
 
 #include "programs/sizing.h"
 #include "tests/paths.h"
+#include "worker/model/tensors.h"
 
 namespace sinkstream {
 namespace {
@@ -36,7 +37,9 @@ class ShippedConfig : public testing::TestWithParam<std::string> {
 
 TEST_P(ShippedConfig, HasTheModelsParameters) {
   const RankSizing sizing = size_rank(config_, model_, sessions_, 1, 0);
-  EXPECT_EQ(sizing.weight_bytes / static_cast<std::int64_t>(sizeof(float)), kParameters.at(GetParam()));
+  const std::int64_t bytes =
+      weight_bytes(model_, sizing.shard, kernels::WeightFormat::f32, kernels::unpadded_bytes);
+  EXPECT_EQ(bytes / static_cast<std::int64_t>(sizeof(float)), kParameters.at(GetParam()));
   EXPECT_EQ(config_.model.name, GetParam());
 }
 

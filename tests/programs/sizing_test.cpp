@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "tests/paths.h"
+#include "worker/model/tensors.h"
 
 namespace sinkstream {
 namespace {
@@ -80,12 +81,29 @@ TEST(Sizing, TheSeventyBillionOnEightRanks) {
     // Keys and values of one KV head of 128 in 80 layers: a bf16 ring and float32 sinks.
     EXPECT_EQ(sizing.session_bytes,
               80 * 2 * 128 * (sessions.shape.ring_capacity * 2 + sessions.shape.sink_capacity * 4));
-    weights += sizing.weight_bytes;
+    const std::int64_t unpadded =
+        weight_bytes(model, sizing.shard, weight_format(config), kernels::unpadded_bytes);
+    weights += unpadded;
+    EXPECT_GE(sizing.weight_bytes, unpadded);
+    EXPECT_LT(sizing.weight_bytes, unpadded + (80 * 4 + 2) * (std::int64_t{2} << 20)) << "huge pages";
   }
   const std::int64_t norms = 161 * 8192;
   EXPECT_EQ(weights, (68'976'648'192 - norms) * 2 + 8 * norms * 4);
   const std::string text = report_sizing(config, model, 8).text;
   EXPECT_NE(text.find("rank 7: heads 56..63, KV heads 7..7"), std::string::npos) << text;
+}
+
+TEST(Sizing, AStepTakesMoreThanActivations) {
+  const Config config = config_of("demo.yaml");
+  const ModelConfig model = read_model_config(config.model.path);
+  const RankSizing rank = size_rank(config, model, size_sessions(config, model), 2, 1);
+  const std::int64_t rows = max_step_rows(config, 1);
+  const auto of_row = static_cast<std::int64_t>(sizeof(kernels::Choice) + sizeof(kernels::AttentionRow) +
+                                                2 * sizeof(std::int64_t) + 2 * sizeof(std::int32_t));
+  const auto of_outputs = kOutputsAtOnce * static_cast<std::int64_t>(sizeof(kernels::ChoiceTask) + 4);
+  EXPECT_EQ(rank.step_bytes, activation_bytes(model, rank.shard, rows) + rows * of_row + of_outputs);
+  EXPECT_EQ(rank.step_bytes_per_slot,
+            activation_bytes(model, rank.shard, 7) - activation_bytes(model, rank.shard, 6) + of_row);
 }
 
 TEST(Sizing, TooManyRanksIsAConfigurationError) {
@@ -104,8 +122,8 @@ TEST(Sizing, SlotsFitOrTheErrorSaysWhatWouldHelp) {
   Config config = config_of("demo.yaml");
   const ModelConfig model = read_model_config(config.model.path);
   const RankSizing rank = size_rank(config, model, size_sessions(config, model), 2, 0);
-  const std::int64_t base = rank.weight_bytes + rank.activation_bytes;
-  const std::int64_t per_slot = rank.session_bytes + rank.activation_bytes_per_slot;
+  const std::int64_t base = rank.weight_bytes + rank.step_bytes;
+  const std::int64_t per_slot = rank.session_bytes + rank.step_bytes_per_slot;
   EXPECT_EQ(sessions_that_fit(rank, base + 3 * per_slot), 3);
   EXPECT_EQ(sessions_that_fit(rank, base + 3 * per_slot - 1), 2);
   EXPECT_EQ(choose_slots(config, rank, base + 3 * per_slot), 3);
@@ -135,8 +153,8 @@ TEST(Sizing, SaysWhetherTheModelFitsInTheMemoryThatIsGiven) {
   Config config = config_of("demo.yaml");
   const ModelConfig model = read_model_config(config.model.path);
   const RankSizing rank = size_rank(config, model, size_sessions(config, model), 2, 0);
-  const std::int64_t base = rank.weight_bytes + rank.activation_bytes;
-  const std::int64_t per_slot = rank.session_bytes + rank.activation_bytes_per_slot;
+  const std::int64_t base = rank.weight_bytes + rank.step_bytes;
+  const std::int64_t per_slot = rank.session_bytes + rank.step_bytes_per_slot;
   EXPECT_TRUE(report_sizing(config, model, 2, base + per_slot).fits);
   EXPECT_FALSE(report_sizing(config, model, 2, base).fits);
   EXPECT_NE(report_sizing(config, model, 2, base).text.find("the model does not fit"), std::string::npos);

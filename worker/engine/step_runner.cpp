@@ -20,6 +20,10 @@ StepRunner::StepRunner(Model& model, const PlanLimits& limits)
       slots_(static_cast<std::size_t>(limits.num_slots)),
       choices_(kernels::allocate_array<kernels::Choice>(model.backend(), limits.max_rows, "chosen tokens")) {}
 
+std::int64_t StepRunner::bytes(std::int64_t max_rows) {
+  return max_rows * static_cast<std::int64_t>(sizeof(kernels::Choice));
+}
+
 std::vector<kernels::Choice> StepRunner::run(const StepPlan& plan) {
   launch(plan);
   return collect();

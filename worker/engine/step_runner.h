@@ -16,6 +16,8 @@ namespace sinkstream {
 class StepRunner {
  public:
   StepRunner(Model& model, const PlanLimits& limits);
+  // Of the backend's memory, beside the model's.
+  static std::int64_t bytes(std::int64_t max_rows);
 
   // Collective: every rank launches the same plans. Throws std::runtime_error when the plan does not follow on the last one
   // (a rank has drifted).

@@ -13,6 +13,7 @@ using kernels::DType;
 using kernels::Norm;
 using kernels::Weight;
 using kernels::WeightFormat;
+using kernels::WeightShape;
 
 Range features_of(Range heads, std::int64_t head_dim) {
   return {heads.begin * head_dim, heads.end * head_dim};
@@ -30,7 +31,9 @@ class Loader {
         backend_(backend),
         is_leader_(shard.rank == 0),
         progress_(progress),
-        total_bytes_(weight_bytes(config, shard, format)) {}
+        total_bytes_(weight_bytes(config, shard, format, [&](const WeightShape& shape) {
+          return backend.packed_bytes(shape);
+        })) {}
 
   Norm norm(const StoredNorm& stored, Range range, const ModelConfig& config) {
     Norm norm{.kind = config.norm, .epsilon = config.norm_epsilon};
@@ -115,7 +118,7 @@ class Loader {
 
   // A weight's first rows' share of its bytes.
   static std::int64_t bytes_of_rows(const Weight& weight, std::int64_t rows) {
-    return kernels::unpadded_bytes(weight.shape) * rows / weight.shape.out_features;
+    return weight.memory.bytes() * rows / weight.shape.out_features;
   }
 
   std::vector<float> read_vector(const std::string& name, Range range) {
@@ -206,11 +209,12 @@ WeightFormat vocabulary_format(WeightFormat format) {
   return format == WeightFormat::int4 ? WeightFormat::int8 : format;
 }
 
-std::int64_t weight_bytes(const ModelConfig& config, const ShardPlan& shard, WeightFormat format) {
+std::int64_t weight_bytes(const ModelConfig& config, const ShardPlan& shard, WeightFormat format,
+                          const PackedBytes& packed_bytes) {
   const LocalSizes local(config, shard);
   const std::int64_t hidden = config.hidden_size;
-  const auto bytes_of = [](WeightFormat of, std::int64_t out_features, Range columns, std::int64_t whole_width) {
-    return kernels::unpadded_bytes(kernels::weight_shape(of, out_features, columns, whole_width));
+  const auto bytes_of = [&](WeightFormat of, std::int64_t out_features, Range columns, std::int64_t whole_width) {
+    return packed_bytes(kernels::weight_shape(of, out_features, columns, whole_width));
   };
   const Range queries = features_of(shard.heads, config.head_dim);
   const std::int64_t matrices_of_layer =

@@ -49,6 +49,11 @@ Model::Model(const ModelConfig& config, const ShardPlan& shard, Weights weights,
   key_norm_.emplace(key_features(config_, shard_), backend);
 }
 
+std::int64_t Model::step_bytes(const ModelConfig& config, const ShardPlan& shard, std::int64_t max_rows) {
+  constexpr std::int64_t kBytesOfOutput = sizeof(std::int32_t) + sizeof(kernels::ChoiceTask);
+  return activation_bytes(config, shard, max_rows) + StepArrays::bytes(max_rows) + kOutputsAtOnce * kBytesOfOutput;
+}
+
 void Model::open_slot(std::int32_t slot, const SamplingParams& sampling) {
   backend_.open_slot(slot, sampling, *slot_states_);
 }

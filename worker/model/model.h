@@ -24,6 +24,9 @@ class Model {
   Model(const Model&) = delete;
   Model& operator=(const Model&) = delete;
 
+  // What it takes of the backend's memory for steps, beside weights and cache.
+  static std::int64_t step_bytes(const ModelConfig& config, const ShardPlan& shard, std::int64_t max_rows);
+
   const ModelConfig& config() const { return config_; }
   const ShardPlan& shard() const { return shard_; }
   kernels::Backend& backend() { return backend_; }

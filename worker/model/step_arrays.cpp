@@ -10,7 +10,13 @@ StepArrays::StepArrays(std::int64_t max_rows, kernels::Backend& backend)
       attention_(place<kernels::AttentionRow>(max_rows)),
       tokens_(place<std::int32_t>(max_rows)),
       slots_(place<std::int32_t>(max_rows)),
-      memory_(backend.allocate(std::ssize(staged_), "a step's tokens")) {}
+      memory_(backend.allocate(bytes(max_rows), "a step's tokens")) {}
+
+std::int64_t StepArrays::bytes(std::int64_t max_rows) {
+  constexpr std::size_t kPerRow =
+      2 * sizeof(std::int64_t) + sizeof(kernels::AttentionRow) + 2 * sizeof(std::int32_t);
+  return max_rows * static_cast<std::int64_t>(kPerRow);
+}
 
 // One behind the other, the widest elements first so that all stand at multiples of their size.
 template <typename T>

@@ -14,6 +14,8 @@ namespace sinkstream {
 class StepArrays {
  public:
   StepArrays(std::int64_t max_rows, kernels::Backend& backend);
+  // Of the backend's memory.
+  static std::int64_t bytes(std::int64_t max_rows);
 
   void upload(const StepRows& step, kernels::Backend& backend);
 

@@ -76,8 +76,12 @@ Activations allocate_activations(const ModelConfig& config, const ShardPlan& sha
 // The format of embedding and LM head: what is quantized to 4 bits elsewhere keeps 8 there, where each weight matters more.
 kernels::WeightFormat vocabulary_format(kernels::WeightFormat format);
 
+// Backend::packed_bytes, or what stands for it where there is no backend yet.
+using PackedBytes = std::function<std::int64_t(const kernels::WeightShape&)>;
+
 // Bytes of weights and of activations that a rank holds, without loading any.
-std::int64_t weight_bytes(const ModelConfig& config, const ShardPlan& shard, kernels::WeightFormat format);
+std::int64_t weight_bytes(const ModelConfig& config, const ShardPlan& shard, kernels::WeightFormat format,
+                          const PackedBytes& packed_bytes);
 std::int64_t activation_bytes(const ModelConfig& config, const ShardPlan& shard, std::int64_t max_rows);
 
 // Reads this rank's slices only and packs them. `progress(done_bytes, total_bytes)` is called after each part.

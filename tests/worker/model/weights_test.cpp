@@ -199,7 +199,8 @@ class WeightBytes : public WeightsTest, public testing::WithParamInterface<Weigh
 TEST_P(WeightBytes, ProgressEndsAtTheBytesForetold) {
   for (const int rank : {0, 1, 2}) {
     const ShardPlan plan = make_shard_plan(config_.shard_sizes(), 3, rank);
-    const std::int64_t foretold = weight_bytes(config_, plan, GetParam());
+    const std::int64_t foretold = weight_bytes(
+        config_, plan, GetParam(), [&](const auto& shape) { return alone_.backend->packed_bytes(shape); });
     std::int64_t last = 0;
     const Checkpoint checkpoint(directory_.path());
     const Weights weights = load_weights(checkpoint, config_, plan, GetParam(), *alone_.backend,
