@@ -1,4 +1,5 @@
 // Softmax attention over sinks and window.
+#include <algorithm>
 #include <limits>
 #include <vector>
 

@@ -1,4 +1,6 @@
 // Operations on one element at a time.
+#include <algorithm>
+
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/work.h"
 

@@ -1,4 +1,5 @@
 // out = x * weight^T (+ bias)
+#include <algorithm>
 #include <vector>
 
 #include "kernels/cpu/cpu_backend.h"

@@ -1,4 +1,5 @@
 // Root mean square norm and layer norm.
+#include <algorithm>
 #include <array>
 #include <cmath>
 

@@ -1,5 +1,6 @@
 #include "parallel/communicator/in_process.h"
 
+#include <algorithm>
 #include <array>
 #include <condition_variable>
 #include <cstring>

@@ -1,4 +1,6 @@
 // A tokenizer.json, then (after a NUL byte) a text: what is encoded decodes again.
+#include <algorithm>
+
 #include "base/error.h"
 #include "tests/fuzz/scratch.h"
 #include "tests/temporary_directory.h"

@@ -2,6 +2,7 @@
 // tokens and slots; no tensors, sockets or threads.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <deque>

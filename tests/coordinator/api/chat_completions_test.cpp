@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "tests/coordinator/api/coordinator_fixture.h"
 
 namespace sinkstream::testing {

@@ -1,5 +1,6 @@
 #include "text/jinja/syntax/expression_parser.h"
 
+#include <algorithm>
 #include <array>
 
 namespace sinkstream::jinja {

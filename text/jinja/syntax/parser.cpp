@@ -1,5 +1,6 @@
 #include "text/jinja/syntax/parser.h"
 
+#include <algorithm>
 #include <initializer_list>
 
 #include "text/jinja/syntax/expression_parser.h"

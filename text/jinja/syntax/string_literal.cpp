@@ -1,5 +1,6 @@
 #include "text/jinja/syntax/string_literal.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "text/jinja/values/error.h"
