@@ -1,5 +1,6 @@
 #include "programs/config.h"
 
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
@@ -74,16 +75,48 @@ std::string read_file(const std::filesystem::path& file) {
   return text;
 }
 
+// Takes note of where a document begins, and of nothing in it.
+class DocumentBegin final : public YAML::EventHandler {
+ public:
+  YAML::Mark mark;
+
+  void OnDocumentStart(const YAML::Mark& begin) override { mark = begin; }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+  }
+  void OnMapEnd() override {}
+};
+
+// Where a second document begins, if there is one. YAML::LoadAll would look for all of them, and does not
+// return from some files: it does not get past a token that no document can begin with (yaml-cpp 0.7 and
+// 0.8).
+std::optional<YAML::Mark> second_document(const std::string& text) {
+  std::istringstream stream(text);
+  YAML::Parser parser(stream);
+  DocumentBegin begin;
+  for (int documents = 0; documents < 2; ++documents) {
+    if (!parser.HandleNextDocument(begin)) return std::nullopt;
+  }
+  return begin.mark;
+}
+
 YAML::Node parse(const std::filesystem::path& file, const std::string& text) {
   try {
-    const std::vector<YAML::Node> documents = YAML::LoadAll(text);
-    if (documents.size() > 1) {
-      refuse(place(file, documents[1].Mark()), "a second document; a configuration is one, without \"---\"");
+    const YAML::Node root = YAML::Load(text);
+    if (!root || root.IsNull()) {
+      refuse(file.string() + ":1:1", "is empty, or not a configuration; at least model.path is needed");
     }
-    const YAML::Node root = documents.empty() ? YAML::Node() : documents.front();
-    if (!root || root.IsNull()) refuse(file.string() + ":1:1", "is empty; at least model.path is needed");
     if (!root.IsMap())
       refuse(place(file, root.Mark()), "must be sections with keys, e.g. \"model: {path: ...}\"");
+    if (const auto second = second_document(text)) {
+      refuse(place(file, *second), "a second document; a configuration is one, without \"---\"");
+    }
     return root;
   } catch (const YAML::Exception& error) {
     const bool tab = text.find('\t') != text.npos;

@@ -95,6 +95,9 @@ TEST_F(ConfigFile, BrokenFilesNameLineKeyAndRemedy) {
   const std::vector<BrokenCase> cases = {
       {"", "config.yaml:1:1: is empty"},
       {"# only a comment\n", "is empty"},
+      // YAML::LoadAll never returned from this one.
+      {",n\nd4\n  window_tokens: 10\nengine:\n  prefill_chunk: 256\n.e:8000\"\n",
+       "is empty, or not a configuration"},
       {"- a\n- b\n", ".yaml:1:1: must be sections"},
       {"model\n", "must be sections"},
       {"model: {path: x}\ncache:\n  sink_token: 4\n",
