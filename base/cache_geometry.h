@@ -1,5 +1,5 @@
-// Sink and window rules, all of them, as pure functions of positions, which count from 0 and never wrap. Where a
-// position stands in memory: kernels/cache_layout.h.
+// Sink and window rules, all of them, as pure functions of positions, which count from 0 and never wrap.
+// Where a position stands in memory: kernels/cache_layout.h.
 //
 // A token at position p attends, once each, to {0 ... S-1} and {p-W+1 ... p} as far as they are <= p
 // (S sink tokens, W window tokens; Xiao et al. 2023, section 3.2). Dense attention is S = 0 with W >= every

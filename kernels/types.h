@@ -99,7 +99,6 @@ struct AttentionRow {
   std::int64_t sinks_end = 0;
 };
 
-
 enum class NormKind : std::uint8_t { rms, layer };
 
 // Root mean square norm (Zhang & Sennrich 2019): x / sqrt(mean(x^2) + epsilon) * weight.

@@ -18,8 +18,8 @@ namespace {
 
 std::int32_t agree_on_slots(Communicator& group, const Config& config, const RankSizing& sizing,
                             int local_ranks) {
-  const auto slots =
-      make_together(group, [&] { return choose_slots(config, sizing, available_memory(config, local_ranks)); });
+  const auto slots = make_together(
+      group, [&] { return choose_slots(config, sizing, available_memory(config, local_ranks)); });
   const auto all = all_gather_value(group, slots);
   return *std::min_element(all.begin(), all.end());
 }
@@ -79,10 +79,10 @@ Rank load_rank(Communicator& group, const Config& config, const ModelConfig& mod
   rank.backend = make_together(group, [&] { return kernels::make_backend(options, group); });
 
   const auto begin = std::chrono::steady_clock::now();
-  rank.limits =
-      plan_limits(model_config, sessions, cache, max_step_rows(config, cache.num_slots));
+  rank.limits = plan_limits(model_config, sessions, cache, max_step_rows(config, cache.num_slots));
   together(group, [&] {
-    Weights weights = load_weights(checkpoint, model_config, sizing.shard, weight_format(config), *rank.backend, progress);
+    Weights weights =
+        load_weights(checkpoint, model_config, sizing.shard, weight_format(config), *rank.backend, progress);
     rank.model = std::make_unique<Model>(model_config, sizing.shard, std::move(weights), cache,
                                          rank.limits.max_rows, *rank.backend);
     rank.runner = std::make_unique<StepRunner>(*rank.model, rank.limits);
@@ -90,9 +90,9 @@ Rank load_rank(Communicator& group, const Config& config, const ModelConfig& mod
   });
   if (group.is_leader()) {
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-    spdlog::info("loaded {} in {:.1f} s: {} weights, {} sessions, {} rank(s), {}",
-                 config.model.path.string(), seconds.count(), config.model.weights, cache.num_slots,
-                 group.size(), rank.backend->description());
+    spdlog::info("loaded {} in {:.1f} s: {} weights, {} sessions, {} rank(s), {}", config.model.path.string(),
+                 seconds.count(), config.model.weights, cache.num_slots, group.size(),
+                 rank.backend->description());
   }
   return rank;
 }

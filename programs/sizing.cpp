@@ -106,10 +106,12 @@ RankSizing size_rank(const Config& config, const ModelConfig& model, const Sessi
     throw StartupError(ExitCode::config, "this model cannot be sharded over " + std::to_string(world_size) +
                                              " ranks: " + error.what());
   }
-  sizing.weight_bytes = weight_bytes(
-      model, sizing.shard, weight_format(config),
-      [device = device_of(config)](const kernels::WeightShape& shape) { return kernels::packed_bytes(device, shape); });
-  sizing.session_bytes = cache_bytes_per_slot(model, sizing.shard, cache_sizes(sessions.shape, 1, cache_dtype(config)));
+  sizing.weight_bytes = weight_bytes(model, sizing.shard, weight_format(config),
+                                     [device = device_of(config)](const kernels::WeightShape& shape) {
+                                       return kernels::packed_bytes(device, shape);
+                                     });
+  sizing.session_bytes =
+      cache_bytes_per_slot(model, sizing.shard, cache_sizes(sessions.shape, 1, cache_dtype(config)));
   const auto step_bytes = [&](std::int64_t rows) {
     return Model::step_bytes(model, sizing.shard, rows) + StepRunner::bytes(rows);
   };
@@ -128,7 +130,8 @@ std::int64_t sessions_that_fit(const RankSizing& rank, std::int64_t available_by
 }
 
 std::int64_t available_memory(const Config& config, int local_ranks) {
-  return static_cast<std::int64_t>(kUsableShare * static_cast<double>(kernels::free_device_bytes(device_of(config)))) /
+  return static_cast<std::int64_t>(kUsableShare *
+                                   static_cast<double>(kernels::free_device_bytes(device_of(config)))) /
          std::max(1, local_ranks);
 }
 
@@ -139,9 +142,9 @@ std::int32_t choose_slots(const Config& config, const RankSizing& rank, std::int
     throw StartupError(ExitCode::device,
                        "not enough memory on rank " + std::to_string(rank.shard.rank) + ": weights " +
                            show_bytes(rank.weight_bytes) + " + room for steps " +
-                           show_bytes(rank.step_bytes + wanted * rank.step_bytes_per_slot) +
-                           " + " + std::to_string(wanted) + " session(s) of " +
-                           show_bytes(rank.session_bytes) + ", but " + show_bytes(available_bytes) +
+                           show_bytes(rank.step_bytes + wanted * rank.step_bytes_per_slot) + " + " +
+                           std::to_string(wanted) + " session(s) of " + show_bytes(rank.session_bytes) +
+                           ", but " + show_bytes(available_bytes) +
                            " may be used; start more ranks, or lower cache.slots, cache.window_tokens "
                            "or (dense) cache.max_context");
   }

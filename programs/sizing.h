@@ -11,8 +11,8 @@
 #include "programs/config.h"
 #include "worker/engine/scheduler.h"
 #include "worker/engine/step_plan.h"
-#include "worker/model/kv_cache.h"
 #include "worker/model/architectures/model_config.h"
+#include "worker/model/kv_cache.h"
 
 namespace sinkstream {
 
@@ -42,7 +42,8 @@ std::int64_t max_step_rows(const Config& config, std::int64_t num_slots);
 // Sessions that fit in `available_bytes` beside the weights; may be 0 or less.
 std::int64_t sessions_that_fit(const RankSizing& rank, std::int64_t available_bytes);
 
-// Memory of the device that one of `local_ranks` processes may take on this host (or in this container), in bytes.
+// Memory of the device that one of `local_ranks` processes may take on this host (or in this container), in
+// bytes.
 std::int64_t available_memory(const Config& config, int local_ranks);
 
 // Slots for this rank: as configured, or as many as fit up to a sane number. Throws StartupError

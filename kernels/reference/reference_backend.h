@@ -1,6 +1,7 @@
-// Every operation that computes on activations, written as its definition, one element after the other, summed
-// in float64. Slow, and the measure of the other backends: change it only when a definition changes. What all
-// backends in host memory share (choosing, collectives, copies: kernels/host/) has oracles in its own tests.
+// Every operation that computes on activations, written as its definition, one element after the other,
+// summed in float64. Slow, and the measure of the other backends: change it only when a definition changes.
+// What all backends in host memory share (choosing, collectives, copies: kernels/host/) has oracles in its
+// own tests.
 #pragma once
 
 #include <string>

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "device_cache.h"
+#include "tests/kernels/device_cache.h"
 
 namespace sinkstream::kernels {
 namespace {

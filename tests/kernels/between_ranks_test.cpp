@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "on_device.h"
+#include "tests/kernels/on_device.h"
 
 namespace sinkstream::kernels {
 namespace {

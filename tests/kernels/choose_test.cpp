@@ -7,8 +7,8 @@
 #include <unordered_map>
 
 #include "kernels/gumbel_noise.h"
-#include "on_device.h"
 #include "parallel/shard_plan.h"
+#include "tests/kernels/on_device.h"
 
 namespace sinkstream::kernels {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "on_device.h"
+#include "tests/kernels/on_device.h"
 
 namespace sinkstream::kernels {
 

@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "on_device.h"
+#include "tests/kernels/on_device.h"
 
 namespace sinkstream::kernels {
 namespace {

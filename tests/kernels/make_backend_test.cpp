@@ -33,7 +33,8 @@ TEST(MakeBackend, AWeightTakesWhatWasForetold) {
   for (const std::string& name : backend_names()) {
     const auto backend = make_backend({.device = name}, *group[0]);
     for (const std::int64_t width : {0, 33, 700'000}) {
-      for (const WeightFormat format : {WeightFormat::f32, WeightFormat::bf16, WeightFormat::int8, WeightFormat::int4}) {
+      for (const WeightFormat format :
+           {WeightFormat::f32, WeightFormat::bf16, WeightFormat::int8, WeightFormat::int4}) {
         const WeightShape shape = weight_shape(format, 5, {0, width}, width);
         const std::int64_t bytes = packed_bytes(name, shape);
         EXPECT_EQ(backend->packed_bytes(shape), bytes);

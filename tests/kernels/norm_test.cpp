@@ -1,6 +1,6 @@
 #include <cmath>
 
-#include "on_device.h"
+#include "tests/kernels/on_device.h"
 
 namespace sinkstream::kernels {
 namespace {

@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "support.h"
+#include "tests/kernels/support.h"
 
 namespace sinkstream::kernels {
 

@@ -5,8 +5,8 @@
 #include <cmath>
 
 #include "kernels/reference/reference_backend.h"
-#include "on_device.h"
 #include "parallel/communicator/in_process.h"
+#include "tests/kernels/on_device.h"
 
 namespace sinkstream::kernels {
 namespace {

@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "device_cache.h"
+#include "tests/kernels/device_cache.h"
 
 namespace sinkstream::kernels {
 namespace {

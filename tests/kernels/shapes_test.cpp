@@ -5,7 +5,7 @@
 #include <limits>
 #include <stdexcept>
 
-#include "device_cache.h"
+#include "tests/kernels/device_cache.h"
 
 namespace sinkstream::kernels {
 namespace {

@@ -1,4 +1,4 @@
-#include "support.h"
+#include "tests/kernels/support.h"
 
 #include <hwy/targets.h>
 

@@ -115,7 +115,8 @@ void Scheduler::admit() {
     if (session_in(slot)) continue;
     Submission submission = std::move(waiting_.front());
     waiting_.pop_front();
-    operations_.push_back({SlotOperation::Kind::open, slot, limits_.session.window, sampling_of(submission.request)});
+    operations_.push_back(
+        {SlotOperation::Kind::open, slot, limits_.session.window, sampling_of(submission.request)});
     auto session = std::make_unique<Session>();
     session->number = next_session_++;
     session->request = std::move(submission.request);
@@ -227,8 +228,12 @@ void Scheduler::deliver(Session& session, const PlanOutput& output, const PlanRo
     ++generated_tokens_;
     if (is_end(session, choice.token)) return finish(session, FinishReason::stop, "", choice.token);
   }
-  TokenEvent event{row.position + 1, choice.token, !sampled, std::nullopt,
-                   {choice.top.begin(), choice.top.begin() + choice.top_count}, choice.rank};
+  TokenEvent event{row.position + 1,
+                   choice.token,
+                   !sampled,
+                   std::nullopt,
+                   {choice.top.begin(), choice.top.begin() + choice.top_count},
+                   choice.rank};
   if (!sampled || output.logprobs) event.logprob = choice.logprob;
   session.listener->on_token(std::move(event));
   if (!sampled) return;

@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "kernels/choice.h"
 #include "engine/engine.h"
+#include "kernels/choice.h"
 #include "worker/engine/step_plan.h"
 
 namespace sinkstream {
@@ -36,11 +36,11 @@ class Scheduler {
   bool cancel(const std::string& id, FinishReason reason, const std::string& message = "");
   void cancel_all(FinishReason reason, const std::string& message);
 
-  // The next step; no value when there is nothing to do. It may be asked for before the outcome of the last is known: tokens
-  // that were chosen since stand in it as kLastChosen.
+  // The next step; no value when there is nothing to do. It may be asked for before the outcome of the last
+  // is known: tokens that were chosen since stand in it as kLastChosen.
   std::optional<StepPlan> next();
-  // The outcome of the oldest step that next() gave and that has none yet: one choice for each output. What belongs to a
-  // session that has ended meanwhile is dropped.
+  // The outcome of the oldest step that next() gave and that has none yet: one choice for each output. What
+  // belongs to a session that has ended meanwhile is dropped.
   void commit(std::span<const kernels::Choice> choices);
 
   std::int32_t waiting() const { return static_cast<std::int32_t>(waiting_.size()); }
@@ -58,13 +58,16 @@ class Scheduler {
     GenerationRequest request;
     std::shared_ptr<GenerationListener> listener;
     std::int32_t slot = 0;
-    // Tokens in plans, the prompt's, then the generated ones'; and those of them in steps whose outcome is known.
+    // Tokens in plans, the prompt's, then the generated ones'; and those of them in steps whose outcome is
+    // known.
     std::int64_t planned = 0, seen = 0;
     // Tokens to be chosen in plans, and those that have been.
     std::int64_t choices_planned = 0, generated = 0;
     Clock::time_point phase_begin = Clock::now();  // of the prefill, then of the decoding
 
-    std::int64_t prompt_left() const { return std::max<std::int64_t>(0, std::ssize(request.prompt) - planned); }
+    std::int64_t prompt_left() const {
+      return std::max<std::int64_t>(0, std::ssize(request.prompt) - planned);
+    }
   };
 
   // A step under way, with the session of each row.

@@ -145,7 +145,8 @@ void check(const StepPlan& plan, const PlanLimits& limits) {
     require(operation.kind == SlotOperation::Kind::open, "unknown slot operation");
     require(operation.window.sink_tokens >= 0 && operation.window.sink_tokens <= limits.session.sink_capacity,
             "sinks out of range");
-    require(operation.window.window_tokens >= 1 && operation.window.window_tokens <= limits.session.window.window_tokens,
+    require(operation.window.window_tokens >= 1 &&
+                operation.window.window_tokens <= limits.session.window.window_tokens,
             "window out of range");
     check(operation.sampling, limits);
   }

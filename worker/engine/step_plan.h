@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "kernels/choice.h"
-#include "engine/engine.h"
 #include "base/session_shape.h"
 #include "base/token_id.h"
+#include "engine/engine.h"
+#include "kernels/choice.h"
 
 namespace sinkstream {
 

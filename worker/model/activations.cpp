@@ -13,8 +13,20 @@ using kernels::Matrix;
 
 // Those with one row for each token of a step.
 std::array<Matrix*, 15> matrices_of_step(Activations& a) {
-  return {&a.hidden, &a.normed, &a.qkv, &a.window_query, &a.sink_query, &a.attention, &a.partial, &a.mlp_partial,
-          &a.mlp_up, &a.mlp, &a.moments, &a.angles.true_cosines, &a.angles.true_sines, &a.angles.cache_cosines,
+  return {&a.hidden,
+          &a.normed,
+          &a.qkv,
+          &a.window_query,
+          &a.sink_query,
+          &a.attention,
+          &a.partial,
+          &a.mlp_partial,
+          &a.mlp_up,
+          &a.mlp,
+          &a.moments,
+          &a.angles.true_cosines,
+          &a.angles.true_sines,
+          &a.angles.cache_cosines,
           &a.angles.cache_sines};
 }
 

@@ -33,7 +33,8 @@ std::int64_t sum(std::int64_t a, std::int64_t b) {
 // The whole cache, with room to align its arrays. Throws what a user can act on.
 kernels::Buffer allocate(std::int64_t bytes, const KvCacheSizes& sizes, kernels::Backend& backend) {
   const std::string purpose = "the cache of " + std::to_string(sizes.num_slots) + " sessions";
-  return with_advice("lower cache.slots or the cache's size", [&] { return backend.allocate(bytes, purpose); });
+  return with_advice("lower cache.slots or the cache's size",
+                     [&] { return backend.allocate(bytes, purpose); });
 }
 
 const KvCacheSizes& checked(const KvCacheSizes& sizes) {
@@ -45,7 +46,8 @@ const KvCacheSizes& checked(const KvCacheSizes& sizes) {
 }
 
 // Bytes of the keys, or of the values, of `capacity` tokens of one slot in one layer.
-std::int64_t array_bytes(const ModelConfig& config, const ShardPlan& shard, std::int64_t capacity, std::size_t element) {
+std::int64_t array_bytes(const ModelConfig& config, const ShardPlan& shard, std::int64_t capacity,
+                         std::size_t element) {
   return product({capacity, shard.kv_heads.size(), config.head_dim, static_cast<std::int64_t>(element)});
 }
 

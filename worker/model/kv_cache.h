@@ -28,11 +28,14 @@ std::int64_t cache_bytes_per_slot(const ModelConfig& config, const ShardPlan& sh
 class KvCache {
  public:
   // Throws StartupError (ExitCode::device) with the bytes needed when the memory is not to be had.
-  KvCache(const ModelConfig& config, const ShardPlan& shard, const KvCacheSizes& sizes, kernels::Backend& backend);
+  KvCache(const ModelConfig& config, const ShardPlan& shard, const KvCacheSizes& sizes,
+          kernels::Backend& backend);
   KvCache(const KvCache&) = delete;
   KvCache& operator=(const KvCache&) = delete;
 
-  const kernels::CacheLayerView& layer(std::int64_t index) const { return layers_[static_cast<std::size_t>(index)]; }
+  const kernels::CacheLayerView& layer(std::int64_t index) const {
+    return layers_[static_cast<std::size_t>(index)];
+  }
   // Gives a slot's physical memory back; its content becomes zero.
   void release(std::int32_t slot);
 

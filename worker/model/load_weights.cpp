@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <utility>
+
 #include "worker/model/local_sizes.h"
 #include "worker/model/stored_layer.h"
 #include "worker/model/tensors.h"
@@ -31,9 +32,8 @@ class Loader {
         backend_(backend),
         is_leader_(shard.rank == 0),
         progress_(progress),
-        total_bytes_(weight_bytes(config, shard, format, [&](const WeightShape& shape) {
-          return backend.packed_bytes(shape);
-        })) {}
+        total_bytes_(weight_bytes(config, shard, format,
+                                  [&](const WeightShape& shape) { return backend.packed_bytes(shape); })) {}
 
   Norm norm(const StoredNorm& stored, Range range, const ModelConfig& config) {
     Norm norm{.kind = config.norm, .epsilon = config.norm_epsilon};
@@ -49,9 +49,7 @@ class Loader {
   };
 
   // Output features split among ranks: some rows of each part, one below the other.
-  LinearWeights column_parallel(const std::vector<Part>& parts) {
-    return column_parallel(parts, format_);
-  }
+  LinearWeights column_parallel(const std::vector<Part>& parts) { return column_parallel(parts, format_); }
 
   // The rows of a vocabulary matrix.
   LinearWeights vocabulary(const StoredLinear& stored, Range rows) {
@@ -62,7 +60,8 @@ class Loader {
   LinearWeights row_parallel(const StoredLinear& stored, Range columns) {
     LinearWeights linear = allocate(format_, stored.out_features, columns, stored.in_features);
     pack(stored, stored.all_rows(), columns, 0, linear.weight);
-    if (stored.bias && is_leader_) linear.bias = upload(read_vector(stored.name + ".bias", stored.all_rows()));
+    if (stored.bias && is_leader_)
+      linear.bias = upload(read_vector(stored.name + ".bias", stored.all_rows()));
     return linear;
   }
 
@@ -84,7 +83,8 @@ class Loader {
     std::int64_t first_row = 0;
     std::vector<float> bias;
     for (const auto& [stored, rows] : parts) {
-      pack(stored, rows, stored.all_columns(), std::exchange(first_row, first_row + rows.size()), linear.weight);
+      pack(stored, rows, stored.all_columns(), std::exchange(first_row, first_row + rows.size()),
+           linear.weight);
       if (!stored.bias) continue;
       const std::vector<float> part = read_vector(stored.name + ".bias", rows);
       bias.insert(bias.end(), part.begin(), part.end());
@@ -93,7 +93,8 @@ class Loader {
     return linear;
   }
 
-  LinearWeights allocate(WeightFormat format, std::int64_t out_features, Range columns, std::int64_t whole_width) {
+  LinearWeights allocate(WeightFormat format, std::int64_t out_features, Range columns,
+                         std::int64_t whole_width) {
     return with_advice("start more ranks, or choose smaller model.weights", [&] {
       return LinearWeights{
           backend_.allocate_weight(kernels::weight_shape(format, out_features, columns, whole_width)), {}};
@@ -101,11 +102,13 @@ class Loader {
   }
 
   // Reads rows of a stored matrix, a few at a time, and packs them from `first_row` of the weight on.
-  void pack(const StoredLinear& stored, Range rows, Range columns, std::int64_t first_row, const Weight& weight) {
+  void pack(const StoredLinear& stored, Range rows, Range columns, std::int64_t first_row,
+            const Weight& weight) {
     constexpr std::int64_t kFloatsAtOnce = 1 << 20;
     const TensorInfo& tensor = checkpoint_.tensors().at(stored.name + ".weight");
     const Range read = kernels::columns_to_pack(weight.shape.format, columns, stored.in_features);
-    const std::int64_t rows_at_once = std::max<std::int64_t>(1, kFloatsAtOnce / std::max<std::int64_t>(1, read.size()));
+    const std::int64_t rows_at_once =
+        std::max<std::int64_t>(1, kFloatsAtOnce / std::max<std::int64_t>(1, read.size()));
     for (std::int64_t row = rows.begin; row < rows.end; row += rows_at_once) {
       const Range some = {row, std::min(row + rows_at_once, rows.end)};
       rows_.resize(static_cast<std::size_t>(some.size() * read.size()));
@@ -178,12 +181,13 @@ LayerWeights load_layer(Loader& loader, const ModelConfig& config, const ShardPl
   return layer;
 }
 
-// Where a checkpoint holds both names of tied embeddings, they must be one matrix, at the precision that is kept of it.
-// `still_at_it` is called between reads: on a cold disk they take long.
+// Where a checkpoint holds both names of tied embeddings, they must be one matrix, at the precision that is
+// kept of it. `still_at_it` is called between reads: on a cold disk they take long.
 void check_tied_head(const Checkpoint& checkpoint, const ModelConfig& config, const ShardPlan& shard,
                      WeightFormat format, const std::function<void()>& still_at_it) {
   constexpr std::int64_t kRowsAtOnce = 256;
-  const std::string embedding = config.names.embedding + ".weight", lm_head = config.names.lm_head + ".weight";
+  const std::string embedding = config.names.embedding + ".weight",
+                    lm_head = config.names.lm_head + ".weight";
   if (!checkpoint.contains(lm_head) || !checkpoint.contains(embedding)) return;
   const DType dtype = format == WeightFormat::f32 ? DType::f32 : DType::bf16;
   const std::size_t row_bytes = static_cast<std::size_t>(config.hidden_size) * size_of(dtype);
@@ -213,7 +217,8 @@ std::int64_t weight_bytes(const ModelConfig& config, const ShardPlan& shard, Wei
                           const PackedBytes& packed_bytes) {
   const LocalSizes local(config, shard);
   const std::int64_t hidden = config.hidden_size;
-  const auto bytes_of = [&](WeightFormat of, std::int64_t out_features, Range columns, std::int64_t whole_width) {
+  const auto bytes_of = [&](WeightFormat of, std::int64_t out_features, Range columns,
+                            std::int64_t whole_width) {
     return packed_bytes(kernels::weight_shape(of, out_features, columns, whole_width));
   };
   const Range queries = features_of(shard.heads, config.head_dim);
@@ -222,8 +227,9 @@ std::int64_t weight_bytes(const ModelConfig& config, const ShardPlan& shard, Wei
       bytes_of(format, hidden, queries, config.num_heads * config.head_dim) +
       bytes_of(format, local.up, {0, hidden}, hidden) +
       bytes_of(format, hidden, shard.mlp, config.intermediate_size);
-  const std::int64_t matrices_of_vocab = (config.tied_embeddings ? 1 : 2) *
-                                         bytes_of(vocabulary_format(format), local.vocab, {0, hidden}, hidden);
+  const std::int64_t matrices_of_vocab =
+      (config.tied_embeddings ? 1 : 2) *
+      bytes_of(vocabulary_format(format), local.vocab, {0, hidden}, hidden);
   const std::int64_t leader_bias = shard.rank == 0 ? hidden : 0;
   const std::int64_t vectors_of_norm = config.norm_bias ? 2 : 1;
   std::int64_t normed_features = config.shared_norm() ? hidden : 2 * hidden;

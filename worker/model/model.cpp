@@ -28,8 +28,8 @@ std::span<const float> local_slopes(const ModelConfig& config, const ShardPlan& 
 
 }  // namespace
 
-Model::Model(const ModelConfig& config, const ShardPlan& shard, Weights weights, const KvCacheSizes& cache_sizes,
-             std::int64_t max_rows, kernels::Backend& backend)
+Model::Model(const ModelConfig& config, const ShardPlan& shard, Weights weights,
+             const KvCacheSizes& cache_sizes, std::int64_t max_rows, kernels::Backend& backend)
     : config_(config),
       shard_(shard),
       heads_(head_shard(config, shard)),
@@ -40,7 +40,8 @@ Model::Model(const ModelConfig& config, const ShardPlan& shard, Weights weights,
       checked_(cache_sizes, config.vocab_size, max_rows),
       step_(max_rows, backend),
       activations_(allocate_activations(config, shard, max_rows, backend)),
-      inverse_frequencies_(kernels::upload_array<float>(backend, config.inverse_frequencies, "rotary frequencies")),
+      inverse_frequencies_(
+          kernels::upload_array<float>(backend, config.inverse_frequencies, "rotary frequencies")),
       alibi_slopes_(kernels::upload_array<float>(backend, local_slopes(config, shard), "ALiBi slopes")),
       selected_(kernels::allocate_array<std::int32_t>(backend, kOutputsAtOnce, "rows of outputs")),
       tasks_(kernels::allocate_array<kernels::ChoiceTask>(backend, kOutputsAtOnce, "what outputs are for")) {
@@ -51,7 +52,8 @@ Model::Model(const ModelConfig& config, const ShardPlan& shard, Weights weights,
 
 std::int64_t Model::step_bytes(const ModelConfig& config, const ShardPlan& shard, std::int64_t max_rows) {
   constexpr std::int64_t kBytesOfOutput = sizeof(std::int32_t) + sizeof(kernels::ChoiceTask);
-  return activation_bytes(config, shard, max_rows) + StepArrays::bytes(max_rows) + kOutputsAtOnce * kBytesOfOutput;
+  return activation_bytes(config, shard, max_rows) + StepArrays::bytes(max_rows) +
+         kOutputsAtOnce * kBytesOfOutput;
 }
 
 void Model::open_slot(std::int32_t slot, const SamplingParams& sampling) {
@@ -80,8 +82,8 @@ void Model::forward(std::span<const ModelRow> rows) {
   for (std::int64_t index = 0; index < config_.num_layers; ++index) decoder_layer(index);
 }
 
-// From normed = attention_norm(hidden) to normed = the next layer's. Each rank computes its own heads and its own part of
-// the MLP.
+// From normed = attention_norm(hidden) to normed = the next layer's. Each rank computes its own heads and its
+// own part of the MLP.
 void Model::decoder_layer(std::int64_t index) {
   const LayerWeights& layer = weights_.layers[static_cast<std::size_t>(index)];
   Activations& a = activations_;
@@ -152,10 +154,11 @@ ConstMatrix Model::logits(std::span<const std::int32_t> selected) {
 
 void Model::choose(ConstMatrix logits, std::span<const kernels::ChoiceTask> tasks,
                    kernels::DeviceSpan<kernels::Choice> out) {
-  if (std::ssize(tasks) > kOutputsAtOnce) throw std::invalid_argument("choose: more rows than kOutputsAtOnce");
+  if (std::ssize(tasks) > kOutputsAtOnce)
+    throw std::invalid_argument("choose: more rows than kOutputsAtOnce");
   backend_.upload(std::as_bytes(tasks), tasks_.span.data);
-  backend_.choose(logits, shard_.vocab, config_.vocab_size, tasks_.span.part(0, std::ssize(tasks)), *slot_states_,
-                  out);
+  backend_.choose(logits, shard_.vocab, config_.vocab_size, tasks_.span.part(0, std::ssize(tasks)),
+                  *slot_states_, out);
 }
 
 }  // namespace sinkstream

@@ -8,15 +8,16 @@
 
 #include "kernels/backend.h"
 #include "parallel/shard_plan.h"
-#include "worker/model/kv_cache.h"
 #include "worker/model/architectures/model_config.h"
+#include "worker/model/kv_cache.h"
 #include "worker/model/qk_norm.h"
 #include "worker/model/step_arrays.h"
 #include "worker/model/tensors.h"
 
 namespace sinkstream {
 
-// Everything is queued on the backend; nothing is computed before its wait returns, and nothing is read on the host.
+// Everything is queued on the backend; nothing is computed before its wait returns, and nothing is read on
+// the host.
 class Model {
  public:
   Model(const ModelConfig& config, const ShardPlan& shard, Weights weights, const KvCacheSizes& cache_sizes,
@@ -35,12 +36,12 @@ class Model {
   void open_slot(std::int32_t slot, const SamplingParams& sampling);
   void close_slot(std::int32_t slot);
 
-  // Collective: every rank passes the same rows (1 <= rows <= max_rows). Throws std::invalid_argument, before anything is
-  // queued, for rows that break ModelRow's rules.
+  // Collective: every rank passes the same rows (1 <= rows <= max_rows). Throws std::invalid_argument, before
+  // anything is queued, for rows that break ModelRow's rules.
   void forward(std::span<const ModelRow> rows);
 
-  // This rank's logits of some rows of the last forward (LM head of the final norm), at most kOutputsAtOnce of them:
-  // [selected.size(), local_vocab], until the next call. Not collective.
+  // This rank's logits of some rows of the last forward (LM head of the final norm), at most kOutputsAtOnce
+  // of them: [selected.size(), local_vocab], until the next call. Not collective.
   kernels::ConstMatrix logits(std::span<const std::int32_t> selected);
 
   // Collective: chooses a token from each row of those logits, or scores one.   tasks, out [logits.rows]

@@ -40,7 +40,8 @@ SpreadFeatures key_features(const ModelConfig& config, const ShardPlan& shard) {
 
 SpreadNorm::SpreadNorm(SpreadFeatures spread_features, kernels::Backend& backend)
     : features(std::move(spread_features)),
-      counts(kernels::upload_array<std::int64_t>(backend, features.counts, "counts of normalized features")) {}
+      counts(kernels::upload_array<std::int64_t>(backend, features.counts, "counts of normalized features")) {
+}
 
 void SpreadNorm::apply(const kernels::Norm& norm, kernels::Matrix moments, kernels::Matrix all_moments,
                        kernels::Matrix qkv, kernels::Backend& backend) const {

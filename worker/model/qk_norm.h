@@ -28,8 +28,8 @@ struct SpreadNorm {
   kernels::DeviceArray<std::int64_t> counts;
 
   SpreadNorm(SpreadFeatures spread_features, kernels::Backend& backend);
-  void apply(const kernels::Norm& norm, kernels::Matrix moments, kernels::Matrix all_moments, kernels::Matrix qkv,
-             kernels::Backend& backend) const;
+  void apply(const kernels::Norm& norm, kernels::Matrix moments, kernels::Matrix all_moments,
+             kernels::Matrix qkv, kernels::Backend& backend) const;
 };
 
 }  // namespace sinkstream

@@ -22,9 +22,15 @@ class StepArrays {
   // Each [rows] of the step that was uploaded last.
   kernels::DeviceSpan<std::int32_t> tokens() const { return tokens_.view(memory_, rows_); }
   kernels::DeviceSpan<const std::int32_t> slots() const { return slots_.view(memory_, rows_); }
-  kernels::DeviceSpan<const std::int64_t> true_positions() const { return true_positions_.view(memory_, rows_); }
-  kernels::DeviceSpan<const std::int64_t> cache_positions() const { return cache_positions_.view(memory_, rows_); }
-  kernels::DeviceSpan<const kernels::AttentionRow> attention() const { return attention_.view(memory_, rows_); }
+  kernels::DeviceSpan<const std::int64_t> true_positions() const {
+    return true_positions_.view(memory_, rows_);
+  }
+  kernels::DeviceSpan<const std::int64_t> cache_positions() const {
+    return cache_positions_.view(memory_, rows_);
+  }
+  kernels::DeviceSpan<const kernels::AttentionRow> attention() const {
+    return attention_.view(memory_, rows_);
+  }
 
  private:
   // Where an array stands in the memory.

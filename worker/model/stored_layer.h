@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "worker/model/checkpoint/checkpoint.h"
 #include "worker/model/architectures/model_config.h"
+#include "worker/model/checkpoint/checkpoint.h"
 
 namespace sinkstream {
 

@@ -3,8 +3,8 @@
 //   local_heads, local_kv_heads, local_mlp, local_vocab   from the ShardPlan
 //   local_q  = local_heads * head_dim          local_kv = local_kv_heads * head_dim
 //   local_qkv = local_q + 2 * local_kv         local_up = local_mlp, or 2 * local_mlp if gated
-//   rows = tokens in this step                 outputs = those of them whose logits are wanted, kOutputsAtOnce at most
-//   ranks = of the group
+//   rows = tokens in this step                 outputs = those of them whose logits are wanted,
+//   kOutputsAtOnce at most ranks = of the group
 // All of it is in the backend's memory.
 #pragma once
 
@@ -13,8 +13,8 @@
 
 #include "kernels/backend.h"
 #include "parallel/shard_plan.h"
-#include "worker/model/checkpoint/checkpoint.h"
 #include "worker/model/architectures/model_config.h"
+#include "worker/model/checkpoint/checkpoint.h"
 
 namespace sinkstream {
 
@@ -35,10 +35,10 @@ struct LayerWeights {
 };
 
 struct Weights {
-  LinearWeights embedding;           // [local_vocab, hidden]  split by vocabulary
-  std::vector<LayerWeights> layers;  // [num_layers]
-  kernels::Norm final_norm;          // [hidden]
-  LinearWeights lm_head;             // [local_vocab, hidden]  split by vocabulary; may be the embedding
+  LinearWeights embedding;               // [local_vocab, hidden]  split by vocabulary
+  std::vector<LayerWeights> layers;      // [num_layers]
+  kernels::Norm final_norm;              // [hidden]
+  LinearWeights lm_head;                 // [local_vocab, hidden]  split by vocabulary; may be the embedding
   std::vector<kernels::Buffer> vectors;  // memory of norms and biases
 };
 
@@ -57,7 +57,8 @@ struct Activations {
   kernels::Matrix mlp_partial;   // [rows, hidden]         parallel residual only: the MLP's share of it
   kernels::Matrix mlp_up;        // [rows, local_up]
   kernels::Matrix mlp;           // [rows, local_mlp]
-  kernels::Matrix moments;       // [rows, 2]              with qk_norm: mean and squares of own columns, then of all
+  kernels::Matrix
+      moments;  // [rows, 2]              with qk_norm: mean and squares of own columns, then of all
   kernels::Matrix all_moments;   // [ranks * rows, 2]      with qk_norm
   kernels::RotaryAngles angles;  // [rows, rotary_dim / 2] each
   kernels::Matrix selected;      // [outputs, hidden]
@@ -73,7 +74,8 @@ struct Activations {
 Activations allocate_activations(const ModelConfig& config, const ShardPlan& shard, std::int64_t max_rows,
                                  kernels::Backend& backend);
 
-// The format of embedding and LM head: what is quantized to 4 bits elsewhere keeps 8 there, where each weight matters more.
+// The format of embedding and LM head: what is quantized to 4 bits elsewhere keeps 8 there, where each weight
+// matters more.
 kernels::WeightFormat vocabulary_format(kernels::WeightFormat format);
 
 // Backend::packed_bytes, or what stands for it where there is no backend yet.
@@ -84,8 +86,8 @@ std::int64_t weight_bytes(const ModelConfig& config, const ShardPlan& shard, ker
                           const PackedBytes& packed_bytes);
 std::int64_t activation_bytes(const ModelConfig& config, const ShardPlan& shard, std::int64_t max_rows);
 
-// Reads this rank's slices only and packs them. `progress(done_bytes, total_bytes)` is called after each part.
-// Throws StartupError (ExitCode::model) that names the tensor.
+// Reads this rank's slices only and packs them. `progress(done_bytes, total_bytes)` is called after each
+// part. Throws StartupError (ExitCode::model) that names the tensor.
 Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, const ShardPlan& shard,
                      kernels::WeightFormat format, kernels::Backend& backend,
                      const std::function<void(std::int64_t, std::int64_t)>& progress);

@@ -43,8 +43,9 @@ INSTANTIATE_TEST_SUITE_P(Linear, Made,
                                           testing::Values(1, 4)),
                          name_of_case);
 INSTANTIATE_TEST_SUITE_P(Families, Made,
-                         testing::Combine(testing::Values<std::string>("mpt-every-option", "qwen2", "falcon-rw",
-                                                                       "falcon-11b-style", "neox-sequential"),
+                         testing::Combine(testing::Values<std::string>("mpt-every-option", "qwen2",
+                                                                       "falcon-rw", "falcon-11b-style",
+                                                                       "neox-sequential"),
                                           kModes, testing::Values(1, 2, 3, 4)),
                          name_of_case);
 

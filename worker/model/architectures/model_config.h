@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "base/token_id.h"
 #include "kernels/types.h"
 #include "parallel/shard_plan.h"
 #include "worker/model/architectures/qkv_rows.h"
-#include "base/token_id.h"
 
 namespace sinkstream {
 

@@ -8,11 +8,11 @@
 #include <memory>
 #include <ostream>
 
+#include "base/error.h"
 #include "tests/worker/model/support/checkpoint_files.h"
 #include "tests/worker/model/support/host_backend.h"
-#include "base/error.h"
-#include "worker/model/checkpoint/checkpoint.h"
 #include "worker/model/architectures/model_config.h"
+#include "worker/model/checkpoint/checkpoint.h"
 #include "worker/model/stored_layer.h"
 #include "worker/model/tensors.h"
 
@@ -396,8 +396,8 @@ std::string complaint_about_tied(const std::function<void(SafetensorsFile&)>& ch
   const Checkpoint checkpoint(directory.path());
   try {
     for (int rank = 0; rank < 3; ++rank) {
-      load_weights(checkpoint, model, make_shard_plan(model.shard_sizes(), 3, rank), kernels::WeightFormat::bf16,
-                   *HostBackendAlone().backend, progress);
+      load_weights(checkpoint, model, make_shard_plan(model.shard_sizes(), 3, rank),
+                   kernels::WeightFormat::bf16, *HostBackendAlone().backend, progress);
     }
     return "(accepted)";
   } catch (const StartupError& error) {

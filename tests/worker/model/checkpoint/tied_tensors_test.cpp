@@ -5,9 +5,9 @@
 
 #include <cstring>
 
+#include "base/error.h"
 #include "tests/worker/model/support/checkpoint_files.h"
 #include "tests/worker/model/support/host_backend.h"
-#include "base/error.h"
 #include "worker/model/tensors.h"
 
 namespace sinkstream {

@@ -69,8 +69,11 @@ NllError nll_error(const Reference& reference, const Logits& logits) {
 void expect_reference(const std::filesystem::path& directory, const std::string& mode, int ranks,
                       const std::string& backend) {
   const Reference reference = read_reference(directory, mode);
-  const GroupSettings settings{
-      .directory = directory, .ranks = ranks, .cache = cache_for(reference, 2, 16), .max_rows = 16, .backend = backend};
+  const GroupSettings settings{.directory = directory,
+                               .ranks = ranks,
+                               .cache = cache_for(reference, 2, 16),
+                               .max_rows = 16,
+                               .backend = backend};
   run_on_ranks(settings, [&](TestRank& rank) {
     const Logits logits = rank.feed(0, reference.tokens, 0, reference.window, 13);
     const std::vector<TokenId> greedy = greedy_tokens(rank, 1, reference);
