@@ -51,11 +51,13 @@ void AwkwardBackend::discard(Address from, std::int64_t bytes) {
 
 std::uint64_t AwkwardBackend::mark() {
   marks_.push_back(late_.added());
+  most_unwaited_ = std::max<std::uint64_t>(most_unwaited_, marks_.size() - waited_);
   return marks_.size();
 }
 
 void AwkwardBackend::wait(std::uint64_t mark) {
   if (mark < 1 || mark > marks_.size()) throw std::invalid_argument("wait: there is no such mark");
+  waited_ = std::max(waited_, mark);
   late_.wait(marks_[mark - 1]);
   for (; !downloads_.empty() && downloads_.front().mark <= mark; downloads_.pop_front()) {
     std::ranges::copy(*downloads_.front().bytes, downloads_.front().to.begin());

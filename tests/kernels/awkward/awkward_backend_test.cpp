@@ -73,6 +73,18 @@ TEST_F(Awkward, ADownloadIsGarbageUntilAWaitThatIncludesIt) {
   EXPECT_THROW(backend_.wait(99), std::invalid_argument);
 }
 
+TEST_F(Awkward, MarksThatNobodyHasWaitedForAreCounted) {
+  backend_.wait(backend_.mark());
+  backend_.wait(backend_.mark());
+  EXPECT_EQ(backend_.most_marks_unwaited(), 1u);
+  const std::uint64_t first = backend_.mark();
+  const std::uint64_t second = backend_.mark();
+  backend_.wait(second);
+  backend_.wait(first);
+  backend_.wait(backend_.mark());
+  EXPECT_EQ(backend_.most_marks_unwaited(), 2u);
+}
+
 TEST_F(Awkward, MemoryOutlivesTheWorkThatWasQueuedOnIt) {
   std::vector<float> read(8);
   {

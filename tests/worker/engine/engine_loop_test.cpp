@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "parallel/communicator/in_process.h"
+#include "tests/kernels/awkward/awkward_backend.h"
 #include "tests/paths.h"
 #include "tests/patience.h"
 #include "tests/worker/model/support/rank_group.h"
@@ -67,16 +68,22 @@ class TestGroup {
   explicit TestGroup(GroupOptions options)
       : options_(options),
         communicators_(make_in_process_group(options.ranks)),
-        devices_(make_in_process_group(options.ranks)) {
+        devices_(make_in_process_group(options.ranks)),
+        most_in_flight_(static_cast<std::size_t>(options.ranks)) {
     std::latch ready(options.ranks);
     for (int rank = 0; rank < options.ranks; ++rank) {
       threads_.emplace_back([this, rank, &ready] { run_rank(rank, ready); });
     }
     ready.wait();
   }
-  ~TestGroup() {
-    engine->stop();
+  ~TestGroup() { most_steps_in_flight(); }
+
+  // Ends the group. How many steps each rank had in flight at most; 0 where the backend does not count them.
+  const std::vector<std::uint64_t>& most_steps_in_flight() {
+    if (!threads_.empty()) engine->stop();
     for (auto& thread : threads_) thread.join();
+    threads_.clear();
+    return most_in_flight_;
   }
 
   std::shared_ptr<Collector> submit(GenerationRequest request) {
@@ -109,8 +116,17 @@ class TestGroup {
     StepRunner runner(model, limits);
     if (rank > 0) {
       ready.count_down();
-      return follow(communicator, runner, limits);
+      follow(communicator, runner, limits);
+    } else {
+      lead(communicator, runner, config, session, ready);
     }
+    if (const auto* awkward = dynamic_cast<const kernels::AwkwardBackend*>(backend.get())) {
+      most_in_flight_[static_cast<std::size_t>(rank)] = awkward->most_marks_unwaited();
+    }
+  }
+
+  void lead(Communicator& communicator, StepRunner& runner, const ModelConfig& config,
+            const SessionShape& session, std::latch& ready) {
     EngineLimits engine_limits;
     engine_limits.vocab_size = config.vocab_size;
     engine_limits.session = session;
@@ -126,6 +142,7 @@ class TestGroup {
 
   GroupOptions options_;
   std::vector<std::unique_ptr<Communicator>> communicators_, devices_;
+  std::vector<std::uint64_t> most_in_flight_;  // by rank, once the group has ended
   std::vector<std::thread> threads_;
 };
 
@@ -341,46 +358,59 @@ TEST(EngineLoop, APausedReaderGoesOnWhereItWas) {
   EXPECT_EQ(paused->tokens(), reference_run->tokens());
 }
 
-// With steps in flight a session's end is known only after its slot has been taken further; the next session in the slot must
-// see none of it.
-TEST(EngineLoop, SlotsChangeHandsWhileStepsAreUnderWay) {
+struct Answer {
+  std::vector<TokenId> tokens;
+  SessionUsage usage;
+};
+
+Answer answer_of(Collector& collector) {
+  const SessionUsage usage = collector.finish().usage;
+  return {collector.tokens(), usage};
+}
+
+std::vector<GenerationRequest> mixed_requests() {
   const std::vector<TokenId> text = reference()["input_ids"].get<std::vector<TokenId>>();
   std::vector<GenerationRequest> requests;
   for (std::size_t i = 0; i < 12; ++i) {
     const auto begin = text.begin() + static_cast<std::ptrdiff_t>(3 * i);
-    auto request = greedy_request(std::to_string(i), {begin, begin + 2 + static_cast<std::ptrdiff_t>(5 * (i % 4))},
-                                  5 + static_cast<std::int64_t>(7 * i % 31));
+    auto request =
+        greedy_request(std::to_string(i), {begin, begin + 2 + static_cast<std::ptrdiff_t>(5 * (i % 4))},
+                       5 + static_cast<std::int64_t>(7 * i % 31));
     request.sampling.temperature = i % 3 == 0 ? 0.0f : 1.0f;
     request.sampling.seed = i;
     request.sampling.frequency_penalty = i % 2 == 0 ? 0.0f : 0.5f;
     request.logprobs = i % 2 == 1;
     requests.push_back(request);
   }
-  // Alone, and then with the token in the middle of each answer as its end.
-  std::vector<std::vector<TokenId>> answers;
-  std::vector<SessionUsage> usages;
-  {
-    TestGroup alone({.slots = 1});
-    for (auto& request : requests) {
-      const auto whole = alone.submit(request);
-      whole->finish();
-      const auto tokens = whole->tokens();
-      if (tokens.size() > 6) request.stop_token_ids = {tokens[tokens.size() / 2]};
-      const auto stopped = alone.submit(request);
-      usages.push_back(stopped->finish().usage);
-      answers.push_back(stopped->tokens());
-    }
-  }
+  return requests;
+}
+
+// With steps in flight a session's end is known only after its slot has been taken further; the next session in the slot must
+// see none of it.
+TEST(EngineLoop, SlotsChangeHandsWhileStepsAreUnderWay) {
   for (const int ranks : {1, 3}) {
+    SCOPED_TRACE(std::to_string(ranks) + " ranks");
+    // Alone, one step after the other, and then with the token in the middle of each answer as its end.
+    std::vector<GenerationRequest> requests = mixed_requests();
+    std::vector<Answer> alone;
+    {
+      TestGroup group({.ranks = ranks, .slots = 1});
+      for (auto& request : requests) {
+        const auto tokens = answer_of(*group.submit(request)).tokens;
+        if (tokens.size() > 6) request.stop_token_ids = {tokens[tokens.size() / 2]};
+        alone.push_back(answer_of(*group.submit(request)));
+      }
+    }
     TestGroup group({.ranks = ranks, .slots = 2, .backend = "awkward"});
     std::vector<std::shared_ptr<Collector>> collectors;
     for (const auto& request : requests) collectors.push_back(group.submit(request));
     for (std::size_t i = 0; i < requests.size(); ++i) {
-      const SessionUsage usage = collectors[i]->finish().usage;
-      if (ranks > 1) continue;  // other rounding, perhaps other tokens
-      EXPECT_EQ(usage, usages[i]) << i;
-      EXPECT_EQ(collectors[i]->tokens(), answers[i]) << i;
+      const Answer answer = answer_of(*collectors[i]);
+      EXPECT_EQ(answer.usage, alone[i].usage) << i;
+      EXPECT_EQ(answer.tokens, alone[i].tokens) << i;
     }
+    EXPECT_EQ(group.most_steps_in_flight(), std::vector<std::uint64_t>(static_cast<std::size_t>(ranks), 2))
+        << "steps overlap on every rank";
   }
 }
 
