@@ -172,18 +172,31 @@ TEST_F(WeightsTest, TheVocabularyKeepsEightBits) {
   EXPECT_EQ(weights.layers[0].mlp_up.weight.shape.format, WeightFormat::int4);
 }
 
-// A quantized weight has the same value on any number of ranks, also where they cut its groups.
+// A quantized weight has the same value on any number of ranks, also where they cut its groups: within the MLP, between the
+// heads of one group, and in the vocabulary that embedding and head share.
 TEST_F(WeightsTest, QuantizedValuesDoNotDependOnTheRanks) {
+  const auto expect_columns = [](const LinearWeights& part, const LinearWeights& whole, Range columns) {
+    for (std::int64_t row = 0; row < kHidden; ++row) {
+      const auto all = row_of(whole.weight, row);
+      EXPECT_EQ(row_of(part.weight, row), std::vector(all.begin() + columns.begin, all.begin() + columns.end));
+    }
+  };
   for (const WeightFormat format : {WeightFormat::int8, WeightFormat::int4}) {
     const Weights whole = load(1, 0, format);
     for (const int ranks : {2, 3, 5}) {
       for (int rank = 0; rank < ranks; ++rank) {
+        SCOPED_TRACE(std::string(name_of(format)) + ", " + std::to_string(rank) + " of " +
+                     std::to_string(ranks));
         const ShardPlan plan = make_shard_plan(config_.shard_sizes(), ranks, rank);
         const Weights part = load(ranks, rank, format);
-        for (std::int64_t row = 0; row < kHidden; ++row) {
-          const auto all = row_of(whole.layers[0].mlp_down.weight, row);
-          EXPECT_EQ(row_of(part.layers[0].mlp_down.weight, row),
-                    std::vector(all.begin() + plan.mlp.begin, all.begin() + plan.mlp.end));
+        expect_columns(part.layers[0].mlp_down, whole.layers[0].mlp_down, plan.mlp);
+        expect_columns(part.layers[0].attention_out, whole.layers[0].attention_out,
+                       {plan.heads.begin * kHeadDim, plan.heads.end * kHeadDim});
+        for (const auto vocabulary : {&Weights::embedding, &Weights::lm_head}) {
+          for (std::int64_t row = 0; row < plan.vocab.size(); ++row) {
+            EXPECT_EQ(row_of((part.*vocabulary).weight, row),
+                      row_of((whole.*vocabulary).weight, plan.vocab.begin + row));
+          }
         }
       }
     }
