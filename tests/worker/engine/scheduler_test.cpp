@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <numeric>
+#include <sstream>
 
 namespace sinkstream {
 namespace {
@@ -28,10 +30,12 @@ SchedulerLimits small_limits() {
   return limits;
 }
 
-// Drives a scheduler with a made-up model: the token sampled at a position is 100 + position.
+// Drives a scheduler with a made-up model: the token sampled at a position is 100 + position. As the engine
+// does it, a step's outcome comes when `depth` are under way, or when there is no other to launch.
 class Bench {
  public:
-  explicit Bench(SchedulerLimits limits = small_limits()) : scheduler(std::move(limits)) {}
+  explicit Bench(int depth, SchedulerLimits limits = small_limits())
+      : scheduler(std::move(limits)), depth_(static_cast<std::size_t>(depth)) {}
 
   std::shared_ptr<Recorder> add(const std::string& id, std::int64_t prompt_tokens, std::int64_t max_tokens) {
     GenerationRequest request;
@@ -48,35 +52,59 @@ class Bench {
     return recorder;
   }
 
+  // Launches steps until as many as may be are under way, then gives the oldest one's outcome. False: there
+  // was none.
   bool step() {
-    auto plan = scheduler.next();
-    if (!plan) return false;
-    std::vector<kernels::Choice> choices;
-    for (const auto& output : plan->outputs) {
-      const auto& row = plan->rows[static_cast<std::size_t>(output.row)];
-      kernels::Choice choice;
-      choice.token = output.kind == PlanOutput::Kind::score ? output.target : sample(row.position + 1);
-      choice.logprob = -1;
-      choices.push_back(choice);
+    while (under_way_.size() < depth_) {
+      auto plan = scheduler.next();
+      if (!plan) break;
+      plans.push_back(*plan);
+      under_way_.push_back(*std::move(plan));
     }
-    plans.push_back(*plan);
-    scheduler.commit(choices);
+    if (under_way_.empty()) return false;
+    const StepPlan plan = std::move(under_way_.front());
+    under_way_.pop_front();
+    scheduler.commit(choices_of(plan));
     return true;
   }
   void run() {
     for (int i = 0; i < 10'000 && step(); ++i) {
     }
   }
+  std::size_t steps_under_way() const { return under_way_.size(); }
 
   Scheduler scheduler;
   std::vector<StepPlan> plans;
   std::function<TokenId(std::int64_t)> sample = [](std::int64_t position) {
     return static_cast<TokenId>(100 + position);
   };
+
+ private:
+  std::vector<kernels::Choice> choices_of(const StepPlan& plan) const {
+    std::vector<kernels::Choice> choices;
+    for (const auto& output : plan.outputs) {
+      const auto& row = plan.rows[static_cast<std::size_t>(output.row)];
+      const bool score = output.kind == PlanOutput::Kind::score;
+      choices.push_back({.token = score ? output.target : sample(row.position + 1), .logprob = -1});
+    }
+    return choices;
+  }
+
+  std::size_t depth_;
+  std::deque<StepPlan> under_way_;  // oldest first
 };
 
-TEST(Scheduler, APromptAndItsAnswer) {
-  Bench bench;
+// The same is expected whether a step's outcome is known before the next is launched or after it.
+class SchedulerAtDepth : public testing::TestWithParam<int> {
+ protected:
+  int depth() const { return GetParam(); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Depths, SchedulerAtDepth, testing::Values(1, 2),
+                         [](const auto& test) { return std::to_string(test.param); });
+
+TEST_P(SchedulerAtDepth, APromptAndItsAnswer) {
+  Bench bench(depth());
   const auto recorder = bench.add("a", 5, 4);
   bench.run();
   ASSERT_EQ(recorder->tokens.size(), 4u);
@@ -92,8 +120,8 @@ TEST(Scheduler, APromptAndItsAnswer) {
   EXPECT_FALSE(bench.scheduler.next());
 }
 
-TEST(Scheduler, EveryPositionIsTakenInOnceAndInOrder) {
-  Bench bench;
+TEST_P(SchedulerAtDepth, EveryPositionIsTakenInOnceAndInOrder) {
+  Bench bench(depth());
   for (int i = 0; i < 7; ++i) bench.add("r" + std::to_string(i), 1 + 9 * i, 1 + i);
   bench.run();
   std::map<std::int32_t, std::int64_t> next;
@@ -114,8 +142,8 @@ TEST(Scheduler, EveryPositionIsTakenInOnceAndInOrder) {
   }
 }
 
-TEST(Scheduler, AShortPromptDoesNotWaitForALongOne) {
-  Bench bench;
+TEST_P(SchedulerAtDepth, AShortPromptDoesNotWaitForALongOne) {
+  Bench bench(depth());
   bench.add("long", 100'000, 1);
   bench.step();
   const auto quick = bench.add("short", 4, 2);
@@ -123,8 +151,8 @@ TEST(Scheduler, AShortPromptDoesNotWaitForALongOne) {
   EXPECT_EQ(quick->tokens.size(), 2u);
 }
 
-TEST(Scheduler, DecodingGoesOnDuringAPrefill) {
-  Bench bench;
+TEST_P(SchedulerAtDepth, DecodingGoesOnDuringAPrefill) {
+  Bench bench(depth());
   const auto talking = bench.add("talking", 1, 50);
   bench.step();
   bench.add("long", 10'000, 1);
@@ -132,8 +160,8 @@ TEST(Scheduler, DecodingGoesOnDuringAPrefill) {
   EXPECT_EQ(talking->tokens.size(), 11u);
 }
 
-TEST(Scheduler, SessionsWaitForASlotInOrder) {
-  Bench bench;
+TEST_P(SchedulerAtDepth, SessionsWaitForASlotInOrder) {
+  Bench bench(depth());
   std::vector<std::shared_ptr<Recorder>> all;
   for (int i = 0; i < 6; ++i) all.push_back(bench.add("r" + std::to_string(i), 2, 3));
   bench.step();
@@ -146,8 +174,8 @@ TEST(Scheduler, SessionsWaitForASlotInOrder) {
   }
 }
 
-TEST(Scheduler, EndTokensEndAndAreNotReported) {
-  Bench bench;
+TEST_P(SchedulerAtDepth, EndTokensEndAndAreNotReported) {
+  Bench bench(depth());
   bench.sample = [](std::int64_t position) { return position == 7 ? 1 : 50; };
   const auto plain = bench.add("plain", 5, 20);
   GenerationRequest request{.id = "goes on", .prompt = {5, 6, 7}, .max_tokens = 9, .ignore_eos = true};
@@ -163,11 +191,11 @@ TEST(Scheduler, EndTokensEndAndAreNotReported) {
   EXPECT_EQ(own->finishes.at(0).reason, FinishReason::stop);
 }
 
-TEST(Scheduler, TimesOfSessionsAreCounted) {
+TEST_P(SchedulerAtDepth, TimesOfSessionsAreCounted) {
   const auto count = [](const DurationHistogram& histogram) {
     return std::accumulate(histogram.counts.begin(), histogram.counts.end(), std::int64_t{0});
   };
-  Bench bench;
+  Bench bench(depth());
   GenerationRequest score{.id = "score", .prompt = {5, 6}, .max_tokens = 0};
   bench.add(score);
   for (int i = 0; i < 4; ++i) bench.add("r" + std::to_string(i), 5, 3);
@@ -195,8 +223,8 @@ TEST(DurationHistogram, BoundsBelongToTheirBuckets) {
   EXPECT_EQ(histogram.counts.back(), 1);
 }
 
-TEST(Scheduler, PromptsAreScoredWithoutGenerating) {
-  Bench bench;
+TEST_P(SchedulerAtDepth, PromptsAreScoredWithoutGenerating) {
+  Bench bench(depth());
   std::vector<TokenId> prompt(30);
   std::iota(prompt.begin(), prompt.end(), 10);
   const GenerationRequest request{.id = "score", .prompt = prompt, .max_tokens = 0, .prompt_logprobs = true};
@@ -216,11 +244,11 @@ TEST(Scheduler, PromptsAreScoredWithoutGenerating) {
   EXPECT_EQ(recorder->finishes[0].usage, (SessionUsage{30, 2, 12, 18}));
 }
 
-TEST(Scheduler, DenseSessionsEndAtTheirContext) {
+TEST_P(SchedulerAtDepth, DenseSessionsEndAtTheirContext) {
   SchedulerLimits limits = small_limits();
   limits.session.max_context = 16;
   limits.session.window = {0, 16};
-  Bench bench(limits);
+  Bench bench(depth(), limits);
   const auto recorder = bench.add("a", 10, 1000);
   bench.run();
   // Positions 10 to 15 are taken in and one more is chosen.
@@ -229,32 +257,39 @@ TEST(Scheduler, DenseSessionsEndAtTheirContext) {
   EXPECT_EQ(recorder->finishes.at(0).usage, (SessionUsage{16, 0, 16, 0}));
 }
 
-TEST(Scheduler, CancelEndsWaitingAndRunning) {
-  Bench bench;
+TEST_P(SchedulerAtDepth, CancelEndsWaitingAndRunning) {
+  Bench bench(depth());
   std::vector<std::shared_ptr<Recorder>> all;
   for (int i = 0; i < 5; ++i) all.push_back(bench.add("r" + std::to_string(i), 2, 100));
   bench.step();
+  EXPECT_EQ(bench.steps_under_way(), static_cast<std::size_t>(depth() - 1));
   EXPECT_TRUE(bench.scheduler.cancel("r4", FinishReason::cancelled));
   EXPECT_TRUE(bench.scheduler.cancel("r0", FinishReason::cancelled));
   EXPECT_FALSE(bench.scheduler.cancel("r0", FinishReason::cancelled));
   EXPECT_EQ(all[0]->finishes.at(0).reason, FinishReason::cancelled);
   EXPECT_EQ(all[4]->finishes.size(), 1u);
-  bench.step();
-  EXPECT_EQ(all[3]->tokens.size(), 1u) << "the freed slot is taken in the next step";
+  for (int i = 0; i < depth(); ++i) bench.step();
+  EXPECT_EQ(all[3]->tokens.size(), 1u) << "the freed slot is taken in the next step that is launched";
+  EXPECT_EQ(all[3]->tokens[0].position, 2);
   bench.scheduler.cancel_all(FinishReason::ending, "over");
   for (const auto& recorder : all) EXPECT_EQ(recorder->finishes.size(), 1u);
   EXPECT_EQ(all[3]->finishes[0].message, "over");
   EXPECT_EQ(bench.scheduler.free_slots(), 3);
+  const std::size_t before = all[1]->tokens.size();
+  bench.run();  // also what was under way
+  EXPECT_EQ(all[0]->tokens.size(), 1u) << "nothing reaches it after its end";
+  EXPECT_EQ(all[1]->tokens.size(), before);
+  for (const auto& recorder : all) EXPECT_EQ(recorder->finishes.size(), 1u);
 }
 
-TEST(Scheduler, APausedReaderSitsOut) {
-  Bench bench;
+TEST_P(SchedulerAtDepth, APausedReaderSitsOut) {
+  Bench bench(depth());
   const auto slow = bench.add("slow", 2, 10);
   const auto quick = bench.add("quick", 2, 10);
   bench.step();
   slow->is_paused = true;
   for (int i = 0; i < 4; ++i) bench.step();
-  EXPECT_EQ(slow->tokens.size(), 1u);
+  EXPECT_EQ(slow->tokens.size(), static_cast<std::size_t>(depth())) << "what was under way still comes";
   EXPECT_EQ(quick->tokens.size(), 5u);
   EXPECT_FALSE(bench.scheduler.all_paused());
   quick->is_paused = true;
@@ -262,23 +297,27 @@ TEST(Scheduler, APausedReaderSitsOut) {
   EXPECT_FALSE(bench.scheduler.next());
   slow->is_paused = quick->is_paused = false;
   bench.run();
-  EXPECT_EQ(slow->tokens.size(), 10u);
-  EXPECT_EQ(slow->tokens.back().position, 11);
+  for (const auto& recorder : {slow, quick}) {
+    ASSERT_EQ(recorder->tokens.size(), 10u);
+    for (int i = 0; i < 10; ++i) EXPECT_EQ(recorder->tokens[static_cast<std::size_t>(i)].position, 2 + i);
+  }
 }
 
-TEST(Scheduler, LogitsThatAreNotFiniteFailThatSessionOnly) {
-  Bench bench;
+TEST_P(SchedulerAtDepth, LogitsThatAreNotFiniteFailThatSessionOnly) {
+  Bench bench(depth());
   bench.sample = [](std::int64_t position) { return position == 3 ? -1 : 50; };
   const auto broken = bench.add("broken", 3, 10);
   const auto well = bench.add("well", 4, 10);
   bench.run();
   EXPECT_EQ(broken->finishes.at(0).reason, FinishReason::failed);
   EXPECT_NE(broken->finishes[0].message.find("not finite"), std::string::npos);
+  EXPECT_EQ(broken->finishes.size(), 1u);
+  EXPECT_TRUE(broken->tokens.empty());
   EXPECT_EQ(well->tokens.size(), 10u);
 }
 
-TEST(Scheduler, TheTokenThatEndsAnAnswerIsSaid) {
-  Bench bench;
+TEST_P(SchedulerAtDepth, TheTokenThatEndsAnAnswerIsSaid) {
+  Bench bench(depth());
   bench.sample = [](std::int64_t position) { return position == 5 ? 1 : position == 7 ? 77 : 50; };
   const auto by_model = bench.add("a", 4, 10);
   GenerationRequest request;
@@ -294,8 +333,8 @@ TEST(Scheduler, TheTokenThatEndsAnAnswerIsSaid) {
   EXPECT_EQ(by_length->finishes.at(0).stop_token, std::nullopt);
 }
 
-TEST(Scheduler, WhatWouldEndTheAnswerGoesToTheSlotThatAsksForIt) {
-  Bench bench;
+TEST_P(SchedulerAtDepth, WhatWouldEndTheAnswerGoesToTheSlotThatAsksForIt) {
+  Bench bench(depth());
   GenerationRequest request;
   request.id = "a";
   request.prompt = std::vector<TokenId>{1, 2};
@@ -317,8 +356,8 @@ TEST(Scheduler, WhatWouldEndTheAnswerGoesToTheSlotThatAsksForIt) {
   EXPECT_EQ(operations.at(2).sampling.end_tokens, (std::vector<TokenId>{1, 76, 77}));
 }
 
-TEST(Scheduler, PromptTokensHaveAlternativesOfTheirOwnNumber) {
-  Bench bench;
+TEST_P(SchedulerAtDepth, PromptTokensHaveAlternativesOfTheirOwnNumber) {
+  Bench bench(depth());
   GenerationRequest request;
   request.id = "a";
   request.prompt = std::vector<TokenId>{1, 2, 3};
@@ -335,8 +374,8 @@ TEST(Scheduler, PromptTokensHaveAlternativesOfTheirOwnNumber) {
   EXPECT_EQ(tops, (std::vector<std::int32_t>{4, 4, 1, 1}));
 }
 
-TEST(Scheduler, CountsAddUp) {
-  Bench bench;
+TEST_P(SchedulerAtDepth, CountsAddUp) {
+  Bench bench(depth());
   bench.add("a", 20, 5);
   bench.add("b", 3, 5);
   bench.run();
@@ -348,12 +387,54 @@ TEST(Scheduler, CountsAddUp) {
   EXPECT_EQ(stats.resident_tokens, 0);
 }
 
-// Two steps under way: the first session ends by a stop token in the first, the second holds a surplus row of it, and by the
-// time that its outcome comes the slot is another session's.
+// All that sessions are told, in order.
+std::vector<std::string> events_at(int depth) {
+  SchedulerLimits limits = small_limits();
+  limits.session.max_context = 40;
+  limits.session.window = {0, 40};
+  Bench bench(depth, limits);
+  bench.sample = [](std::int64_t position) {
+    return position == 9 ? 1 : position == 17 ? -1 : static_cast<TokenId>(100 + position);
+  };
+  std::vector<std::shared_ptr<Recorder>> all;
+  for (int i = 0; i < 24; ++i) {
+    std::vector<TokenId> prompt(static_cast<std::size_t>(1 + 7 * i % 37));
+    std::iota(prompt.begin(), prompt.end(), 10);
+    GenerationRequest request{
+        .id = std::to_string(i), .prompt = std::move(prompt), .max_tokens = i % 5 == 0 ? 0 : 1 + i};
+    request.prompt_logprobs = i % 5 == 0 || i % 3 == 0;
+    request.ignore_eos = i % 4 == 0;
+    if (i % 7 == 0) request.stop_token_ids = {112};
+    all.push_back(bench.add(request));
+  }
+  bench.run();
+  std::vector<std::string> events;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    std::ostringstream told;
+    for (const auto& token : all[i]->tokens) {
+      told << token.position << ':' << token.token << (token.from_prompt ? "p " : " ");
+    }
+    for (const auto& finish : all[i]->finishes) {
+      told << static_cast<int>(finish.reason) << ' ' << finish.usage.seen_tokens << ' '
+           << finish.stop_token.value_or(-1) << ' ' << finish.message;
+    }
+    events.push_back(told.str());
+  }
+  return events;
+}
+
+TEST(Scheduler, SessionsAreToldTheSameAtEveryDepth) {
+  const auto expected = events_at(1);
+  EXPECT_EQ(events_at(2), expected);
+  EXPECT_EQ(events_at(3), expected);
+}
+
+// Two steps under way: the first session ends by a stop token in the first, the second holds a surplus row of
+// it, and by the time that its outcome comes the slot is another session's.
 TEST(Scheduler, ASurplusTokenReachesNobody) {
   SchedulerLimits limits = small_limits();
   limits.num_slots = 1;
-  Bench bench(limits);
+  Bench bench(2, limits);
   const auto first = bench.add("first", 3, 10);
   const auto second = bench.add("second", 2, 2);
   const auto choose = [](std::initializer_list<TokenId> tokens) {
@@ -362,7 +443,7 @@ TEST(Scheduler, ASurplusTokenReachesNobody) {
     return choices;
   };
   auto& scheduler = bench.scheduler;
-  ASSERT_TRUE(scheduler.next());      // the first's prompt
+  ASSERT_TRUE(scheduler.next());          // the first's prompt
   const auto surplus = scheduler.next();  // its next token, not known yet
   ASSERT_TRUE(surplus);
   ASSERT_EQ(surplus->rows.size(), 1u);
