@@ -123,8 +123,10 @@ void EngineLoop::collect() {
   known_waiting_ = scheduler_.waiting();
   known_free_ = scheduler_.free_slots();
   scheduler_.add_counts(stats_);
-  stats_.steps.add(to_seconds(Clock::now() - step_begins_.front()));
+  const Clock::time_point now = Clock::now();
+  stats_.steps.add(to_seconds(now - step_begins_.front()));
   step_begins_.pop_front();
+  if (!step_begins_.empty()) step_begins_.front() = now;
 }
 
 void EngineLoop::send_last_plan() {

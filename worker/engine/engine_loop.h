@@ -65,7 +65,9 @@ class EngineLoop final : public Engine {
   std::int32_t known_waiting_ = 0;  // the scheduler's, as of the last step
   std::int32_t known_free_ = 0;
   EngineStats stats_;
-  std::deque<Clock::time_point> step_begins_;  // of the steps under way, oldest first
+  // Of the steps under way, oldest first. A step begins when it is launched, but not before the one ahead of it has ended: the
+  // device takes them one after the other.
+  std::deque<Clock::time_point> step_begins_;
 
   Scheduler scheduler_;  // the loop's thread only
 };
