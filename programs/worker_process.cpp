@@ -162,7 +162,11 @@ int serve(Communicator& mpi_group, const WorkerOptions& options) {
       lead(group, liveness, shutdown, config, model, sessions, rank, text, *std::move(address));
     } else {
       together(group, [] {});  // the leader's server has started
-      follow(group, *rank.runner, rank.limits, loop_events(group, liveness));
+      try {
+        follow(group, *rank.runner, rank.limits, loop_events(group, liveness));
+      } catch (const std::exception& error) {
+        lose_group(liveness, error);  // with the rank still there: its end would wait for steps that other ranks may have left
+      }
     }
   } catch (const StartupError& error) {
     return report(group, error);  // every rank has it and ends in good order

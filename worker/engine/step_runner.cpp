@@ -1,9 +1,12 @@
 #include "worker/engine/step_runner.h"
 
 #include <algorithm>
+#include <exception>
 #include <stdexcept>
 #include <string>
 #include <utility>
+
+#include "parallel/communicator/communicator.h"
 
 namespace sinkstream {
 namespace {
@@ -24,6 +27,15 @@ std::int64_t StepRunner::bytes(std::int64_t max_rows) {
   return max_rows * static_cast<std::int64_t>(sizeof(kernels::Choice));
 }
 
+StepRunner::~StepRunner() {
+  if (idle()) return;
+  try {
+    model_.backend().wait(model_.backend().mark());
+  } catch (const std::exception&) {
+    // Nothing is written any more, and whoever ends us has a failure of their own.
+  }
+}
+
 std::vector<kernels::Choice> StepRunner::run(const StepPlan& plan) {
   launch(plan);
   return collect();
@@ -38,25 +50,37 @@ void StepRunner::launch(const StepPlan& plan) {
   for (const auto& operation : plan.operations) apply(operation);
 
   kernels::Backend& backend = model_.backend();
-  Launched step;
-  step.choices.resize(plan.outputs.size());
   if (!plan.rows.empty()) model_.forward(take_in(plan.rows));
   const std::span<const PlanOutput> outputs(plan.outputs);
   for (std::size_t begin = 0; begin < outputs.size(); begin += kOutputsAtOnce) {
     const auto block = outputs.subspan(begin, std::min<std::size_t>(kOutputsAtOnce, outputs.size() - begin));
     choose(plan, block, choices_.span.part(static_cast<std::int64_t>(begin), std::ssize(block)));
   }
+  launched_.push_back({.number = plan.number, .choices = std::vector<kernels::Choice>(outputs.size())});
+  Launched& step = launched_.back();  // in its place before anything is to be written to it
   if (!outputs.empty()) backend.download(choices_.span.data, std::as_writable_bytes(std::span(step.choices)));
   step.mark = backend.mark();
-  launched_.push_back(std::move(step));
 }
 
 std::vector<kernels::Choice> StepRunner::collect() {
   if (idle()) throw std::logic_error("StepRunner: no step is under way");
-  model_.backend().wait(launched_.front().mark);
+  wait_for(launched_.front());
   std::vector<kernels::Choice> choices = std::move(launched_.front().choices);
   launched_.pop_front();
   return choices;
+}
+
+void StepRunner::wait_for(const Launched& step) {
+  const auto told = [&](const std::exception& error) {
+    return "step " + std::to_string(step.number) + ": " + error.what();
+  };
+  try {
+    model_.backend().wait(step.mark);
+  } catch (const GroupEnded& error) {
+    throw GroupEnded(told(error));
+  } catch (const std::exception& error) {
+    throw std::runtime_error(told(error));
+  }
 }
 
 void StepRunner::apply(const SlotOperation& operation) {
@@ -66,6 +90,7 @@ void StepRunner::apply(const SlotOperation& operation) {
     slot = {.open = true, .window = operation.window};
     model_.open_slot(operation.slot, operation.sampling);
   } else {
+    if (!slot.open) drifted(last_number_, "slot " + std::to_string(operation.slot) + " is not open");
     slot = {};
     model_.close_slot(operation.slot);
   }

@@ -16,13 +16,19 @@ namespace sinkstream {
 class StepRunner {
  public:
   StepRunner(Model& model, const PlanLimits& limits);
+  // Waits for the steps under way, which write to this rank's memory.
+  ~StepRunner();
+  StepRunner(const StepRunner&) = delete;
+  StepRunner& operator=(const StepRunner&) = delete;
+
   // Of the backend's memory, beside the model's.
   static std::int64_t bytes(std::int64_t max_rows);
 
   // Collective: every rank launches the same plans. Throws std::runtime_error when the plan does not follow on the last one
   // (a rank has drifted).
   void launch(const StepPlan& plan);
-  // Waits for the oldest step under way: one choice for each of its outputs, the same on every rank.
+  // Waits for the oldest step under way: one choice for each of its outputs, the same on every rank. What failed in it is
+  // rethrown with the step's number.
   std::vector<kernels::Choice> collect();
   // Both.
   std::vector<kernels::Choice> run(const StepPlan& plan);
@@ -43,10 +49,12 @@ class StepRunner {
   };
 
   struct Launched {
+    std::uint64_t number = 0;
     std::uint64_t mark = 0;
     std::vector<kernels::Choice> choices;  // there after a wait for the mark
   };
 
+  void wait_for(const Launched& step);
   void apply(const SlotOperation& operation);
   std::vector<ModelRow> take_in(std::span<const PlanRow> rows);
   void choose(const StepPlan& plan, std::span<const PlanOutput> outputs, kernels::DeviceSpan<kernels::Choice> out);

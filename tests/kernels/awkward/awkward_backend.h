@@ -41,6 +41,8 @@ class AwkwardBackend final : public Backend {
 
   // The most marks that were ever given and not yet waited for: steps in flight, where each step has one mark.
   std::uint64_t most_marks_unwaited() const { return most_unwaited_; }
+  // Downloads that a later wait will still write to the host.
+  std::size_t downloads_unwaited() const { return downloads_.size(); }
 
  protected:
   int ranks() const override { return ranks_; }

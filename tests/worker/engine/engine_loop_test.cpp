@@ -414,30 +414,15 @@ TEST(EngineLoop, SlotsChangeHandsWhileStepsAreUnderWay) {
   }
 }
 
-TEST(EngineLoop, PlansOutOfOrderAreRefused) {
-  auto communicators = make_in_process_group(1);
-  const ModelConfig config = read_model_config(kModel);
-  const ShardPlan shard = make_shard_plan(config.shard_sizes(), 1, 0);
-  const auto backend = make_test_backend("cpu", *communicators[0]);
-  KvCacheSizes cache{.num_slots = 1, .sink_capacity = 4, .ring_capacity = 32};
-  Model model(
-      config, shard,
-      load_weights(Checkpoint(kModel), config, shard, kernels::WeightFormat::f32, *backend, {}), cache, 8,
-      *backend);
-  PlanLimits limits{
-      .num_slots = 1, .max_rows = 8, .vocab_size = 256, .session = {.window = {4, 28}, .sink_capacity = 4}};
-  StepRunner runner(model, limits);
-  StepPlan plan;
-  plan.number = 2;
-  EXPECT_THROW(runner.run(plan), std::runtime_error) << "step 1 is missing";
-  plan.number = 1;
-  plan.operations = {{SlotOperation::Kind::open, 0, {4, 28}, {}}};
-  plan.rows = {{0, 9, 1}};
-  EXPECT_THROW(runner.run(plan), std::runtime_error) << "position 0 is missing";
-  plan.number = 2;
-  plan.operations.clear();
-  plan.rows = {{0, kernels::kLastChosen, 0}};
-  EXPECT_THROW(runner.run(plan), std::runtime_error) << "nothing was sampled";
+// Steps that overlap are launched before the one ahead has ended; their times must not be counted twice.
+TEST(EngineLoop, TheTimesOfStepsAddUpToNoMoreThanTheTimeThatPassed) {
+  TestGroup group({.backend = "awkward"});
+  const auto begin = std::chrono::steady_clock::now();
+  group.submit(greedy_request("a", {1, 2, 3}, 100))->finish();
+  const double steps = group.engine->stats().steps.sum;
+  const double passed = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  EXPECT_GT(steps, 0);
+  EXPECT_LE(steps, passed);
 }
 
 }  // namespace
