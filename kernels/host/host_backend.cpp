@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <stdexcept>
 
 #include "kernels/host/choose.h"
 #include "kernels/host/host_memory.h"
@@ -44,6 +45,10 @@ void HostBackend::download(Address from, std::span<std::byte> to) {
 
 void HostBackend::discard(Address from, std::int64_t bytes) {
   discard_memory({host_pointer<std::byte>(from), static_cast<std::size_t>(bytes)});
+}
+
+void HostBackend::wait(std::uint64_t mark) {
+  if (mark < 1 || mark > marks_) throw std::invalid_argument("wait: there is no such mark");
 }
 
 std::unique_ptr<SlotStates> HostBackend::make_slot_states(std::int32_t num_slots) {

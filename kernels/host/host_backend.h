@@ -38,7 +38,7 @@ class HostBackend : public Backend {
   void download(Address from, std::span<std::byte> to) override;
   void discard(Address from, std::int64_t bytes) override;
   std::uint64_t mark() override { return ++marks_; }
-  void wait(std::uint64_t) override {}
+  void wait(std::uint64_t mark) override;  // all is done, but the mark must be one
   std::int64_t packed_bytes(const WeightShape& shape) const override;
   std::unique_ptr<SlotStates> make_slot_states(std::int32_t num_slots) override;
   void open_slot(std::int32_t slot, const SamplingParams& sampling, SlotStates& states) override;

@@ -80,6 +80,8 @@ TEST_P(Memory, MarksAreCountedFromOne) {
   EXPECT_EQ(backend().mark(), 2u);
   backend().wait(2);
   backend().wait(1);
+  EXPECT_THROW(backend().wait(0), std::invalid_argument);
+  EXPECT_THROW(backend().wait(3), std::invalid_argument) << "it has not been given yet";
   EXPECT_GE(backend().steps_in_flight(), 1);
 }
 
