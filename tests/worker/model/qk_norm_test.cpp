@@ -12,6 +12,7 @@ ModelConfig sizes(std::int64_t num_heads, std::int64_t num_kv_heads) {
   config.num_heads = num_heads;
   config.num_kv_heads = num_kv_heads;
   config.head_dim = 5;
+  config.intermediate_size = num_heads;
   return config;
 }
 
