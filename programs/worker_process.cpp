@@ -85,7 +85,8 @@ EngineLimits engine_limits(const Config& config, const ModelConfig& model, const
 
 SchedulerLimits scheduler_limits(const Config& config, const SessionSizing& sessions,
                                  const PlanLimits& limits, const ModelText& text) {
-  return {limits.num_slots, config.engine.prefill_chunk, sessions.session_chunk, sessions.shape, text.end_tokens};
+  return {limits.num_slots, config.engine.prefill_chunk, sessions.session_chunk, sessions.shape,
+          text.end_tokens};
 }
 
 // Ends the whole group; the watchdog does it.
@@ -103,10 +104,9 @@ LoopEvents loop_events(WatchedCommunicator& group, Liveness& liveness) {
 void lead(WatchedCommunicator& group, Liveness& liveness, Shutdown& shutdown, const Config& config,
           const ModelConfig& model, const SessionSizing& sessions, Rank& rank, const ModelText& text,
           BoundAddress address) {
-  EngineLoop engine(
-      engine_limits(config, model, sessions, rank.limits, text),
-      scheduler_limits(config, sessions, rank.limits, text), *rank.runner, group,
-      loop_events(group, liveness), [&liveness] { return liveness.ranks(); });
+  EngineLoop engine(engine_limits(config, model, sessions, rank.limits, text),
+                    scheduler_limits(config, sessions, rank.limits, text), *rank.runner, group,
+                    loop_events(group, liveness), [&liveness] { return liveness.ranks(); });
   std::optional<Coordinator> coordinator;
   const Shutdown::Serving serving(shutdown);  // ends before the coordinator does
   together(group, [&] {
@@ -165,7 +165,9 @@ int serve(Communicator& mpi_group, const WorkerOptions& options) {
       try {
         follow(group, *rank.runner, rank.limits, loop_events(group, liveness));
       } catch (const std::exception& error) {
-        lose_group(liveness, error);  // with the rank still there: its end would wait for steps that other ranks may have left
+        lose_group(
+            liveness,
+            error);  // with the rank still there: its end would wait for steps that other ranks may have left
       }
     }
   } catch (const StartupError& error) {

@@ -5,8 +5,8 @@
 #include <numeric>
 
 #include "base/error.h"
-#include "on_device.h"
-#include "resident_bytes.h"
+#include "tests/kernels/on_device.h"
+#include "tests/kernels/resident_bytes.h"
 
 namespace sinkstream::kernels {
 namespace {

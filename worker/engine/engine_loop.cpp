@@ -136,7 +136,8 @@ void EngineLoop::send_last_plan() {
   communicator_.broadcast(message);
 }
 
-void follow(Communicator& communicator, StepRunner& runner, const PlanLimits& limits, const LoopEvents& events) {
+void follow(Communicator& communicator, StepRunner& runner, const PlanLimits& limits,
+            const LoopEvents& events) {
   while (true) {
     std::vector<std::byte> message;
     events.idle();  // the leader may have nothing to do

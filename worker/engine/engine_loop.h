@@ -1,5 +1,5 @@
-// The engine: on the leader a loop that schedules and launches steps and commits what they chose; on the other ranks a loop
-// that applies the leader's plans.
+// The engine: on the leader a loop that schedules and launches steps and commits what they chose; on the
+// other ranks a loop that applies the leader's plans.
 #pragma once
 
 #include <chrono>
@@ -65,14 +65,15 @@ class EngineLoop final : public Engine {
   std::int32_t known_waiting_ = 0;  // the scheduler's, as of the last step
   std::int32_t known_free_ = 0;
   EngineStats stats_;
-  // Of the steps under way, oldest first. A step begins when it is launched, but not before the one ahead of it has ended: the
-  // device takes them one after the other.
+  // Of the steps under way, oldest first. A step begins when it is launched, but not before the one ahead of
+  // it has ended: the device takes them one after the other.
   std::deque<Clock::time_point> step_begins_;
 
   Scheduler scheduler_;  // the loop's thread only
 };
 
 // Applies the leader's plans until its last one. For ranks other than the leader.
-void follow(Communicator& communicator, StepRunner& runner, const PlanLimits& limits, const LoopEvents& events = {});
+void follow(Communicator& communicator, StepRunner& runner, const PlanLimits& limits,
+            const LoopEvents& events = {});
 
 }  // namespace sinkstream

@@ -1,5 +1,5 @@
-// Applies step plans on one rank: slot operations, forward pass, choice of tokens. Steps are launched, and collected in the
-// same order; the next can be launched before the last is collected.
+// Applies step plans on one rank: slot operations, forward pass, choice of tokens. Steps are launched, and
+// collected in the same order; the next can be launched before the last is collected.
 #pragma once
 
 #include <cstdint>
@@ -24,11 +24,11 @@ class StepRunner {
   // Of the backend's memory, beside the model's.
   static std::int64_t bytes(std::int64_t max_rows);
 
-  // Collective: every rank launches the same plans. Throws std::runtime_error when the plan does not follow on the last one
-  // (a rank has drifted).
+  // Collective: every rank launches the same plans. Throws std::runtime_error when the plan does not follow
+  // on the last one (a rank has drifted).
   void launch(const StepPlan& plan);
-  // Waits for the oldest step under way: one choice for each of its outputs, the same on every rank. What failed in it is
-  // rethrown with the step's number.
+  // Waits for the oldest step under way: one choice for each of its outputs, the same on every rank. What
+  // failed in it is rethrown with the step's number.
   std::vector<kernels::Choice> collect();
   // Both.
   std::vector<kernels::Choice> run(const StepPlan& plan);
@@ -44,7 +44,7 @@ class StepRunner {
   struct Slot {
     bool open = false;
     CacheWindow window;
-    std::int64_t seen = 0;       // tokens in plans
+    std::int64_t seen = 0;    // tokens in plans
     bool has_choice = false;  // a token is being chosen, or was
   };
 
@@ -57,7 +57,8 @@ class StepRunner {
   void wait_for(const Launched& step);
   void apply(const SlotOperation& operation);
   std::vector<ModelRow> take_in(std::span<const PlanRow> rows);
-  void choose(const StepPlan& plan, std::span<const PlanOutput> outputs, kernels::DeviceSpan<kernels::Choice> out);
+  void choose(const StepPlan& plan, std::span<const PlanOutput> outputs,
+              kernels::DeviceSpan<kernels::Choice> out);
 
   Model& model_;
   PlanLimits limits_;

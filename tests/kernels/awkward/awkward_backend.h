@@ -39,7 +39,8 @@ class AwkwardBackend final : public Backend {
   void open_slot(std::int32_t slot, const SamplingParams& sampling, SlotStates& states) override;
   void close_slot(std::int32_t slot, SlotStates& states) override;
 
-  // The most marks that were ever given and not yet waited for: steps in flight, where each step has one mark.
+  // The most marks that were ever given and not yet waited for: steps in flight, where each step has one
+  // mark.
   std::uint64_t most_marks_unwaited() const { return most_unwaited_; }
   // Downloads that a later wait will still write to the host.
   std::size_t downloads_unwaited() const { return downloads_.size(); }
@@ -109,7 +110,7 @@ class AwkwardBackend final : public Backend {
   std::vector<std::uint64_t> marks_;  // work that each mark includes
   std::uint64_t waited_ = 0;          // the last mark that was waited for
   std::uint64_t most_unwaited_ = 0;
-  LateWork late_;                     // last: it ends before what it works on
+  LateWork late_;  // last: it ends before what it works on
 };
 
 }  // namespace sinkstream::kernels

@@ -385,8 +385,8 @@ std::vector<GenerationRequest> mixed_requests() {
   return requests;
 }
 
-// With steps in flight a session's end is known only after its slot has been taken further; the next session in the slot must
-// see none of it.
+// With steps in flight a session's end is known only after its slot has been taken further; the next session
+// in the slot must see none of it.
 TEST(EngineLoop, SlotsChangeHandsWhileStepsAreUnderWay) {
   for (const int ranks : {1, 3}) {
     SCOPED_TRACE(std::to_string(ranks) + " ranks");

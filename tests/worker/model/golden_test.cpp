@@ -46,13 +46,13 @@ TEST_P(GoldenOnBackend, EqualsTheReference) {
   expect_reference(golden_directory(checkpoint), "sink", ranks, backend);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Awkward, GoldenOnBackend,
-    testing::Combine(testing::Values<std::string>("awkward"),
-                     testing::Values<std::string>("llama-gqa", "mistral", "mpt", "falcon-7b-style",
-                                                  "falcon-40b-style", "gpt-neox"),
-                     testing::Values(1, 3)),
-    name_of_case);
+INSTANTIATE_TEST_SUITE_P(Awkward, GoldenOnBackend,
+                         testing::Combine(testing::Values<std::string>("awkward"),
+                                          testing::Values<std::string>("llama-gqa", "mistral", "mpt",
+                                                                       "falcon-7b-style", "falcon-40b-style",
+                                                                       "gpt-neox"),
+                                          testing::Values(1, 3)),
+                         name_of_case);
 INSTANTIATE_TEST_SUITE_P(Reference, GoldenOnBackend,
                          testing::Combine(testing::Values<std::string>("reference"),
                                           testing::Values<std::string>("llama-gqa", "mpt", "falcon-40b-style",
@@ -77,17 +77,16 @@ double largest_difference(const Logits& a, const Logits& b) {
       [](float x, float y) { return std::abs(static_cast<double>(x) - static_cast<double>(y)); });
 }
 
-class QuantizedGolden
-    : public testing::TestWithParam<std::tuple<std::string, kernels::WeightFormat>> {};
+class QuantizedGolden : public testing::TestWithParam<std::tuple<std::string, kernels::WeightFormat>> {};
 
-// These checkpoints are small and random, which no quantization likes: int4 is held to what it is here, so that a wrong
-// scale shows. What ranks cut, also within a group, and what a device does later, is held to much less.
+// These checkpoints are small and random, which no quantization likes: int4 is held to what it is here, so
+// that a wrong scale shows. What ranks cut, also within a group, and what a device does later, is held to
+// much less.
 TEST_P(QuantizedGolden, IsCloseToTheReferenceAndTheSameOnRanksAndDevices) {
   const auto [checkpoint, format] = GetParam();
   const Reference reference = read_reference(golden_directory(checkpoint), "sink");
-  GroupSettings settings{.directory = golden_directory(checkpoint),
-                         .weights = format,
-                         .cache = cache_for(reference, 1, 16)};
+  GroupSettings settings{
+      .directory = golden_directory(checkpoint), .weights = format, .cache = cache_for(reference, 1, 16)};
   const Logits alone = logits_of(reference, settings);
   const NllError error = nll_error(reference, alone);
   EXPECT_LT(error.mean, format == kernels::WeightFormat::int8 ? 0.15 : 1.25);
@@ -107,14 +106,15 @@ std::string name_of_quantized_case(const testing::TestParamInfo<QuantizedGolden:
   return as_test_name(checkpoint + "_" + std::string(name_of(format)));
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Formats, QuantizedGolden,
-    testing::Combine(testing::Values("llama-gqa", "mistral", "mpt", "falcon-7b-style", "falcon-40b-style",
-                                     "gpt-neox"),
-                     testing::Values(kernels::WeightFormat::int8, kernels::WeightFormat::int4)),
-    name_of_quantized_case);
+INSTANTIATE_TEST_SUITE_P(Formats, QuantizedGolden,
+                         testing::Combine(testing::Values("llama-gqa", "mistral", "mpt", "falcon-7b-style",
+                                                          "falcon-40b-style", "gpt-neox"),
+                                          testing::Values(kernels::WeightFormat::int8,
+                                                          kernels::WeightFormat::int4)),
+                         name_of_quantized_case);
 
-NllError error_of(const std::filesystem::path& directory, kernels::WeightFormat weights, kernels::DType cache) {
+NllError error_of(const std::filesystem::path& directory, kernels::WeightFormat weights,
+                  kernels::DType cache) {
   const Reference reference = read_reference(golden_directory(), "sink");
   GroupSettings settings{
       .directory = directory, .ranks = 2, .weights = weights, .cache = cache_for(reference, 1, 16)};

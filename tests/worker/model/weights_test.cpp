@@ -1,5 +1,3 @@
-#include "worker/model/tensors.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -10,6 +8,7 @@
 #include "tests/kernels/awkward/awkward_backend.h"
 #include "tests/worker/model/support/checkpoint_files.h"
 #include "tests/worker/model/support/host_backend.h"
+#include "worker/model/tensors.h"
 
 namespace sinkstream {
 namespace {
@@ -83,8 +82,7 @@ class WeightsTest : public testing::Test {
   void expect_bias(const LinearWeights& part, std::int64_t first, const std::string& name, Range rows) const {
     for (std::int64_t r = 0; r < rows.size(); ++r) {
       ASSERT_LT(first + r, part.bias.size);
-      ASSERT_EQ(element_of(part.bias, first + r), stored(name + ".bias", rows.begin + r))
-          << name;
+      ASSERT_EQ(element_of(part.bias, first + r), stored(name + ".bias", rows.begin + r)) << name;
     }
   }
 
@@ -172,13 +170,14 @@ TEST_F(WeightsTest, TheVocabularyKeepsEightBits) {
   EXPECT_EQ(weights.layers[0].mlp_up.weight.shape.format, WeightFormat::int4);
 }
 
-// A quantized weight has the same value on any number of ranks, also where they cut its groups: within the MLP, between the
-// heads of one group, and in the vocabulary that embedding and head share.
+// A quantized weight has the same value on any number of ranks, also where they cut its groups: within the
+// MLP, between the heads of one group, and in the vocabulary that embedding and head share.
 TEST_F(WeightsTest, QuantizedValuesDoNotDependOnTheRanks) {
   const auto expect_columns = [](const LinearWeights& part, const LinearWeights& whole, Range columns) {
     for (std::int64_t row = 0; row < kHidden; ++row) {
       const auto all = row_of(whole.weight, row);
-      EXPECT_EQ(row_of(part.weight, row), std::vector(all.begin() + columns.begin, all.begin() + columns.end));
+      EXPECT_EQ(row_of(part.weight, row),
+                std::vector(all.begin() + columns.begin, all.begin() + columns.end));
     }
   };
   for (const WeightFormat format : {WeightFormat::int8, WeightFormat::int4}) {
@@ -252,9 +251,10 @@ TEST_F(WeightsTest, MemoryThatIsNotToBeHadIsToldOfWithWhatHelps) {
   kernels::AwkwardBackend backend(*alone_.group[0]);
   use_up(backend);
   const ShardPlan plan = make_shard_plan(config_.shard_sizes(), 1, 0);
-  EXPECT_THAT([&] { load_weights(Checkpoint(directory_.path()), config_, plan, WeightFormat::f32, backend, {}); },
-              ThrowsMessage<StartupError>("the weights: needs 264 bytes on this rank: more than the arena has left; "
-                                          "start more ranks, or choose smaller model.weights"));
+  EXPECT_THAT(
+      [&] { load_weights(Checkpoint(directory_.path()), config_, plan, WeightFormat::f32, backend, {}); },
+      ThrowsMessage<StartupError>("the weights: needs 264 bytes on this rank: more than the arena has left; "
+                                  "start more ranks, or choose smaller model.weights"));
   const std::string bytes = std::to_string(activation_bytes(config_, plan, 9));
   EXPECT_THAT([&] { allocate_activations(config_, plan, 9, backend); },
               ThrowsMessage<StartupError>("the activations of 9 tokens: needs " + bytes +
@@ -268,10 +268,19 @@ TEST_F(WeightsTest, ActivationsLieApartAndAddUp) {
   a.set_rows(9);
   EXPECT_EQ(a.max_rows, 9);
   EXPECT_EQ(a.qkv.cols, 3 * 2 * kHeadDim);
-  std::vector<kernels::Matrix> matrices = {
-      a.hidden,  a.normed, a.qkv, a.window_query,        a.sink_query,        a.attention,
-      a.partial, a.mlp_up, a.mlp, a.angles.true_cosines, a.angles.true_sines, a.angles.cache_cosines,
-      a.angles.cache_sines};
+  std::vector<kernels::Matrix> matrices = {a.hidden,
+                                           a.normed,
+                                           a.qkv,
+                                           a.window_query,
+                                           a.sink_query,
+                                           a.attention,
+                                           a.partial,
+                                           a.mlp_up,
+                                           a.mlp,
+                                           a.angles.true_cosines,
+                                           a.angles.true_sines,
+                                           a.angles.cache_cosines,
+                                           a.angles.cache_sines};
   for (const kernels::Matrix& matrix : matrices) EXPECT_EQ(matrix.rows, 9);
   matrices.insert(matrices.end(), {a.selected, a.logits});
   std::ranges::sort(matrices, {}, &kernels::Matrix::data);

@@ -62,7 +62,8 @@ TEST(QkvRows, EveryRankGetsItsHeadsInOrder) {
         for (int rank = 0; rank < ranks; ++rank) {
           SCOPED_TRACE(testing::Message() << sizes.num_heads << " heads, " << sizes.num_kv_heads
                                           << " KV heads, rank " << rank << " of " << ranks);
-          const ShardPlan plan = make_shard_plan({sizes.num_heads, sizes.num_kv_heads, ranks, 1}, ranks, rank);
+          const ShardPlan plan =
+              make_shard_plan({sizes.num_heads, sizes.num_kv_heads, ranks, 1}, ranks, rank);
           const QkvRows rows = qkv_rows(layout, sizes, plan.heads, plan.kv_heads);
           expect_rows(stored, rows.queries, 'q', plan.heads, sizes.head_dim);
           expect_rows(stored, rows.keys, 'k', plan.kv_heads, sizes.head_dim);
