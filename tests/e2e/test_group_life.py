@@ -143,6 +143,16 @@ def test_streams_longer_than_the_drain_are_cut_with_an_error():
         assert group.survivors() == []
 
 
+def test_a_signal_that_is_sent_twice_at_once_counts_once():
+    with Group(supervised=True) as group:
+        stream = Stream(group.wait_until_listening(), max_tokens=100)
+        to_launcher(group)  # as timeout(1) does: to the process, and to its group
+        to_launcher(group)
+        stream.join()
+        assert stream.finish_reason == "length"
+        assert group.wait() == 0, group.log()
+
+
 @pytest.mark.parametrize("supervised", [False, True])
 def test_second_signal_ends_at_once(supervised):
     with Group(supervised=supervised) as group:
@@ -150,6 +160,7 @@ def test_second_signal_ends_at_once(supervised):
         to_launcher(group)
         assert wait_until(lambda: "ending" in group.log())
         assert is_alive(group.ranks[0])
+        time.sleep(0.3)  # at once it would be the first signal, sent twice
         to_launcher(group)
         assert group.wait() == INTERRUPTED, group.log()
         stream.join()

@@ -94,7 +94,7 @@ TEST_F(Completions, EchoWithLogprobsCoversEveryToken) {
       for (const Json& entry : part[key]) streamed[key].push_back(entry);
     }
   }
-  EXPECT_EQ(text, choice["text"]);
+  EXPECT_EQ(text, choice["text"].get<std::string>());
   for (const char* key : {"tokens", "token_logprobs", "text_offset"})
     EXPECT_EQ(streamed[key], logprobs[key]) << key;
 }
@@ -132,7 +132,7 @@ TEST_F(Completions, SpecialTokensStopAndAreShownWhenAskedFor) {
     const Json choice = answer(kPath, fields)["choices"][0];
     std::string streamed;
     for (const Json& chunk : stream(kPath, fields)) streamed += chunk["choices"][0]["text"];
-    EXPECT_EQ(streamed, choice["text"]);
+    EXPECT_EQ(streamed, choice["text"].get<std::string>());
     return choice["text"].get<std::string>() + "|" + choice["finish_reason"].get<std::string>();
   };
   EXPECT_EQ(first(Json::object()), "Helloyou|stop");

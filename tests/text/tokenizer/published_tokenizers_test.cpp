@@ -112,10 +112,10 @@ TEST(ComposedTokenizersTest, EveryCase) {
     }
     for (const json& golden : entry["decode"]) {
       const std::vector<TokenId> ids = golden["ids"];
-      EXPECT_EQ(tokenizer.decode(ids, true), golden["text"]) << golden << "\n" << settings;
-      EXPECT_EQ(tokenizer.decode(ids, false), golden["whole"]) << golden << "\n" << settings;
-      EXPECT_EQ(streamed(tokenizer, ids, true), golden["text"]) << golden << "\n" << settings;
-      EXPECT_EQ(streamed(tokenizer, ids, false), golden["whole"]) << golden << "\n" << settings;
+      EXPECT_EQ(tokenizer.decode(ids, true), golden["text"].get<std::string>()) << golden << "\n" << settings;
+      EXPECT_EQ(tokenizer.decode(ids, false), golden["whole"].get<std::string>()) << golden << "\n" << settings;
+      EXPECT_EQ(streamed(tokenizer, ids, true), golden["text"].get<std::string>()) << golden << "\n" << settings;
+      EXPECT_EQ(streamed(tokenizer, ids, false), golden["whole"].get<std::string>()) << golden << "\n" << settings;
     }
   }
 }
