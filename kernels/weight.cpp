@@ -4,6 +4,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "base/round_up.h"
+
 namespace sinkstream::kernels {
 
 std::optional<WeightFormat> parse_weight_format(std::string_view name) {
@@ -21,8 +23,7 @@ Range columns_to_pack(WeightFormat format, Range own, std::int64_t whole_width) 
                                 std::to_string(whole_width) + ")");
   }
   if (!is_quantized(format) || own.size() == 0) return own;
-  const std::int64_t groups_end = (own.end + kGroupSize - 1) / kGroupSize * kGroupSize;
-  return {own.begin / kGroupSize * kGroupSize, std::min(groups_end, whole_width)};
+  return {own.begin / kGroupSize * kGroupSize, std::min(round_up(own.end, kGroupSize), whole_width)};
 }
 
 WeightShape weight_shape(WeightFormat format, std::int64_t out_features, Range own,
@@ -35,20 +36,28 @@ WeightShape weight_shape(WeightFormat format, std::int64_t out_features, Range o
           .columns_after = widened.end - own.end};
 }
 
-std::int64_t unpadded_bytes(const WeightShape& shape) {
-  const std::int64_t values = shape.out_features * shape.in_features;
-  const std::int64_t scale_bytes = 2 * shape.out_features * shape.groups();
-  switch (shape.format) {
+std::int64_t WeightShape::row_bytes() const {
+  switch (format) {
     case WeightFormat::f32:
-      return 4 * values;
+      return 4 * in_features;
     case WeightFormat::bf16:
-      return 2 * values;
+      return 2 * in_features;
     case WeightFormat::int8:
-      return (values + 1) / 2 * 2 + scale_bytes;
+      return in_features;
     case WeightFormat::int4:
-      return (shape.out_features * ((shape.in_features + 1) / 2) + 1) / 2 * 2 + 2 * scale_bytes;
+      return (in_features + 1) / 2;
   }
-  throw std::invalid_argument("unpadded_bytes: no such format");
+  throw std::invalid_argument("WeightShape: no such format");
+}
+
+std::int64_t WeightShape::value_bytes() const {
+  return round_up(out_features * row_bytes(), 2);
+}
+
+std::int64_t unpadded_bytes(const WeightShape& shape) {
+  const std::int64_t scale_bytes = 2 * shape.out_features * shape.groups();
+  const std::int64_t scales = shape.format == WeightFormat::int4 ? 2 : is_quantized(shape.format) ? 1 : 0;
+  return shape.value_bytes() + scales * scale_bytes;
 }
 
 }  // namespace sinkstream::kernels

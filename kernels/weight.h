@@ -46,6 +46,9 @@ struct WeightShape {
   std::int64_t packed_columns() const { return columns_before + in_features + columns_after; }
   // Groups of a row, the cut ones included.
   std::int64_t groups() const { return (packed_columns() + kGroupSize - 1) / kGroupSize; }
+  // Of a row's values, and of all rows', padded to an even number: what the backends of this host store.
+  std::int64_t row_bytes() const;
+  std::int64_t value_bytes() const;
 
   bool operator==(const WeightShape&) const = default;
 };

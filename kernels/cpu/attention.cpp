@@ -3,6 +3,8 @@
 #include <limits>
 #include <vector>
 
+#include "base/range.h"
+#include "base/round_up.h"
 #include "kernels/cache_layout.h"
 #include "kernels/cpu/attention_task.h"
 #include "kernels/cpu/cpu_backend.h"
@@ -203,12 +205,7 @@ HWY_EXPORT(attend);
 namespace {
 
 // The query heads, counted from the rank's first, that read a KV head. Groups at the shard's ends may be cut.
-struct HeadRange {
-  std::int64_t begin = 0;
-  std::int64_t end = 0;
-};
-
-HeadRange heads_of_kv_head(const HeadShard& shard, std::int64_t local_kv_head) {
+Range heads_of_kv_head(const HeadShard& shard, std::int64_t local_kv_head) {
   const std::int64_t group_begin =
       (shard.first_kv_head + local_kv_head) * shard.group_size - shard.first_head;
   const std::int64_t heads = shard.local_heads;
@@ -227,7 +224,7 @@ void CpuBackend::do_attention(DeviceSpan<const AttentionRow> rows, ConstMatrix w
     for (std::int64_t part = begin; part < end; ++part) {
       const std::int64_t r = part / kv_heads;
       const std::int64_t kv_head = part % kv_heads;
-      const HeadRange heads = heads_of_kv_head(shard, kv_head);
+      const Range heads = heads_of_kv_head(shard, kv_head);
       const std::int64_t column = heads.begin * cache.head_dim;
       const AttentionRow& row = host_span(rows)[r];
       const AttentionTask task{

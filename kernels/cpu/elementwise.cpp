@@ -1,6 +1,7 @@
 // Operations on one element at a time.
 #include <algorithm>
 
+#include "base/round_up.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/work.h"
 

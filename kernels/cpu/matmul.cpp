@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/round_up.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/work.h"
 #include "kernels/host/packed_weight.h"

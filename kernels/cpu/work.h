@@ -17,8 +17,4 @@ constexpr std::int64_t items_per_part(std::int64_t steps_per_item) {
   return std::max<std::int64_t>(1, kStepsPerPart / std::max<std::int64_t>(1, steps_per_item));
 }
 
-constexpr std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
-
 }  // namespace sinkstream::kernels

@@ -11,15 +11,12 @@
 #include <system_error>
 
 #include "base/error.h"
+#include "base/round_up.h"
 
 namespace sinkstream::kernels {
 namespace {
 
 constexpr std::int64_t kHugePage = 2 << 20;
-
-std::int64_t round_up(std::int64_t bytes, std::int64_t step) {
-  return (bytes + step - 1) / step * step;
-}
 
 // Room for `bytes`, rounded up to whole steps of `alignment`, a multiple of which is its address.
 Buffer map_aligned(std::int64_t bytes, std::int64_t alignment, const std::string& purpose) {

@@ -67,23 +67,8 @@ PackedWeight::PackedWeight(const Weight& weight)
     : shape_(weight.shape),
       values_(reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(weight.memory.address()))) {
   const std::int64_t scales = shape_.out_features * shape_.groups();
-  const std::int64_t value_bytes = (shape_.out_features * row_bytes() + 1) / 2 * 2;
-  scales_ = reinterpret_cast<bfloat16*>(values_ + value_bytes);
+  scales_ = reinterpret_cast<bfloat16*>(values_ + shape_.value_bytes());
   minimums_ = scales_ + scales;
-}
-
-std::int64_t PackedWeight::row_bytes() const {
-  switch (shape_.format) {
-    case WeightFormat::f32:
-      return shape_.in_features * static_cast<std::int64_t>(sizeof(float));
-    case WeightFormat::bf16:
-      return shape_.in_features * static_cast<std::int64_t>(sizeof(bfloat16));
-    case WeightFormat::int8:
-      return shape_.in_features;
-    case WeightFormat::int4:
-      return (shape_.in_features + 1) / 2;
-  }
-  return 0;
 }
 
 template <typename Function>
@@ -100,7 +85,7 @@ void PackedWeight::for_each_group(std::int64_t row, const Function& function) co
 }
 
 void PackedWeight::read_row(std::int64_t row, std::span<float> out) const {
-  const std::byte* const bytes = values_ + row * row_bytes();
+  const std::byte* const bytes = values_ + row * shape_.row_bytes();
   switch (shape_.format) {
     case WeightFormat::f32:
       std::copy_n(reinterpret_cast<const float*>(bytes), out.size(), out.begin());
@@ -134,7 +119,7 @@ void PackedWeight::read_row(std::int64_t row, std::span<float> out) const {
 }
 
 void PackedWeight::pack_row(std::int64_t row, std::span<const float> columns) const {
-  std::byte* const bytes = values_ + row * row_bytes();
+  std::byte* const bytes = values_ + row * shape_.row_bytes();
   switch (shape_.format) {
     case WeightFormat::f32:
       std::ranges::copy(columns, reinterpret_cast<float*>(bytes));
@@ -152,7 +137,7 @@ void PackedWeight::pack_row(std::int64_t row, std::span<const float> columns) co
 }
 
 void PackedWeight::pack_int8_row(std::int64_t row, std::span<const float> columns) const {
-  auto* const values = reinterpret_cast<std::int8_t*>(values_ + row * row_bytes());
+  auto* const values = reinterpret_cast<std::int8_t*>(values_ + row * shape_.row_bytes());
   for_each_group(row, [&](const Group& group) {
     const auto whole = columns.subspan(group.first, group.count);
     float largest = 0;
@@ -167,8 +152,8 @@ void PackedWeight::pack_int8_row(std::int64_t row, std::span<const float> column
 }
 
 void PackedWeight::pack_int4_row(std::int64_t row, std::span<const float> columns) const {
-  auto* const pairs = reinterpret_cast<std::uint8_t*>(values_ + row * row_bytes());
-  std::fill_n(pairs, row_bytes(), std::uint8_t{0});
+  auto* const pairs = reinterpret_cast<std::uint8_t*>(values_ + row * shape_.row_bytes());
+  std::fill_n(pairs, shape_.row_bytes(), std::uint8_t{0});
   for_each_group(row, [&](const Group& group) {
     const auto whole = columns.subspan(group.first, group.count);
     std::tie(minimums_[group.index], scales_[group.index]) = int4_steps(whole);

@@ -41,7 +41,6 @@ class PackedWeight {
   struct Group;
   template <typename Function>
   void for_each_group(std::int64_t row, const Function& function) const;
-  std::int64_t row_bytes() const;
   void pack_int8_row(std::int64_t row, std::span<const float> columns) const;
   void pack_int4_row(std::int64_t row, std::span<const float> columns) const;
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "base/round_up.h"
 #include "worker/model/with_advice.h"
 
 namespace sinkstream {
@@ -82,7 +83,7 @@ KvCache::KvCache(const ModelConfig& config, const ShardPlan& shard, const KvCach
   kernels::Address next = memory_.address();
   const auto take = [&](std::int64_t slot_bytes) {
     const std::int64_t bytes = num_slots_ * slot_bytes;
-    return std::exchange(next, next + (bytes + kAlignment - 1) / kAlignment * kAlignment);
+    return std::exchange(next, next + round_up(bytes, kAlignment));
   };
   for (std::int64_t layer = 0; layer < config.num_layers; ++layer) {
     layers_.push_back({.sink_keys = take(sink_slot_bytes_),
