@@ -81,8 +81,12 @@ TEST(Candidates, WhatIsSaidOfAFewIsTrueOfAll) {
         }
         const auto kept = kept_candidates(merged, sampling, sum_of({0, kVocab}));
         ++(kept ? told : untold);
-        if (kept) EXPECT_EQ(*kept, expected);
-        if (width == largest) EXPECT_TRUE(kept) << "all of them are there";
+        if (kept) {
+          EXPECT_EQ(*kept, expected);
+        }
+        if (width == largest) {
+          EXPECT_TRUE(kept) << "all of them are there";
+        }
       }
     }
   }

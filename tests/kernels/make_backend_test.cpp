@@ -40,7 +40,9 @@ TEST(MakeBackend, AWeightTakesWhatWasForetold) {
         EXPECT_EQ(backend->packed_bytes(shape), bytes);
         EXPECT_EQ(backend->allocate_weight(shape).memory.bytes(), bytes);
         EXPECT_GE(bytes, unpadded_bytes(shape));
-        if (width == 700'000 && format != WeightFormat::int4) EXPECT_EQ(bytes % (2 << 20), 0);
+        if (width == 700'000 && format != WeightFormat::int4) {
+          EXPECT_EQ(bytes % (2 << 20), 0);
+        }
       }
     }
   }
