@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import jsonschema
@@ -112,12 +111,12 @@ def slurm(tmp_path):
     (tmp_path / "launch").mkdir()
     shutil.copy(PROJECT / "launch/slurm.sbatch", tmp_path / "launch")
     fake(tmp_path / "launch", "run-group", 'echo "run-group $*"')
-    fake(tmp_path, "srun", 'trap "echo drained; exit 0" USR1; echo "srun $*"; for _ in {1..600}; do sleep 0.1; done; exit 9')
+    fake(tmp_path, "srun", 'trap "echo drained; exit 0" USR1; echo "srun $*"; touch "${STARTED:-/dev/null}"; for _ in {1..600}; do sleep 0.1; done; exit 9')
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_SUBMIT_DIR": str(tmp_path),
                                 "SLURM_NTASKS": "4", "STREAM_WORKER": "/opt/stream-worker"}
 
-    def start(*arguments):
-        return subprocess.Popen([tmp_path / "launch/slurm.sbatch", *arguments], env=environment, stdin=subprocess.DEVNULL,
+    def start(*arguments, **variables):
+        return subprocess.Popen([tmp_path / "launch/slurm.sbatch", *arguments], env=environment | variables, stdin=subprocess.DEVNULL,
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     return start
@@ -133,10 +132,45 @@ def test_slurm_with_srun_drains_on_sigterm(slurm):
     with slurm("srun", "llama.yaml") as job:
         line = job.stdout.readline()
         assert re.fullmatch(r"srun --mpi=pmix .*/opt/stream-worker --config llama.yaml\n", line)
-        time.sleep(0.2)  # to where it waits
         job.send_signal(signal.SIGTERM)
         assert job.stdout.read() == "drained\n"
         assert job.wait(60) == 0
+
+
+# bash runs this before each command of the sbatch file: just before it learns the number of the srun that has started, it
+# is asked to drain.
+TOO_EARLY = r"""trap '[[ $BASH_COMMAND != "step=\$!" ]] || { until [[ -e $STARTED ]]; do sleep 0.01; done; kill -TERM $$; }' DEBUG
+"""
+
+
+def test_slurm_with_srun_drains_however_early_it_is_asked(slurm, tmp_path):
+    (tmp_path / "early").write_text(TOO_EARLY)
+    with slurm("srun", "llama.yaml", BASH_ENV=str(tmp_path / "early"), STARTED=str(tmp_path / "started")) as job:
+        assert job.stdout.read().endswith("drained\n")
+        assert job.wait(60) == 0
+
+
+@pytest.mark.parametrize("form", ["mpirun", "srun"])
+def test_slurm_serves_with_what_is_installed(slurm, tmp_path, form):
+    installed = tmp_path / "prefix"
+    for directory in ["bin", "share/sinkstream/launch", "elsewhere"]:
+        (installed / directory).mkdir(parents=True)
+    fake(installed / "bin", "stream-worker", "")
+    fake(installed / "share/sinkstream/launch", "run-group", 'echo "run-group $*"')
+    with slurm(form, "llama.yaml", SLURM_SUBMIT_DIR=str(installed / "elsewhere"), STREAM_WORKER="",
+               PATH=f"{installed}/bin:{tmp_path}:{os.environ['PATH']}") as job:
+        assert f" {installed}/bin/stream-worker --config llama.yaml\n" in job.stdout.readline()
+        job.send_signal(signal.SIGTERM)
+
+
+def test_slurm_refuses_to_serve_with_nothing(slurm, tmp_path):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ["bash", "dirname", "env"]:
+        (tools / name).symlink_to(f"/usr/bin/{name}")
+    with slurm("mpirun", "llama.yaml", SLURM_SUBMIT_DIR="/nowhere", STREAM_WORKER="", PATH=str(tools)) as job:
+        assert "nor installed" in job.stdout.read()
+        assert job.wait(60) == 2
 
 
 def test_slurm_refuses_another_form(slurm):
