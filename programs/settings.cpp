@@ -259,6 +259,8 @@ std::vector<Setting> make_table() {
       real("server.body_seconds", FIELD(server.body_seconds), 0.01, 86400, "and its body by then"),
       real("server.idle_seconds", FIELD(server.idle_seconds), 0.01, 86400,
            "how long a connection may stay open between requests"),
+      real("server.pipeline_seconds", FIELD(server.pipeline_seconds), 0.01, 86400,
+           "requests that pile up behind one that is being answered are dropped then"),
       real("server.stall_seconds", FIELD(server.stall_seconds), 0.01, 86400,
            "a reader that takes nothing for so long is dropped"),
       real("server.ping_seconds", FIELD(server.ping_seconds), 0.01, 86400,

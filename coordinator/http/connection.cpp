@@ -22,9 +22,7 @@ namespace asio = boost::asio;
 constexpr auto kAsTuple = asio::as_tuple(asio::use_awaitable);
 
 constexpr std::size_t kReadBytes = 16384;
-// How long requests that fill the buffer may wait behind one that is being answered, and how much a client
-// may send after that.
-constexpr std::chrono::seconds kPipelinePatience{1};
+// What a client may send after its requests behind one that is being answered were dropped.
 constexpr std::size_t kMaxDroppedBytes = 16777216;
 // How long a closing connection takes in and drops what the client still sends, so that it gets to read the
 // answer.
@@ -97,7 +95,7 @@ asio::awaitable<void> Connection::read_input() {
   const std::size_t max_input = static_cast<std::size_t>(context_.settings.max_header_bytes) + kReadBytes;
   while (socket_.is_open()) {
     if (!discard_input_ && input_.size() >= max_input) {
-      input_taken_.expires_after(kPipelinePatience);
+      input_taken_.expires_after(seconds(context_.settings.pipeline_seconds));
       const auto [taken] = co_await input_taken_.async_wait(kAsTuple);
       if (!taken && input_.size() >= max_input) drop_further_requests();
       continue;

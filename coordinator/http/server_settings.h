@@ -23,9 +23,10 @@ struct ServerSettings {
   double header_seconds = 10;                      // a request's head must be complete by then
   double body_seconds = 60;                        // and its body
   double idle_seconds = 75;                        // keep-alive between requests
-  double stall_seconds = 30;                       // a reader that takes nothing for this long is dropped
-  double ping_seconds = 15;                        // comment on a silent stream
-  double drain_seconds = 30;  // how long streams in flight may go on after a request to end
+  double pipeline_seconds = 1;  // how long requests that fill the buffer wait for an answer ahead
+  double stall_seconds = 30;    // a reader that takes nothing for this long is dropped
+  double ping_seconds = 15;     // comment on a silent stream
+  double drain_seconds = 30;    // how long streams in flight may go on after a request to end
 };
 
 // The same, if all of it can be; else throws StartupError (ExitCode::config) naming the key.

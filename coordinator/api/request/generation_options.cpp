@@ -27,6 +27,11 @@ std::uint64_t random_seed() {
   return random();
 }
 
+void check_size(const RequestFields& fields, const char* name, const json& list, std::size_t most) {
+  if (list.size() <= most) return;
+  throw fields.error(name, fmt::format("'{}' may have at most {} entries, not {}.", name, most, list.size()));
+}
+
 std::string stop_string(const json& value, const std::string& name) {
   if (!value.is_string()) throw bad_request("'" + name + "' must be a string.", name, "invalid_type");
   const auto& text = value.get_ref<const std::string&>();
@@ -42,8 +47,7 @@ std::vector<std::string> read_stop(RequestFields& fields) {
   if (stop->is_string()) return {stop_string(*stop, "stop")};
   if (!stop->is_array())
     throw fields.error("stop", "'stop' must be a string or an array of strings.", "invalid_type");
-  if (stop->size() > kMaxStops)
-    throw fields.error("stop", fmt::format("'stop' may have {} entries.", kMaxStops));
+  check_size(fields, "stop", *stop, kMaxStops);
   std::vector<std::string> stops;
   for (const json& entry : *stop) stops.push_back(stop_string(entry, fmt::format("stop[{}]", stops.size())));
   return stops;
@@ -52,10 +56,7 @@ std::vector<std::string> read_stop(RequestFields& fields) {
 std::vector<TokenId> read_stop_token_ids(RequestFields& fields, std::int64_t vocab_size) {
   const json* ids = fields.array("stop_token_ids");
   if (!ids) return {};
-  if (ids->size() > kMaxStopTokens) {
-    throw fields.error("stop_token_ids",
-                       fmt::format("'stop_token_ids' may have {} entries.", kMaxStopTokens));
-  }
+  check_size(fields, "stop_token_ids", *ids, kMaxStopTokens);
   return token_id_values(*ids, vocab_size, "stop_token_ids");
 }
 
@@ -64,9 +65,7 @@ std::vector<std::pair<TokenId, float>> read_logit_bias(RequestFields& fields, st
   if (!object) return {};
   if (!object->is_object())
     throw fields.error("logit_bias", "'logit_bias' must be an object.", "invalid_type");
-  if (object->size() > kMaxBiases) {
-    throw fields.error("logit_bias", fmt::format("'logit_bias' may have {} entries.", kMaxBiases));
-  }
+  check_size(fields, "logit_bias", *object, kMaxBiases);
   std::vector<std::pair<TokenId, float>> biases;
   for (const auto& item : object->items()) {
     const std::string& key = item.key();
@@ -189,7 +188,8 @@ void check_prompt_length(std::int64_t prompt_tokens, const std::string& truncati
   const std::int64_t context = limits.session.remembered_tokens();
   if (prompt_tokens <= context || truncation == "auto") return;
   // OpenAI's words, by which agents know that they must shorten their prompt.
-  const char* why = !limits.session.endless() ? "" : " where \"truncation\": \"disabled\" forbids it to forget";
+  const char* why =
+      !limits.session.endless() ? "" : " where \"truncation\": \"disabled\" forbids it to forget";
   RequestError error = bad_request(
       fmt::format("This model's maximum context length is {} tokens{}. However, your prompt has {} tokens. "
                   "Please reduce its length.",
