@@ -131,6 +131,11 @@ def test_the_licence_and_the_documents_are_installed(prefix):
         assert (documents / link).exists(), link
 
 
+def test_all_that_starts_a_group_is_installed(prefix):
+    here = {path.name for path in (PROJECT / "launch").iterdir()} - {"build", "install"}
+    assert {path.name for path in (prefix / "share/sinkstream/launch").iterdir()} == here
+
+
 def test_the_installed_command_serves_and_ends_in_good_order(prefix, tmp_path):
     with subprocess.Popen([prefix / "bin/stream-serve", "-np", "2", "--set", "server.listen=127.0.0.1:0"], cwd=tmp_path,
                           stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:
@@ -149,9 +154,11 @@ def test_a_directory_alone_is_a_model():
 
 
 def test_the_directory_wins_over_the_files_path():
-    result = run("models/demo", "--plan", "--memory", "1G", "--config", "configs/pythia7b.yaml", cwd=PROJECT)
-    assert "demo" in result.stdout or "llama" in result.stdout
-    assert "gpt_neox" not in result.stdout
+    arguments = ["--plan", "--memory", "200G", "--config", "configs/pythia7b.yaml"]
+    named, alone = run("models/demo", *arguments, cwd=PROJECT), run(*arguments, cwd=PROJECT)
+    assert (named.returncode, alone.returncode) == (0, 0), named.stderr + alone.stderr
+    assert named.stdout.startswith("pythia7b: llama, 8 layers, ") and alone.stdout.startswith("pythia7b: gpt_neox, ")
+    assert named.stdout.splitlines()[1] == alone.stdout.splitlines()[1], "all else is the file's, so the cache"
 
 
 @pytest.mark.parametrize("inside, typed", [("demo", "."), ("demo", ".//"), ("demo/more", ".."), ("demo/more", "../."),
@@ -196,12 +203,26 @@ def test_help_leaves_out_settings_that_do_nothing_yet():
     (["/no/such/model"], ["/no/such/model: no such directory"]),
     (["demo.yaml"], ["--config demo.yaml"]),
     ([PROJECT / "models/demo", PROJECT / "models"], ["one model"]),
+    *[([option], [f"{option} needs a value"]) for option in ["-np", "--host", "--hostfile", "--config", "--set", "--memory"]],
+    (["--config="], ["--config needs a value"]),
+    (["--config", "--plan"], ["--config needs a value"]),
+    (["-np", "x"], ['the number of ranks must be 1 or more, not "x"']),
+    (["-np", "0", "--config", "demo.yaml"], ['not "0"']),
 ])
 def test_launch_serve_names_what_it_does_not_know_before_it_builds(arguments, words):
-    result = subprocess.run([PROJECT / "launch/serve", *arguments], capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    refuses_to_serve(arguments, words)
+
+
+def test_the_environments_number_of_ranks_is_checked_too():
+    refuses_to_serve([], ['the number of ranks must be 1 or more, not "two"'], {"RANKS": "two"})
+
+
+def refuses_to_serve(arguments, words, variables={}):
+    result = subprocess.run([PROJECT / "launch/serve", *arguments], env=os.environ | variables, stdin=subprocess.DEVNULL,
+                            capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert result.returncode == 2, result.stderr
-    assert "Building" not in result.stdout
-    for word in words:
+    assert result.stdout == ""
+    for word in ["launch/serve: ", "--help", *words]:
         assert word in result.stderr
 
 
