@@ -108,6 +108,16 @@ def test_streams_are_as_described(group, api, kind):
         api.check_chunk(chunk, json.loads(event))
 
 
+def test_the_warning_that_an_answer_carries_is_described(group, api):
+    path, body = "/v1/completions", {"prompt": [300, 301], "max_tokens": 2}  # without the model's first token
+    request = urllib.request.Request(f"{group.url}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        given = {name.lower() for name in answer.headers} & {"x-sinkstream-warning"}
+    assert given
+    for warned in [path, "/v1/chat/completions", "/tokenize"]:
+        assert given <= api.document["paths"][warned]["post"]["responses"]["200"]["headers"].keys()
+
+
 def test_what_is_not_described_is_noticed(api):
     version = json.dumps({"version": "1"}).encode()
     api.check_answer("GET", "/version", 200, "application/json", version)
