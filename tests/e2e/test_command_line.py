@@ -189,6 +189,15 @@ def test_a_plan_ends_with_4_where_it_does_not_fit(arguments, fits):
     assert "given " in result.stdout
 
 
+def test_each_setting_stands_in_the_documents_as_in_the_help():
+    rows = re.findall(r"^  (\w+\.\w+) = (.*)\n      .* \(([^()]*)\)$", run("--help").stdout, re.M)
+    assert len(rows) > 30
+    text = (PROJECT / "docs/configuration.md").read_text()
+    cells = [re.split(r"(?<!\\) \| ", line.strip("| "))[:3] for line in text.splitlines() if line.startswith("| `")]
+    written = [(key.strip("`"), default.strip("`"), values.replace("\\|", "|")) for key, default, values in cells]
+    assert written == rows
+
+
 def test_help_leaves_out_settings_that_do_nothing_yet():
     text = run("--help").stdout
     for setting in ["parallel.communicator", "sessions.directory", "sessions.snapshot_tokens"]:
