@@ -1,5 +1,6 @@
 """Says which tests were skipped and why: tests/skipped.py BUILD_DIRECTORY, after ctest."""
 
+import ast
 import re
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ reasons = {}
 for name, text in re.findall(r"^\d+/\d+ Testing: (.*?)\n(.*?)(?=^\d+/\d+ Testing: |\Z)", log, re.M | re.S):
     found = re.findall(r"^SKIPPED \[(\d+)\] (.*)$", text, re.M)  # pytest's summary
     found += [("1", reason) for reason in re.findall(r": Skipped\n(.*)", text)]  # GoogleTest
+    found += [("1", ast.literal_eval(reason)) for reason in re.findall(r"\.\.\. skipped (['\"].*['\"])$", text, re.M)]  # unittest
     for count, reason in found:
         reasons.setdefault((name, reason), int(count))
 configured = (build / "configure.log").read_text(errors="replace")

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/error.h"
 #include "parallel/start/together.h"
@@ -192,11 +193,19 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(0.0, 2.0))
       ->capture_default_str();
   app.add_option("--top-p", options.sampling.top_p)->check(CLI::Range(0.01, 1.0))->capture_default_str();
+  app.add_option("--top-k", options.sampling.top_k, "0: off")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--min-p", options.sampling.min_p)->check(CLI::Range(0.0, 1.0))->capture_default_str();
+  for (auto& [name, penalty] : {std::pair{"--presence-penalty", &options.sampling.presence_penalty},
+                                std::pair{"--frequency-penalty", &options.sampling.frequency_penalty}}) {
+    app.add_option(name, *penalty, "over the answers")->check(CLI::Range(-2.0, 2.0))->capture_default_str();
+  }
   app.add_option("--repetition-penalty", options.sampling.repetition_penalty, "over the answers")
       ->check(CLI::Range(0.01, 2.0))
       ->capture_default_str();
   app.add_option("--repeat-last-n", options.sampling.repeat_last_n,
-                 "the penalty counts so many of the newest tokens of the answers; -1: all of them")
+                 "the penalties count so many of the newest tokens of the answers; -1: all of them")
       ->check(CLI::Range(-1, kMaxRepeatLastN))
       ->capture_default_str();
   app.add_option("--seed", options.sampling.seed)->capture_default_str();

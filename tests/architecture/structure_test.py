@@ -125,4 +125,4 @@ class TheChecks(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)  # which says why a test was skipped

@@ -64,9 +64,10 @@ class Group:
         deadline = time.monotonic() + START_SECONDS
         while not (match := re.search(r"listening on (http://\S+)", self.log())):
             if self._launcher.poll() is not None or time.monotonic() > deadline:
-                text, code = self.log(), self._launcher.poll()
+                end = self._await_end(time.monotonic())
+                text = f"the group did not start, exit code {end['exit']}, left: {end['left']}\n{self.log()}"
                 self.__exit__()
-                raise RuntimeError(f"the group did not start, exit code {code}:\n{text}")
+                raise RuntimeError(text)
             time.sleep(0.1)
         self.url = match[1]
         by_rank = {mpi_rank(pid): pid for pid in self._processes() if name_of(pid) == "stream-worker"}

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hosts.group import CUT_LINK, FAULTS, KILL_LAUNCHER, PROJECT, Group
+from hosts.group import CUT_LINK, FAULTS, KILL_DAEMON, KILL_LAUNCHER, PROJECT, Group
 from hosts.talking import Stream, complete
 
 STUCK_SECONDS = 3
@@ -13,6 +13,9 @@ OTHER_MODEL = PROJECT / "tests/data/models/llama-gqa"
 
 
 def suffer(fault, ranks, hosts, log):
+    """`ranks`: one on each host. The log."""
+    last_is_lost = fault not in (KILL_LAUNCHER, KILL_DAEMON)  # else who tells it first
+    named = rf"rank {ranks - 1} \(pid \d+ on host{ranks}\)" if last_is_lost else r"rank \d \(pid \d+ on host\d\)"
     with Group(ranks, DEMO, log, hosts) as group:
         streams = [Stream(group.url, max_tokens=1_000_000) for _ in range(2)]
         end = group.suffer(fault)
@@ -24,7 +27,7 @@ def suffer(fault, ranks, hosts, log):
     assert end["seconds"] < BOUND
     for stream in streams:
         assert stream.lines[-1] != "[DONE]" and stream.error(), stream.lines[-1]
-        assert re.search(r"rank \d", stream.error())
+        assert re.search(named, stream.error()), stream.error()
     return text
 
 
@@ -58,7 +61,7 @@ def test_sigterm_finishes_the_streams_in_flight(hosts, tmp_path):
 
 
 def test_a_host_that_cannot_be_reached(hosts, tmp_path):
-    with pytest.raises(RuntimeError, match=r"exit code [1-9]"):
+    with pytest.raises(RuntimeError, match=r"exit code [1-9]\d*, left: \[\]\n"):
         with Group(2, DEMO, tmp_path / "log", hosts, {"PREPARE_host2": "exit 255"}):
             pass
 
@@ -72,4 +75,4 @@ def test_a_host_with_another_model_or_none(there, code, message, hosts, tmp_path
     with pytest.raises(RuntimeError, match=message) as refusal:
         with Group(2, DEMO, tmp_path / "log", hosts, prepare):
             pass
-    assert f"exit code {code}" in str(refusal.value)
+    assert f"exit code {code}, left: []\n" in str(refusal.value)

@@ -50,6 +50,30 @@ def test_a_penalty_looks_back_as_far_as_it_is_told(tmp_path):
     assert free != answers(*penalty, "--repeat-last-n", "4") != answers(*penalty) != free
 
 
+@pytest.mark.parametrize("only_the_likeliest", [["--top-k", "1"], ["--min-p", "1"]], ids=["top-k", "min-p"])
+def test_what_is_unlikely_is_left_out(tmp_path, only_the_likeliest):
+    def answers(*options):
+        return [turn["assistant"] for turn in converse(tmp_path, *options, turns=2)]
+
+    assert answers("--temperature", "2", *only_the_likeliest) == answers("--temperature", "0") != answers("--temperature", "2")
+
+
+@pytest.mark.parametrize("penalty", ["--presence-penalty", "--frequency-penalty"])
+def test_a_penalty_makes_other_answers(tmp_path, penalty):
+    def answers(strength):
+        return [turn["assistant"] for turn in converse(tmp_path, "--temperature", "0", penalty, strength, turns=2)]
+
+    assert answers("0") != answers("2") != answers("0.5")
+
+
+@pytest.mark.parametrize("option, value", [("--top-k", "-1"), ("--min-p", "1.5"), ("--presence-penalty", "3"),
+                                           ("--frequency-penalty", "-2.1")])
+def test_a_value_out_of_range_is_refused(tmp_path, option, value):
+    result = subprocess.run([os.environ["STREAM_CHAT"], "--messages", MESSAGES, option, value], capture_output=True, text=True,
+                            timeout=60)
+    assert result.returncode != 0 and option in result.stderr
+
+
 def report(tmp_path, answers, *options):
     record = tmp_path / "record.jsonl"
     record.write_text("".join(json.dumps({"user": "?", "assistant": answer, "tokens": 10, "ended": True, "mean_logprob": -1.5,
