@@ -56,6 +56,7 @@ std::string payload_of(const RankReport& report) {
   append_number(payload, report.progress);
   append_number(payload, report.collectives);
   append_number(payload, report.collective_microseconds);
+  append_number(payload, report.starved_milliseconds);
   return payload + report.what;
 }
 std::string payload_of(const Goodbye&) {
@@ -81,6 +82,7 @@ void read(PayloadReader& payload, RankReport& report) {
   report.progress = payload.number<std::uint64_t>();
   report.collectives = payload.number<std::uint64_t>();
   report.collective_microseconds = payload.number<std::uint64_t>();
+  report.starved_milliseconds = payload.number<std::uint64_t>();
   report.what = payload.text();
 }
 void read(PayloadReader&, Goodbye&) {}

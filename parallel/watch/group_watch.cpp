@@ -82,6 +82,14 @@ std::vector<RankStatus> GroupWatch::status(WatchTime now) const {
   return all;
 }
 
+// Time in which its host had no CPU for it is not held against a rank.
+WatchTime GroupWatch::without_progress(const Watched& rank, WatchTime now) {
+  const WatchTime since = now - rank.moved_at;
+  const auto starved =
+      std::min<std::uint64_t>(rank.report.starved_milliseconds, static_cast<std::uint64_t>(since.count()));
+  return since - WatchTime(starved);
+}
+
 std::optional<Verdict> GroupWatch::judge_silence_of(const Watched& rank, WatchTime now) const {
   if (!rank.joined && now >= join_limit_) {
     return Verdict{name_of(rank.identity) + " did not join the watch within " + in_seconds(join_limit_),
@@ -94,7 +102,8 @@ std::optional<Verdict> GroupWatch::judge_silence_of(const Watched& rank, WatchTi
 }
 
 std::optional<Verdict> GroupWatch::judge_stuck(const Watched& rank, WatchTime now) const {
-  if (rank.report.state != RankState::working || now - rank.moved_at < stuck_after_) return std::nullopt;
+  if (rank.report.state != RankState::working || without_progress(rank, now) < stuck_after_)
+    return std::nullopt;
   return Verdict{name_of(rank.identity) + " is stuck " + activity_of(rank.report) + ": no progress for " +
                      in_seconds(stuck_after_),
                  std::nullopt};
@@ -104,7 +113,7 @@ std::optional<Verdict> GroupWatch::judge_deadlock(WatchTime now) const {
   std::string waits;
   for (const auto& [rank, watched] : ranks_) {
     const bool waits_in_vain = watched.joined && watched.report.state == RankState::waiting &&
-                               now - watched.moved_at >= stuck_after_;
+                               without_progress(watched, now) >= stuck_after_;
     if (!watched.left && !waits_in_vain) return std::nullopt;
     waits += (waits.empty() ? "rank " : ", rank ") + std::to_string(rank) + " " +
              (watched.left ? "has left" : activity_of(watched.report));

@@ -63,6 +63,7 @@ class GroupWatch {
     WatchTime moved_at{0};  // when its progress last changed
   };
 
+  static WatchTime without_progress(const Watched& rank, WatchTime now);
   std::optional<Verdict> judge_silence_of(const Watched& rank, WatchTime now) const;
   std::optional<Verdict> judge_stuck(const Watched& rank, WatchTime now) const;
   std::optional<Verdict> judge_deadlock(WatchTime now) const;

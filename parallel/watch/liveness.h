@@ -38,7 +38,8 @@ class Liveness {
   Liveness(const Liveness&) = delete;
   Liveness& operator=(const Liveness&) = delete;
 
-  // The main thread says what it is doing. Working without a further call for `stuck_after` means stuck.
+  // The main thread says what it is doing. Working without a further call for `stuck_after` means stuck, but
+  // for time in which the host had no CPU for this process.
   // Waiting for other ranks may last, unless all ranks do so for `stuck_after`. Idle, as a rank begins, may
   // last for ever.
   void working(const char* what, std::uint64_t step);  // `what`: a string literal

@@ -14,6 +14,7 @@ struct RankReport {
   std::uint64_t progress = 0;     // grows whenever the rank says anything new
   std::uint64_t collectives = 0;  // those that it has waited in, and for how long
   std::uint64_t collective_microseconds = 0;
+  std::uint64_t starved_milliseconds = 0;  // since its progress grew: what its host had no CPU for
   std::string what;
 
   bool operator==(const RankReport&) const = default;

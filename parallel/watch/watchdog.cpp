@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <exception>
 #include <system_error>
+#include <utility>
 
 #include "parallel/host/end_process.h"
 #include "parallel/host/host_name_claim.h"
@@ -196,6 +197,18 @@ void Watchdog::publish_status() {
 }
 
 RankReport Watchdog::own_report() {
+  RankReport report = what_was_reported();
+  if (report.state == RankState::idle) return report;
+  if (std::exchange(seen_progress_, report.progress) != report.progress) {
+    cpu_wait_.restart();
+  } else {
+    const auto starved = std::chrono::duration_cast<milliseconds>(cpu_wait_.longest());
+    report.starved_milliseconds = static_cast<std::uint64_t>(starved.count());
+  }
+  return report;
+}
+
+RankReport Watchdog::what_was_reported() const {
   using std::chrono::microseconds;
   const std::lock_guard lock(mutex_);
   const auto in_collectives = std::chrono::duration_cast<microseconds>(in_collectives_);

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/file_descriptor.h"
+#include "parallel/host/cpu_wait.h"
 #include "parallel/watch/connection.h"
 #include "parallel/watch/group_watch.h"
 #include "parallel/watch/launcher.h"
@@ -79,6 +80,7 @@ class Watchdog {
   [[noreturn]] void lose_launcher(const Verdict& verdict);
   void publish_status();
   RankReport own_report();
+  RankReport what_was_reported() const;  // by the main thread
   void wait_for_events(std::chrono::milliseconds limit);
   void accept_strangers();
   void hear_strangers();
@@ -109,6 +111,8 @@ class Watchdog {
   std::chrono::steady_clock::time_point waits_since_;
   std::vector<RankStatus> status_;
 
+  CpuWait cpu_wait_;                 // since the progress that was
+  std::uint64_t seen_progress_ = 0;  // last seen at a beat
   GroupWatch group_;
   LauncherWatch launcher_;
   WatchClock clock_;

@@ -88,7 +88,7 @@ def step_plan():
 
 
 def watch_frames():
-    report = struct.pack("<BQQQQ", 2, 7, 1 << 33, 3, 1 << 63) + b"a sum over ranks"
+    report = struct.pack("<BQQQQQ", 2, 7, 1 << 33, 3, 1 << 63, 5) + b"a sum over ranks"
     payloads = [bytes(range(32)) + struct.pack("<I", 3), b"", report, b"", b"", b"rank 1 is lost"]  # a frame's kind is its place
     frames = [struct.pack("<HB", len(payload), kind) + payload for kind, payload in enumerate(payloads)]
     yield from frames

@@ -15,6 +15,7 @@ std::vector<Frame> one_of_each() {
                           .progress = 1U << 31,
                           .collectives = 3,
                           .collective_microseconds = std::uint64_t{1} << 63,
+                          .starved_milliseconds = 4711,
                           .what = "a sum over ranks"};
   return {hello, Welcome{}, report, RankReport{}, Goodbye{}, Drain{}, Lost{"rank 1 died"}, Lost{""}};
 }

@@ -107,6 +107,20 @@ TEST_F(GroupWatchTest, ARankThatWorksWithoutProgressIsStuck) {
   EXPECT_FALSE(watch_.judge_silence(milliseconds(11000)));
 }
 
+TEST_F(GroupWatchTest, TimeWithoutACpuIsHeldAgainstNobody) {
+  for (RankReport report : {working(5), waiting(5)}) {
+    GroupWatch watch({{0, 100, "north", true}}, kStuckAfter, kJoinLimit);
+    for (int s = 0; s <= 20; ++s) {
+      report.starved_milliseconds = static_cast<std::uint64_t>(500 * s);
+      watch.heard(0, report, std::chrono::seconds(s));
+      EXPECT_EQ(watch.judge(std::chrono::seconds(s)).has_value(), s == 20);
+    }
+    report.starved_milliseconds = ~std::uint64_t{0};
+    watch.heard(0, report, std::chrono::seconds(20));
+    EXPECT_FALSE(watch.judge(std::chrono::seconds(20)));
+  }
+}
+
 TEST_F(GroupWatchTest, RanksThatAllWaitAreADeadlock) {
   for (int s = 0; s <= 10; ++s) all_report(waiting(3), s);
   EXPECT_EQ(verdict_at(milliseconds(9999)), "");

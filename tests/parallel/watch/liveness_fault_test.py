@@ -106,6 +106,10 @@ class Clean(GroupTest):
     def test_eight_ranks(self):
         self.check_clean(8, stuck_seconds=NEVER_SECONDS)
 
+    @unittest.skipUnless(os.path.exists("/proc/self/schedstat"), "this kernel does not count how long threads wait for a CPU")
+    def test_a_rank_whose_host_has_no_cpu_for_it_is_not_stuck(self):
+        self.check_clean(1, "--rank", "0", "--fault", "starve", stuck_seconds=2)
+
     def test_over_tcp(self):
         self.check_clean(3, "--over-tcp")
 

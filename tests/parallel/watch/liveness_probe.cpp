@@ -1,5 +1,8 @@
 // A small worker group for the fault tests: works in steps like a real one, and misbehaves when told to.
+#include <sched.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -33,13 +36,38 @@ void hang() {
   while (true) ::pause();
 }
 
-void misbehave(const std::string& fault, Communicator& communicator, Liveness& liveness) {
+void keep_busy_until(std::chrono::steady_clock::time_point end) {
+  while (std::chrono::steady_clock::now() < end) {
+  }
+}
+
+// Computes for three times as long as counts as stuck, on a CPU that another process takes nearly all of.
+void starve(milliseconds stuck_after) {
+  const auto end = std::chrono::steady_clock::now() + 3 * stuck_after;
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(::sched_getcpu(), &one);
+  ::sched_setaffinity(0, sizeof one, &one);  // of this thread, as its priority
+  if (::fork() == 0) {
+    keep_busy_until(end);
+    ::_exit(0);
+  }
+  ::setpriority(PRIO_PROCESS, 0, 19);
+  keep_busy_until(end);
+  ::wait(nullptr);
+}
+
+void misbehave(const std::string& fault, milliseconds stuck_after, Communicator& communicator,
+               Liveness& liveness) {
   if (fault == "stick") {
     liveness.working("a stuck kernel", 7);
     hang();
   } else if (fault == "wait") {
     liveness.waiting("a message that never comes", 7);
     hang();
+  } else if (fault == "starve") {
+    liveness.working("a step without a CPU", 7);
+    starve(stuck_after);
   } else if (fault == "fail") {
     liveness.fail("out of memory");
     hang();
@@ -73,7 +101,7 @@ class Probe {
       communicator_.broadcast(plan);
       if (plan[0] == std::byte{1}) break;
       if (step == 5 && communicator_.rank() == options_.misbehaving_rank) {
-        misbehave(options_.fault, communicator_, liveness_);
+        misbehave(options_.fault, milliseconds(options_.stuck_ms), communicator_, liveness_);
       }
       work(step);
     }
