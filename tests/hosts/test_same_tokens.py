@@ -1,22 +1,30 @@
 """Several hosts compute what one host computes, bit for bit: losses of a prompt and a greedy answer."""
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 from hosts.group import PROJECT, Group
 from hosts.talking import complete
 
 GOLDEN = PROJECT / "tests/data/models"
-MODELS = ["falcon-40b-style", "falcon-7b-style", "gpt-neox", "llama-gqa", "mistral", "mpt"]
+GOLDEN_MODELS = ["falcon-40b-style", "falcon-7b-style", "gpt-neox", "llama-gqa", "mistral", "mpt"]
+MADE = {"qwen2": ["--family", "qwen2", "--layers", "2", "--hidden", "48", "--heads", "6", "--kv-heads", "2", "--intermediate", "90",
+                  "--config", '{"tie_word_embeddings": true}']}
 PROMPT = [(7 * i * i + 3 * i) % 200 + 1 for i in range(90)]  # beyond the windows below
 
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
-    """The golden ones with a tokenizer, which most lack and a server needs: a path for each model."""
+    """The golden ones and those that are made, with a tokenizer, which most lack and a server needs: a path for each."""
     directory = tmp_path_factory.mktemp("models")
-    for model in MODELS:
+    for model in GOLDEN_MODELS:
         shutil.copytree(GOLDEN / model, directory / model)
+    for model, options in MADE.items():
+        subprocess.run([sys.executable, PROJECT / "tools/make_checkpoint.py", directory / model, "--tokens", "0", *options],
+                       check=True, timeout=300)
+    for model in [*GOLDEN_MODELS, *MADE]:
         shutil.copy(GOLDEN / "llama-gqa/tokenizer.json", directory / model)
     return directory
 
@@ -35,7 +43,7 @@ def answer(model, ranks, log, network=None):
     return choice["token_ids"], choice["logprobs"]["token_logprobs"]
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [*GOLDEN_MODELS, *MADE])
 def test_two_hosts(model, checkpoints, hosts, tmp_path):
     one_host = answer(checkpoints / model, 2, tmp_path / "one.log")
     assert len(one_host[0]) == 24 and len(one_host[1]) == len(PROMPT) + 24
