@@ -1,6 +1,7 @@
 #include "parallel/host/cpu_wait.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
