@@ -33,11 +33,12 @@ class Network:
             self._add(name)
         with open("/etc/hosts", "a") as file:
             file.writelines(f"{self.address(name)} {name}\n" for name in self.names)
-        # What mpirun calls like ssh, and which stays on the near host like ssh. $PREPARE_<host> runs there first, e.g. to
-        # hide a file.
+        # What mpirun calls like ssh, and which like ssh stays on the near host and has a shell there run the line that its
+        # words make: OpenMPI 5's begins with assignments. $PREPARE_<host> runs there first, e.g. to hide a file.
         self._agent.write_text('#!/bin/sh\nwhile [ "${1#-}" != "$1" ]; do shift; done\nhost=$1\nshift\n'
                                'eval "prepare=\\${PREPARE_$host:-:}"\n'
-                               'ip netns exec "$host" unshare --uts --mount sh -c "hostname $host; $prepare; exec $*"\n')
+                               'there="hostname $host; $prepare; "\'exec sh -c "$0"\'\n'
+                               'ip netns exec "$host" unshare --uts --mount sh -c "$there" "$*"\n')
         self._agent.chmod(0o755)
 
     def __enter__(self):
@@ -59,6 +60,9 @@ class Network:
 
     def address(self, name):
         return f"{SUBNET}.{self.names.index(name) + 1}"
+
+    def add_address(self, name, address):
+        run("ip", "-netns", name, "address", "add", address, "dev", "eth0", "nodad")
 
     def command(self, name, *command):
         """The command as a process of that host."""
