@@ -12,6 +12,7 @@
 #include "parallel/communicator/mpi_exchange.h"
 #include "parallel/communicator/rank_order_sum.h"
 #include "parallel/host/deadline.h"
+#include "parallel/host/own_addresses.h"
 #include "parallel/host/roll_call.h"
 #include "parallel/host/single_copy.h"
 #include "parallel/shard_plan.h"
@@ -182,8 +183,10 @@ class MpiCommunicator final : public Communicator {
 constexpr std::chrono::milliseconds kEndLimit{10000};
 
 void start_mpi(std::chrono::milliseconds limit) {
+  const LaunchedAs launched = launched_as();
   avoid_refused_copies();
-  const RollCall roll(launched_as());
+  reach_own_addresses(launched);
+  const RollCall roll(launched);
   const Deadline deadline(limit, [&] { return roll.complaint(in_seconds(limit)); });
   int provided = 0;
   check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
