@@ -116,8 +116,9 @@ class Group:
                 self.network.mend(self.network.names[-1])
 
     def _await_end(self, begin):
-        """Until every process has ended, not the launcher alone."""
-        while self._living() and time.monotonic() - begin < END_SECONDS:
+        """Until every process has ended, not the launcher alone. That one is asked itself: a process that is about to end has
+        no environment by which it could be found."""
+        while (self._living() or self._launcher.poll() is None) and time.monotonic() - begin < END_SECONDS:
             time.sleep(0.05)
         seconds = time.monotonic() - begin
         left = [f"{name_of(pid)} ({pid})" for pid in self._living()]
