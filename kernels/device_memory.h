@@ -27,6 +27,8 @@ struct DeviceSpan {
     return {data + first * static_cast<std::int64_t>(sizeof(T)), count};
   }
   operator DeviceSpan<const T>() const { return {data, size}; }
+
+  bool operator==(const DeviceSpan&) const = default;
 };
 using Vector = DeviceSpan<const float>;
 
@@ -38,6 +40,8 @@ struct Matrix {
 
   std::int64_t bytes() const { return rows * cols * static_cast<std::int64_t>(sizeof(float)); }
   Matrix first_rows(std::int64_t count) const { return {data, count, cols}; }
+
+  bool operator==(const Matrix&) const = default;
 };
 
 // One that an operation only reads.
@@ -49,6 +53,8 @@ struct ConstMatrix {
   ConstMatrix() = default;
   ConstMatrix(Matrix matrix) : data(matrix.data), rows(matrix.rows), cols(matrix.cols) {}
   std::int64_t bytes() const { return rows * cols * static_cast<std::int64_t>(sizeof(float)); }
+
+  bool operator==(const ConstMatrix&) const = default;
 };
 
 // Memory of a backend, given back when the last copy goes; the backend must outlive it.

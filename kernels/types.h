@@ -68,7 +68,9 @@ struct HeadShard {
   int first_kv_head = 0;
   int local_kv_heads = 0;
 
-  int local_kv_head(int local_head) const { return (first_head + local_head) / group_size - first_kv_head; }
+  constexpr int local_kv_head(int local_head) const { return (first_head + local_head) / group_size - first_kv_head; }
+
+  bool operator==(const HeadShard&) const = default;
 };
 
 // One layer's cache of all slots. Keys are stored rotated at their true position.
@@ -87,6 +89,8 @@ struct CacheLayerView {
   std::int64_t sink_capacity = 0;
   std::int64_t ring_capacity = 0;
   int head_dim = 0;
+
+  bool operator==(const CacheLayerView&) const = default;
 };
 
 // Where one row's token stands and what it attends to: sinks [0, sinks_end) with the query rotated at its
@@ -108,12 +112,16 @@ struct Norm {
   float epsilon = 0;
   Vector weight;  // [width]
   Vector bias;    // [width] or empty; of layer norms only
+
+  bool operator==(const Norm&) const = default;
 };
 
 // Of each row's two positions.   [rows, half]
 struct RotaryAngles {
   Matrix true_cosines, true_sines;    // of the true position
   Matrix cache_cosines, cache_sines;  // of the position within the cache
+
+  bool operator==(const RotaryAngles&) const = default;
 };
 
 }  // namespace sinkstream::kernels

@@ -1,0 +1,91 @@
+// Instructions that C++ has no name for. Each has a twin in tests/kernels/emulation that does the same on the
+// CPU. Fragments are spread over a warp's lanes as PTX ISA 9.7.14.5 draws them.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/simt.h"
+#include "kernels/types.h"
+
+namespace sinkstream::kernels::cuda {
+
+// Two floats as bf16, rounded to nearest even, `low` in the lower half.
+__device__ inline std::uint32_t pack_bf16(float low, float high) {
+#ifdef SINKSTREAM_CUDA_EMULATED
+  return to_bfloat16(low).bits | static_cast<std::uint32_t>(to_bfloat16(high).bits) << 16;
+#else
+  std::uint32_t packed;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
+  return packed;
+#endif
+}
+
+__device__ inline float low_bf16(std::uint32_t packed) {
+  return __uint_as_float(packed << 16);
+}
+__device__ inline float high_bf16(std::uint32_t packed) {
+  return __uint_as_float(packed & 0xffff0000u);
+}
+
+// d += a * b on tensor cores, products exact, sums in float32.   a [16, 16] row-major, b [16, 8]
+// column-major, d [16, 8]. With g = lane / 4 and t = lane % 4 a lane has
+//   a[0] = rows g, columns 2t, 2t+1;  a[1] = row g+8, the same;  a[2], a[3] = the same rows, columns 8 more
+//   b[0] = rows 2t, 2t+1 of column g; b[1] = rows 8 more
+//   d[0], d[1] = row g, columns 2t, 2t+1;  d[2], d[3] = row g+8
+__device__ inline void mma_bf16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
+#ifdef SINKSTREAM_CUDA_EMULATED
+  emulation::mma_bf16(d, a, b);
+#else
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
+}
+
+// Copies 16 bytes from global to shared memory without waiting; zeroes them instead where `wanted` is false.
+__device__ inline void copy_async_16(void* to_shared, const void* from_global, bool wanted = true) {
+#ifdef SINKSTREAM_CUDA_EMULATED
+  emulation::copy_async_16(to_shared, from_global, wanted);
+#else
+  const auto to = static_cast<std::uint32_t>(__cvta_generic_to_shared(to_shared));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from_global), "r"(wanted ? 16 : 0)
+               : "memory");
+#endif
+}
+
+// Closes a group of the copies begun since the last.
+__device__ inline void commit_copies() {
+#ifdef SINKSTREAM_CUDA_EMULATED
+  emulation::commit_copies();
+#else
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+
+// Returns when all but the newest kPending groups of this thread's copies are there; __syncthreads() then shows
+// them to the block.
+template <int kPending>
+__device__ inline void wait_for_copies() {
+#ifdef SINKSTREAM_CUDA_EMULATED
+  emulation::wait_for_copies(kPending);
+#else
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+#endif
+}
+
+// 16 bytes that are read once: they should not push out what caches hold.
+__device__ inline uint4 load_streaming(const uint4* from) {
+#ifdef SINKSTREAM_CUDA_EMULATED
+  return *from;
+#else
+  uint4 value;
+  asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+               : "l"(from));
+  return value;
+#endif
+}
+
+}  // namespace sinkstream::kernels::cuda

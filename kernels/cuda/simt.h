@@ -1,0 +1,81 @@
+// What the sources in kernels/cuda see of CUDA: the runtime's header, launches, memory shared by a block. Under
+// SINKSTREAM_CUDA_EMULATED the same sources are C++ that runs on the CPU, for tests where there is no GPU
+// (tests/kernels/emulation says what that can and can't show).
+#pragma once
+
+#ifdef SINKSTREAM_CUDA_EMULATED
+#include "tests/kernels/emulation/cuda_emulation.h"
+#else
+#include <cuda_runtime.h>
+#endif
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/cuda/cuda_error.h"
+#include "kernels/device_memory.h"
+
+namespace sinkstream::kernels::cuda {
+
+inline constexpr int kWarpSize = 32;
+inline constexpr unsigned kWholeWarp = 0xffffffffu;
+
+template <typename T>
+constexpr T ceil_divide(T numerator, T denominator) {
+  return (numerator + denominator - 1) / denominator;
+}
+
+// The element at an address of this backend. On the host it may be counted with, not read.
+template <typename T>
+__host__ __device__ inline T* device_pointer(Address address) {
+  return reinterpret_cast<T*>(static_cast<std::uintptr_t>(address));
+}
+
+struct LaunchShape {
+  dim3 grid;
+  dim3 block;
+  std::size_t shared_bytes = 0;  // of dynamic_shared()
+};
+
+#ifdef SINKSTREAM_CUDA_EMULATED
+
+template <typename T>
+T* dynamic_shared() {
+  return static_cast<T*>(emulation::dynamic_shared_memory());
+}
+
+template <typename... Parameters, typename... Arguments>
+void launch(void (*kernel)(Parameters...), const LaunchShape& shape, cudaStream_t stream,
+            Arguments... arguments) {
+  emulation::launch(shape.grid, shape.block, shape.shared_bytes, stream,
+                    [=] { kernel(static_cast<Parameters>(arguments)...); });
+}
+
+#else
+
+// The block's memory beside its static arrays, at a multiple of 16 bytes.
+template <typename T>
+__device__ inline T* dynamic_shared() {
+  extern __shared__ uint4 dynamic_shared_memory[];
+  return reinterpret_cast<T*>(dynamic_shared_memory);
+}
+
+// Queues a kernel. More than 48 KiB of shared memory is asked for with allow_shared() before. Throws CudaError.
+template <typename... Parameters, typename... Arguments>
+void launch(void (*kernel)(Parameters...), const LaunchShape& shape, cudaStream_t stream,
+            Arguments... arguments) {
+  kernel<<<shape.grid, shape.block, shape.shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);
+  check(cudaGetLastError(), "a kernel's launch");
+}
+
+#endif
+
+// Once for each kernel that takes more than 48 KiB of dynamic_shared().
+template <typename... Parameters>
+void allow_shared(void (*kernel)(Parameters...), std::size_t bytes) {
+  check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                             cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+        "shared memory of a kernel");
+}
+
+}  // namespace sinkstream::kernels::cuda
