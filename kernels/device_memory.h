@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <type_traits>
 
 namespace sinkstream::kernels {
 
@@ -26,7 +27,7 @@ struct DeviceSpan {
   DeviceSpan part(std::int64_t first, std::int64_t count) const {
     return {data + first * static_cast<std::int64_t>(sizeof(T)), count};
   }
-  operator DeviceSpan<const T>() const { return {data, size}; }
+  operator DeviceSpan<const T>() const requires(!std::is_const_v<T>) { return {data, size}; }
 
   bool operator==(const DeviceSpan&) const = default;
 };
