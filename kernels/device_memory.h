@@ -27,7 +27,10 @@ struct DeviceSpan {
   DeviceSpan part(std::int64_t first, std::int64_t count) const {
     return {data + first * static_cast<std::int64_t>(sizeof(T)), count};
   }
-  operator DeviceSpan<const T>() const requires(!std::is_const_v<T>) { return {data, size}; }
+  template <typename Const>
+  requires(std::is_same_v<Const, const T> && !std::is_const_v<T>) operator DeviceSpan<Const>() const {
+    return {data, size};
+  }
 
   bool operator==(const DeviceSpan&) const = default;
 };

@@ -5,8 +5,8 @@
 
 namespace sinkstream::kernels::cuda {
 
-// Every thread gets the sum of all `value`s: lanes first, then warps. For blocks of whole warps, at most 32 of
-// them; called by all threads.
+// Every thread gets the sum of all `value`s: lanes first, then warps. For blocks of whole warps, at most 32
+// of them; called by all threads.
 __device__ inline float block_sum(float value) {
   __shared__ float of_warp[kWarpSize];
   for (int step = kWarpSize / 2; step > 0; step /= 2) value += __shfl_xor_sync(kWholeWarp, value, step);

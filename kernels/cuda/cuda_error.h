@@ -15,8 +15,8 @@ namespace sinkstream::kernels::cuda {
 class CudaError : public std::runtime_error {
  public:
   CudaError(cudaError_t error, const std::string& what_for)
-      : std::runtime_error("CUDA: " + what_for + ": " + cudaGetErrorString(error) + " (" + cudaGetErrorName(error) +
-                           ")"),
+      : std::runtime_error("CUDA: " + what_for + ": " + cudaGetErrorString(error) + " (" +
+                           cudaGetErrorName(error) + ")"),
         code_(error) {}
 
   cudaError_t code() const { return code_; }

@@ -46,11 +46,12 @@ template <typename Function>
 void map(const Device& device, ConstMatrix x, const Function& function, Matrix out) {
   const std::int64_t elements = x.rows * x.cols;
   if (elements == 0) return;
-  launch(map_kernel<Function>, thread_an_element(elements), device.stream, device_pointer<const float>(x.data),
-         elements, function, device_pointer<float>(out.data));
+  launch(map_kernel<Function>, thread_an_element(elements), device.stream,
+         device_pointer<const float>(x.data), elements, function, device_pointer<float>(out.data));
 }
 
-__global__ void silu_multiply_kernel(const float* gate_up, std::int64_t width, std::int64_t elements, float* out) {
+__global__ void silu_multiply_kernel(const float* gate_up, std::int64_t width, std::int64_t elements,
+                                     float* out) {
   const std::int64_t i = this_element();
   if (i >= elements) return;
   const std::int64_t row = i / width;
@@ -90,8 +91,8 @@ void gelu_tanh(const Device& device, ConstMatrix x, Matrix out) {
 void add(const Device& device, ConstMatrix y, Matrix x) {
   const std::int64_t elements = x.rows * x.cols;
   if (elements == 0) return;
-  launch(add_kernel, thread_an_element(elements), device.stream, device_pointer<const float>(y.data), elements,
-         device_pointer<float>(x.data));
+  launch(add_kernel, thread_an_element(elements), device.stream, device_pointer<const float>(y.data),
+         elements, device_pointer<float>(x.data));
 }
 
 void scale(const Device& device, float factor, Matrix x) {
@@ -106,7 +107,8 @@ void select_rows(const Device& device, ConstMatrix x, DeviceSpan<const std::int3
   const std::int64_t elements = out.rows * out.cols;
   if (elements == 0) return;
   launch(select_rows_kernel, thread_an_element(elements), device.stream, device_pointer<const float>(x.data),
-         device_pointer<const std::int32_t>(selected.data), x.cols, elements, device_pointer<float>(out.data));
+         device_pointer<const std::int32_t>(selected.data), x.cols, elements,
+         device_pointer<float>(out.data));
 }
 
 }  // namespace sinkstream::kernels::cuda

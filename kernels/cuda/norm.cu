@@ -111,16 +111,15 @@ __global__ void normalize_columns_kernel(const float* statistics, const float* w
 
 void norm(const Device& device, ConstMatrix x, const Norm& norm, Matrix out) {
   if (x.rows == 0) return;
-  const auto kernel =
-      norm.kind == NormKind::rms ? norm_kernel<NormKind::rms> : norm_kernel<NormKind::layer>;
+  const auto kernel = norm.kind == NormKind::rms ? norm_kernel<NormKind::rms> : norm_kernel<NormKind::layer>;
   launch(kernel, block_a_row(x.rows, x.cols), device.stream, device_pointer<const float>(x.data), x.cols,
          weights_of(norm), device_pointer<float>(out.data));
 }
 
 void add_and_norm(const Device& device, ConstMatrix partial, const Norm& norm, Matrix hidden, Matrix normed) {
   if (partial.rows == 0) return;
-  const auto kernel = norm.kind == NormKind::rms ? add_and_norm_kernel<NormKind::rms>
-                                                 : add_and_norm_kernel<NormKind::layer>;
+  const auto kernel =
+      norm.kind == NormKind::rms ? add_and_norm_kernel<NormKind::rms> : add_and_norm_kernel<NormKind::layer>;
   launch(kernel, block_a_row(partial.rows, partial.cols), device.stream,
          device_pointer<const float>(partial.data), partial.cols, weights_of(norm),
          device_pointer<float>(hidden.data), device_pointer<float>(normed.data));
@@ -139,8 +138,8 @@ void combine_moments(const Device& device, ConstMatrix moments, DeviceSpan<const
   constexpr unsigned kThreads = 64;
   const dim3 blocks(ceil_divide(static_cast<unsigned>(statistics.rows), kThreads));
   launch(combine_moments_kernel, {blocks, dim3(kThreads)}, device.stream,
-         device_pointer<const float>(moments.data), device_pointer<const std::int64_t>(counts.data), counts.size,
-         epsilon, statistics.rows, device_pointer<float>(statistics.data));
+         device_pointer<const float>(moments.data), device_pointer<const std::int64_t>(counts.data),
+         counts.size, epsilon, statistics.rows, device_pointer<float>(statistics.data));
 }
 
 void normalize_columns(const Device& device, ConstMatrix statistics, Vector weight, Vector bias,

@@ -1,5 +1,5 @@
-// The operations of kernels/backend.h on a GPU: each queues its kernels on the device's stream. Arguments have been
-// checked. One file an operation, named like it.
+// The operations of kernels/backend.h on a GPU: each queues its kernels on the device's stream. Arguments
+// have been checked. One file an operation, named like it.
 #pragma once
 
 #include <cstdint>
@@ -42,8 +42,8 @@ void normalize_columns(const Device& device, ConstMatrix statistics, Vector weig
 void rotary_angles(const Device& device, DeviceSpan<const std::int64_t> positions, Vector inverse_frequencies,
                    Matrix cosines, Matrix sines);
 void rotate_and_store(const Device& device, ConstMatrix qkv, const RotaryAngles& angles,
-                      DeviceSpan<const AttentionRow> rows, const HeadShard& shard, const CacheLayerView& cache,
-                      Matrix window_queries, Matrix sink_queries);
+                      DeviceSpan<const AttentionRow> rows, const HeadShard& shard,
+                      const CacheLayerView& cache, Matrix window_queries, Matrix sink_queries);
 void attention(const Device& device, DeviceSpan<const AttentionRow> rows, ConstMatrix window_queries,
                ConstMatrix sink_queries, const CacheLayerView& cache, const HeadShard& shard, float scale,
                Vector alibi_slopes, Matrix out);

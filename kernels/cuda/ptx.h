@@ -50,7 +50,8 @@ __device__ inline void copy_async_16(void* to_shared, const void* from_global, b
   emulation::copy_async_16(to_shared, from_global, wanted);
 #else
   const auto to = static_cast<std::uint32_t>(__cvta_generic_to_shared(to_shared));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from_global), "r"(wanted ? 16 : 0)
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from_global),
+               "r"(wanted ? 16 : 0)
                : "memory");
 #endif
 }
@@ -64,8 +65,8 @@ __device__ inline void commit_copies() {
 #endif
 }
 
-// Returns when all but the newest kPending groups of this thread's copies are there; __syncthreads() then shows
-// them to the block.
+// Returns when all but the newest kPending groups of this thread's copies are there; __syncthreads() then
+// shows them to the block.
 template <int kPending>
 __device__ inline void wait_for_copies() {
 #ifdef SINKSTREAM_CUDA_EMULATED

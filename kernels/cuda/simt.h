@@ -1,6 +1,6 @@
-// What the sources in kernels/cuda see of CUDA: the runtime's header, launches, memory shared by a block. Under
-// SINKSTREAM_CUDA_EMULATED the same sources are C++ that runs on the CPU, for tests where there is no GPU
-// (tests/kernels/emulation says what that can and can't show).
+// What the sources in kernels/cuda see of CUDA: the runtime's header, launches, memory shared by a block.
+// Under SINKSTREAM_CUDA_EMULATED the same sources are C++ that runs on the CPU, for tests where there is no
+// GPU (tests/kernels/emulation says what that can and can't show).
 #pragma once
 
 #ifdef SINKSTREAM_CUDA_EMULATED
@@ -60,11 +60,12 @@ __device__ inline T* dynamic_shared() {
   return reinterpret_cast<T*>(dynamic_shared_memory);
 }
 
-// Queues a kernel. More than 48 KiB of shared memory is asked for with allow_shared() before. Throws CudaError.
+// Queues a kernel. More than 48 KiB of shared memory is asked for with allow_shared() before. Throws
+// CudaError.
 template <typename... Parameters, typename... Arguments>
 void launch(void (*kernel)(Parameters...), const LaunchShape& shape, cudaStream_t stream,
             Arguments... arguments) {
-  kernel<<<shape.grid, shape.block, shape.shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);
+  kernel<<<shape.grid, shape.block, shape.shared_bytes, stream> > >(static_cast<Parameters>(arguments)...);
   check(cudaGetLastError(), "a kernel's launch");
 }
 
