@@ -65,8 +65,12 @@ __device__ inline T* dynamic_shared() {
 template <typename... Parameters, typename... Arguments>
 void launch(void (*kernel)(Parameters...), const LaunchShape& shape, cudaStream_t stream,
             Arguments... arguments) {
-  kernel<<<shape.grid, shape.block, shape.shared_bytes, stream> > >(static_cast<Parameters>(arguments)...);
-  check(cudaGetLastError(), "a kernel's launch");
+  cudaLaunchConfig_t config = {};
+  config.gridDim = shape.grid;
+  config.blockDim = shape.block;
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.stream = stream;
+  check(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), "a kernel's launch");
 }
 
 #endif
