@@ -10,6 +10,7 @@ namespace sinkstream::kernels::cuda {
 // Operations queue on `stream` and may use `workspace` between two of their kernels; the next operation may
 // overwrite it.
 struct Device {
+  int number = 0;  // as the driver counts
   cudaStream_t stream = nullptr;
   int multiprocessors = 1;
   Address workspace = Address::none;
