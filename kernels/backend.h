@@ -68,7 +68,7 @@ class Backend {
   void pack(ConstHostMatrix rows, std::int64_t first_row, const Weight& weight);
 
   // ---- A step's tokens
-  virtual std::unique_ptr<SlotStates> make_slot_states(std::int32_t num_slots) = 0;
+  virtual std::unique_ptr<SlotStates> make_slot_states(std::int32_t num_slots, std::int64_t vocab_size) = 0;
   // A new turn in a slot: nothing chosen yet.
   virtual void open_slot(std::int32_t slot, const SamplingParams& sampling, SlotStates& states) = 0;
   virtual void close_slot(std::int32_t slot, SlotStates& states) = 0;

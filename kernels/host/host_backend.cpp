@@ -51,7 +51,8 @@ void HostBackend::wait(std::uint64_t mark) {
   if (mark < 1 || mark > marks_) throw std::invalid_argument("wait: there is no such mark");
 }
 
-std::unique_ptr<SlotStates> HostBackend::make_slot_states(std::int32_t num_slots) {
+std::unique_ptr<SlotStates> HostBackend::make_slot_states(std::int32_t num_slots,
+                                                          std::int64_t /*vocab_size*/) {
   return std::make_unique<HostSlotStates>(num_slots);
 }
 

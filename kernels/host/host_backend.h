@@ -40,7 +40,7 @@ class HostBackend : public Backend {
   std::uint64_t mark() override { return ++marks_; }
   void wait(std::uint64_t mark) override;  // all is done, but the mark must be one
   std::int64_t packed_bytes(const WeightShape& shape) const override;
-  std::unique_ptr<SlotStates> make_slot_states(std::int32_t num_slots) override;
+  std::unique_ptr<SlotStates> make_slot_states(std::int32_t num_slots, std::int64_t vocab_size) override;
   void open_slot(std::int32_t slot, const SamplingParams& sampling, SlotStates& states) override;
   void close_slot(std::int32_t slot, SlotStates& states) override;
 

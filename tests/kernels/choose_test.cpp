@@ -69,7 +69,7 @@ class Choose : public OnEveryBackend {
     std::vector<std::vector<Choice>> results(static_cast<std::size_t>(ranks));
     on_ranks(ranks, [&](Backend& mine, int rank) {
       const Range vocab = split_evenly(vocab_size, ranks, rank);
-      const auto states = mine.make_slot_states(static_cast<std::int32_t>(wanted.size()));
+      const auto states = mine.make_slot_states(static_cast<std::int32_t>(wanted.size()), vocab_size);
       std::vector<ChoiceTask> tasks;
       for (std::int32_t slot = 0; slot < std::ssize(wanted); ++slot) {
         mine.open_slot(slot, wanted[slot].sampling, *states);
@@ -172,7 +172,7 @@ TEST_P(Choose, EveryCutEqualsTheWholeVocabularyDefinitionOnAnyRankCount) {
 TEST_P(Choose, FrequenciesFollowTheSoftmax) {
   const std::vector<float> logits{std::log(0.5f), std::log(0.3f), std::log(0.15f), std::log(0.05f)};
   constexpr int kDraws = 20'000, kAtOnce = 1000;
-  const auto states = backend().make_slot_states(1);
+  const auto states = backend().make_slot_states(1, 4);
   backend().open_slot(0, {}, *states);
   std::vector<int> seen(4, 0);
   for (int first = 0; first < kDraws; first += kAtOnce) {
@@ -313,7 +313,7 @@ TEST_P(Choose, LogitsThatAreNotFiniteChooseNothing) {
 }
 
 TEST_P(Choose, NoTasksAreNoWork) {
-  const auto states = backend().make_slot_states(1);
+  const auto states = backend().make_slot_states(1, 10);
   const DeviceTensor logits(backend(), 0, 10);
   backend().choose(logits, {0, 10}, 10, {}, *states, {});
   wait_for_all(backend());
@@ -322,7 +322,7 @@ TEST_P(Choose, NoTasksAreNoWork) {
 // Makes the slots choose `tokens`, then asks for the last of each row's slot.
 TEST_P(Choose, ALastChosenTokenNeedNotHaveBeenSeen) {
   const std::int64_t vocab_size = 30;
-  const auto states = backend().make_slot_states(3);
+  const auto states = backend().make_slot_states(3, vocab_size);
   for (std::int32_t slot = 0; slot < 3; ++slot) backend().open_slot(slot, {}, *states);
   const auto take = [&](const std::vector<std::int32_t>& slots, const std::vector<std::int32_t>& tokens) {
     const OnDevice<std::int32_t> of_rows(backend(), slots), taken(backend(), tokens);
@@ -346,7 +346,7 @@ TEST_P(Choose, ALastChosenTokenNeedNotHaveBeenSeen) {
 }
 
 TEST_P(Choose, ATurnsPenaltiesCountThatTurnAlone) {
-  const auto states = backend().make_slot_states(2);
+  const auto states = backend().make_slot_states(2, 10);
   const SamplingParams sampling{.temperature = 0, .presence_penalty = 2.0f};
   std::vector<float> logits(10, 0.0f);
   logits[4] = 1.5f;
@@ -369,7 +369,7 @@ TEST_P(Choose, PenaltiesMayCountTheNewestTokensAlone) {
   logits[4] = 1.5f;
   logits[6] = 1.0f;
   const auto chosen = [&](SamplingParams sampling) {
-    const auto states = backend().make_slot_states(1);
+    const auto states = backend().make_slot_states(1, 10);
     sampling.temperature = 0;
     sampling.presence_penalty = 2.0f;
     backend().open_slot(0, sampling, *states);

@@ -61,7 +61,7 @@ TEST_P(Shapes, Weights) {
 }
 
 TEST_P(Shapes, TakeLastChosen) {
-  const auto states = backend().make_slot_states(2);
+  const auto states = backend().make_slot_states(2, 5);
   const OnDevice<std::int32_t> slots(backend(), std::vector<std::int32_t>(2)),
       tokens(backend(), std::vector<std::int32_t>(3));
   EXPECT_THAT(refusal([&] { backend().take_last_chosen(slots, *states, tokens); }),
@@ -287,7 +287,7 @@ TEST_P(Shapes, Outputs) {
   EXPECT_THAT(refusal([&] { backend().select_rows(x, selected, tensor(3, 3)); }), HasSubstr("out.rows (3)"));
   EXPECT_THAT(refusal([&] { backend().select_rows(x, selected, tensor(2, 2)); }), HasSubstr("out.cols (2)"));
 
-  const auto states = backend().make_slot_states(1);
+  const auto states = backend().make_slot_states(1, 5);
   backend().open_slot(0, {}, *states);
   const OnDevice<ChoiceTask> tasks(backend(), std::vector<ChoiceTask>(2));
   const auto refused = [&](const DeviceTensor& logits, Range vocab, std::size_t outputs) {

@@ -64,8 +64,9 @@ void AwkwardBackend::wait(std::uint64_t mark) {
   }
 }
 
-std::unique_ptr<SlotStates> AwkwardBackend::make_slot_states(std::int32_t num_slots) {
-  return std::make_unique<SharedStates>(inner_.make_slot_states(num_slots));
+std::unique_ptr<SlotStates> AwkwardBackend::make_slot_states(std::int32_t num_slots,
+                                                             std::int64_t vocab_size) {
+  return std::make_unique<SharedStates>(inner_.make_slot_states(num_slots, vocab_size));
 }
 
 void AwkwardBackend::open_slot(std::int32_t slot, const SamplingParams& sampling, SlotStates& states) {

@@ -35,7 +35,7 @@ class AwkwardBackend final : public Backend {
   std::uint64_t mark() override;
   void wait(std::uint64_t mark) override;
   std::int64_t packed_bytes(const WeightShape& shape) const override { return inner_.packed_bytes(shape); }
-  std::unique_ptr<SlotStates> make_slot_states(std::int32_t num_slots) override;
+  std::unique_ptr<SlotStates> make_slot_states(std::int32_t num_slots, std::int64_t vocab_size) override;
   void open_slot(std::int32_t slot, const SamplingParams& sampling, SlotStates& states) override;
   void close_slot(std::int32_t slot, SlotStates& states) override;
 
