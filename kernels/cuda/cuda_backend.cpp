@@ -36,6 +36,7 @@ std::shared_ptr<void> make_stream() {
 
 std::unique_ptr<cuda::Exchange> make_exchange(const CudaOptions& options, Communicator& group) {
   if (group.size() == 1) return cuda::make_alone();
+  check(cudaSetDevice(options.device), "choosing a GPU");
 #ifndef SINKSTREAM_CUDA_EMULATED
   if (!options.through_host) return cuda::make_nccl_exchange(group);
 #endif
@@ -52,7 +53,11 @@ void gather_over_ranks(const cuda::Device& device, cuda::Exchange* exchange, Con
 
 }  // namespace
 
-CudaBackend::CudaBackend(const CudaOptions& options, Communicator& group) {
+CudaBackend::CudaBackend(const CudaOptions& options, Communicator& group)
+    : CudaBackend(options, make_exchange(options, group)) {}
+
+CudaBackend::CudaBackend(const CudaOptions& options, std::unique_ptr<cuda::Exchange> exchange)
+    : exchange_(std::move(exchange)) {
   check(cudaSetDevice(options.device), "choosing a GPU");
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, options.device), "what the GPU is");
@@ -67,7 +72,6 @@ CudaBackend::CudaBackend(const CudaOptions& options, Communicator& group) {
   workspace_ = allocate(options.workspace_bytes, "scratch of operations");
   device_.workspace = workspace_.address();
   device_.workspace_bytes = workspace_.bytes();
-  exchange_ = make_exchange(options, group);
 }
 
 CudaBackend::~CudaBackend() {
@@ -83,7 +87,7 @@ std::string CudaBackend::description() const {
 cudaStream_t CudaBackend::stream_now() {
   check(cudaSetDevice(device_.number),
         "choosing a GPU");  // each thread of this process has a choice of its own
-  recorder_->flush();
+  if (recorder_ != nullptr) recorder_->flush();  // there is none while the backend goes
   return device_.stream;
 }
 

@@ -21,6 +21,7 @@ class CudaBackend final : public Backend {
  public:
   // `group` as make_backend() has it. Throws StartupError (ExitCode::device).
   CudaBackend(const CudaOptions& options, Communicator& group);
+  CudaBackend(const CudaOptions& options, std::unique_ptr<cuda::Exchange> exchange);
   ~CudaBackend() override;
 
   std::string description() const override;

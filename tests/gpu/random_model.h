@@ -1,0 +1,17 @@
+// Models of well-known shapes with random weights, for timing.
+#pragma once
+
+#include <string>
+
+#include "worker/model/tensors.h"
+
+namespace sinkstream {
+
+// "1b" (Llama 3.2), "7b" (Llama 2), "70b" (Llama 2). Throws std::invalid_argument for others.
+ModelConfig shape_of(const std::string& name);
+
+// A rank's weights; rows repeat, so that making them takes little time.
+Weights random_weights(const ModelConfig& config, const ShardPlan& shard, kernels::WeightFormat format,
+                       kernels::Backend& backend);
+
+}  // namespace sinkstream
