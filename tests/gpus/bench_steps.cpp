@@ -11,8 +11,8 @@
 
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/device_array.h"
-#include "tests/gpu/random_model.h"
-#include "tests/gpu/stub_exchange.h"
+#include "tests/gpus/random_model.h"
+#include "tests/gpus/stub_exchange.h"
 #include "worker/model/model.h"
 
 namespace sinkstream {

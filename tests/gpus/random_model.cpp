@@ -1,4 +1,4 @@
-#include "tests/gpu/random_model.h"
+#include "tests/gpus/random_model.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "tests/gpu/stub_exchange.h"
+#include "tests/gpus/stub_exchange.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {
