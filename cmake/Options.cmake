@@ -1,6 +1,7 @@
 # Compiler settings for every target. Warnings are errors where CMAKE_COMPILE_WARNING_AS_ERROR says so: in the developers'
 # presets and in CI, not where somebody's newer compiler warns of more.
-add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wno-missing-field-initializers)
+set(warnings -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wno-missing-field-initializers)
+add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:${warnings}>")  # kernels/cuda has nvcc's
 # One meaning for every floating-point expression: fused multiply-adds only where the code asks for them,
 # so a row's result does not depend on which loop computed it.
 add_compile_options(-ffp-contract=off)
