@@ -7,6 +7,7 @@
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/instruction_set.h"
 #include "kernels/cuda/cuda_options.h"
+#include "kernels/cuda/packed_size.h"
 #include "kernels/host/host_memory.h"
 #include "kernels/host/packed_weight.h"
 #include "kernels/load_cuda.h"
@@ -85,7 +86,7 @@ std::unique_ptr<Backend> make_backend(const BackendOptions& options, Communicato
 
 std::int64_t packed_bytes(const std::string& device, const WeightShape& shape) {
   check_device(device);
-  return host_packed_bytes(shape);
+  return device == "cuda" ? cuda::packed_size(shape) : host_packed_bytes(shape);
 }
 
 std::int64_t own_bytes(const std::string& device) {
