@@ -27,6 +27,17 @@ __device__ inline float high_bf16(std::uint32_t packed) {
   return __uint_as_float(packed & 0xffff0000u);
 }
 
+// a - b of both halves, rounded to nearest even.
+__device__ inline std::uint32_t subtract_bf16(std::uint32_t a, std::uint32_t b) {
+#ifdef SINKSTREAM_CUDA_EMULATED
+  return pack_bf16(low_bf16(a) - low_bf16(b), high_bf16(a) - high_bf16(b));
+#else
+  std::uint32_t difference;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(difference) : "r"(b), "r"(0xbf80bf80u), "r"(a));  // b * -1 + a
+  return difference;
+#endif
+}
+
 // d += a * b on tensor cores, products exact, sums in float32.   a [16, 16] row-major, b [16, 8]
 // column-major, d [16, 8]. With g = lane / 4 and t = lane % 4 a lane has
 //   a[0] = rows g, columns 2t, 2t+1;  a[1] = row g+8, the same;  a[2], a[3] = the same rows, columns 8 more
@@ -41,6 +52,29 @@ __device__ inline void mma_bf16(float (&d)[4], const std::uint32_t (&a)[4], cons
       "{%0,%1,%2,%3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
+}
+
+// Four matrices [8, 8] of 16-bit elements from shared memory, transposed. Lane l names the 16 bytes of row l % 8
+// of matrix l / 8, and gets of each matrix the elements in column g of rows 2t (lower half) and 2t+1.
+__device__ inline void load_transposed(std::uint32_t (&to)[4], const void* row) {
+#ifdef SINKSTREAM_CUDA_EMULATED
+  const int lane = static_cast<int>(threadIdx.x % kWarpSize);
+  const auto mine = static_cast<unsigned long long>(reinterpret_cast<std::uintptr_t>(row));
+  for (int matrix = 0; matrix < 4; ++matrix) {
+    std::uint32_t pair = 0;
+    for (int i = 0; i < 2; ++i) {
+      const unsigned long long of_row = __shfl_sync(kWholeWarp, mine, 8 * matrix + 2 * (lane % 4) + i);
+      pair |= std::uint32_t{reinterpret_cast<const std::uint16_t*>(of_row)[lane / 4]} << (16 * i);
+    }
+    to[matrix] = pair;
+  }
+#else
+  const auto from = static_cast<std::uint32_t>(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(from)
+               : "memory");
 #endif
 }
 
