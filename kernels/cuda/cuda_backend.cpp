@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "kernels/cuda/choose.h"
+#include "kernels/cuda/gather_logits.h"
 #include "kernels/cuda/operations.h"
 #include "parallel/host/backoff.h"
 
@@ -43,12 +43,26 @@ std::unique_ptr<cuda::Exchange> make_exchange(const CudaOptions& options, Commun
   return cuda::make_host_exchange(group);
 }
 
-void sum_over_ranks(const cuda::Device& device, cuda::Exchange* exchange, Matrix x) {
+void exchange_sum(const cuda::Device& device, cuda::Exchange* exchange, Matrix x) {
   exchange->sum(device, x);
 }
 
-void gather_over_ranks(const cuda::Device& device, cuda::Exchange* exchange, ConstMatrix mine, Matrix all) {
+void exchange_gather(const cuda::Device& device, cuda::Exchange* exchange, ConstMatrix mine, Matrix all) {
   exchange->gather(device, mine, all);
+}
+
+void exchange_and_choose(const cuda::Device& device, cuda::Exchange* exchange, ConstMatrix logits,
+                         std::int64_t vocab_size, DeviceSpan<const ChoiceTask> tasks,
+                         const cuda::SlotStatesView& states, DeviceSpan<Choice> out) {
+  cuda::gather_and_choose(device, exchange, logits, vocab_size, tasks, states, out);
+}
+
+// Those that this backend made.
+cuda::CudaSlotStates& cuda_states(SlotStates& states) {
+  return dynamic_cast<cuda::CudaSlotStates&>(states);
+}
+const cuda::CudaSlotStates& cuda_states(const SlotStates& states) {
+  return dynamic_cast<const cuda::CudaSlotStates&>(states);
 }
 
 }  // namespace
@@ -86,7 +100,7 @@ std::string CudaBackend::description() const {
 
 cudaStream_t CudaBackend::stream_now() {
   check(cudaSetDevice(device_.number),
-        "choosing a GPU");  // each thread of this process has a choice of its own
+        "choosing a GPU");                       // each thread of this process has a choice of its own
   if (recorder_ != nullptr) recorder_->flush();  // there is none while the backend goes
   return device_.stream;
 }
@@ -180,6 +194,32 @@ void CudaBackend::do_pack(ConstHostMatrix rows, std::int64_t first_row, const We
   }
 }
 
+// ---- Slots
+
+std::unique_ptr<SlotStates> CudaBackend::make_slot_states(std::int32_t num_slots, std::int64_t vocab_size) {
+  Buffer memory = allocate(cuda::CudaSlotStates::bytes(num_slots, vocab_size),
+                           "the sampling states of " + std::to_string(num_slots) + " sessions");
+  return std::make_unique<cuda::CudaSlotStates>(num_slots, vocab_size, std::move(memory), uploader());
+}
+
+void CudaBackend::open_slot(std::int32_t slot, const SamplingParams& sampling, SlotStates& states) {
+  stream_now();
+  cuda_states(states).open_slot(device_, uploader(), slot, sampling);
+}
+
+void CudaBackend::close_slot(std::int32_t slot, SlotStates& states) {
+  cuda_states(states).close_slot(uploader(), slot);
+}
+
+cuda::CudaSlotStates::Upload CudaBackend::uploader() {
+  return [this](std::span<const std::byte> from, Address to) { upload(from, to); };
+}
+
+void CudaBackend::do_take_last_chosen(DeviceSpan<const std::int32_t> slots, const SlotStates& states,
+                                      DeviceSpan<std::int32_t> tokens) {
+  recorder_->add<&cuda::take_last_chosen>(slots, cuda_states(states).view(), tokens);
+}
+
 // ---- Operations, in the order of kernels/backend.h
 
 void CudaBackend::do_embed(DeviceSpan<const std::int32_t> tokens, const Weight& table,
@@ -267,7 +307,7 @@ void CudaBackend::between_ranks(const Arguments&... arguments) {
 
 void CudaBackend::do_sum_over_ranks(Matrix x) {
   if (ranks() == 1) return;
-  between_ranks<&sum_over_ranks>(x);
+  between_ranks<&exchange_sum>(x);
 }
 
 void CudaBackend::do_sum_and_norm(Matrix partial, const Norm& norm, Matrix hidden, Matrix normed) {
@@ -276,7 +316,13 @@ void CudaBackend::do_sum_and_norm(Matrix partial, const Norm& norm, Matrix hidde
 }
 
 void CudaBackend::do_gather_over_ranks(ConstMatrix mine, Matrix all) {
-  between_ranks<&gather_over_ranks>(mine, all);
+  between_ranks<&exchange_gather>(mine, all);
+}
+
+void CudaBackend::do_choose(ConstMatrix logits, Range, std::int64_t vocab_size,
+                            DeviceSpan<const ChoiceTask> tasks, SlotStates& states, DeviceSpan<Choice> out) {
+  const cuda::SlotStatesView& view = cuda_states(states).view();
+  between_ranks<&exchange_and_choose>(logits, vocab_size, tasks, view, out);
 }
 
 void CudaBackend::do_select_rows(ConstMatrix x, DeviceSpan<const std::int32_t> selected, Matrix out) {

@@ -12,6 +12,7 @@
 #include "kernels/cuda/event.h"
 #include "kernels/cuda/exchange.h"
 #include "kernels/cuda/recorder.h"
+#include "kernels/cuda/slot_states.h"
 #include "kernels/cuda/transfers.h"
 #include "parallel/communicator/communicator.h"
 
@@ -85,6 +86,7 @@ class CudaBackend final : public Backend {
 
   // The stream, with everything launched that was called so far.
   cudaStream_t stream_now();
+  cuda::CudaSlotStates::Upload uploader();
   // Adds an operation on the exchange to the calls or, if that can't be queued, does it at once.
   template <auto kOperation, typename... Arguments>
   void between_ranks(const Arguments&... arguments);
