@@ -147,8 +147,7 @@ __global__ void __launch_bounds__(kThreads) pack_f32(PackTask task) {
 }  // namespace
 
 std::int64_t packed_bytes(const WeightShape& shape) {
-  if (shape.format == WeightFormat::f32) return shape.out_features * f32_row_stride(shape.in_features) * 4;
-  return ceil_divide<std::int64_t>(shape.out_features, kTileFeatures) * shape.groups() * record_bytes(shape.format);
+  return packed_size(shape);
 }
 
 void pack(const Device& device, ConstMatrix rows, std::int64_t first_row, const WeightView& weight) {

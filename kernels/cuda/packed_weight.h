@@ -16,30 +16,13 @@
 #include <cstdint>
 
 #include "kernels/cuda/operations.h"
+#include "kernels/cuda/packed_size.h"
 #include "kernels/cuda/ptx.h"
 #include "kernels/cuda/simt.h"
 #include "kernels/types.h"
 #include "kernels/weight.h"
 
 namespace sinkstream::kernels::cuda {
-
-inline constexpr int kTileFeatures = 16;
-inline constexpr int kGroupInputs = static_cast<int>(kGroupSize);
-
-constexpr int value_bytes_of_record(WeightFormat format) {
-  return format == WeightFormat::bf16 ? 1024 : format == WeightFormat::int8 ? 512 : 256;
-}
-constexpr int step_bytes_of_record(WeightFormat format) {
-  return format == WeightFormat::bf16 ? 0 : format == WeightFormat::int8 ? 32 : 64;
-}
-constexpr int record_bytes(WeightFormat format) {
-  return value_bytes_of_record(format) + step_bytes_of_record(format);
-}
-
-// Elements of a row of f32.
-constexpr std::int64_t f32_row_stride(std::int64_t in_features) {
-  return (in_features + 3) / 4 * 4;
-}
 
 // Bytes from the start of a record.
 template <WeightFormat kFormat>
