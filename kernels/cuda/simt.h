@@ -47,8 +47,9 @@ T* dynamic_shared() {
 template <typename... Parameters, typename... Arguments>
 void launch(void (*kernel)(Parameters...), const LaunchShape& shape, cudaStream_t stream,
             Arguments... arguments) {
-  emulation::launch(shape.grid, shape.block, shape.shared_bytes, stream,
-                    [=] { kernel(static_cast<Parameters>(arguments)...); });
+  check(emulation::launch(reinterpret_cast<const void*>(kernel), shape.grid, shape.block, shape.shared_bytes, stream,
+                          [=] { kernel(static_cast<Parameters>(arguments)...); }),
+        "a kernel's launch");
 }
 
 #else
