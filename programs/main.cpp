@@ -33,7 +33,7 @@ int world_size() {
 
 std::string version_text() {
   std::string devices;
-  for (const std::string& name : kernels::backend_names()) {
+  for (const std::string& name : kernels::device_names()) {
     devices += (devices.empty() ? "" : ", ") + kernels::describe_device(name);
   }
   return std::string("stream-worker ") + SINKSTREAM_VERSION + "\ncompiler: " + __VERSION__ +

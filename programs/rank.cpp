@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <sstream>
 
 #include "kernels/make_backend.h"
@@ -16,10 +17,28 @@
 namespace sinkstream {
 namespace {
 
-std::int32_t agree_on_slots(Communicator& group, const Config& config, const RankSizing& sizing,
-                            int local_ranks) {
-  const auto slots = make_together(
-      group, [&] { return choose_slots(config, sizing, available_memory(config, local_ranks)); });
+// Collective. Where nobody chose, the log says what was taken and why.
+std::string find_device(Communicator& group, const Config& config) {
+  const std::string device = make_together(group, [&] { return device_of(config); });
+  if (group.is_leader() && config.parallel.device == "auto") {
+    const std::string why = kernels::best_device().why_no_gpu;
+    spdlog::info("device: {}{}", device, why.empty() ? "" : ", since " + why);
+  }
+  return device;
+}
+
+// Collective: what is free on a GPU is asked when all ranks have their contexts there.
+std::int64_t find_memory(Communicator& group, const Config& config, const std::optional<RankGpu>& gpu,
+                         int local_ranks) {
+  const auto ask = [&] { return gpu ? available_memory(*gpu) : available_memory(config, local_ranks); };
+  make_together(group, ask);
+  return make_together(group, ask);
+}
+
+std::int32_t agree_on_slots(Communicator& group, const Config& config, const ModelConfig& model,
+                            const RankSizing& sizing, std::int64_t available_bytes) {
+  const auto slots =
+      make_together(group, [&] { return choose_slots(config, model, sizing, available_bytes); });
   const auto all = all_gather_value(group, slots);
   return *std::min_element(all.begin(), all.end());
 }
@@ -36,7 +55,8 @@ PlanLimits plan_limits(const ModelConfig& model, const SessionSizing& sessions, 
 
 // What the ranks must agree on to compute the same: each would serve, but not the same model.
 void require_same_everywhere(Communicator& group, const Config& config, const ModelConfig& model,
-                             const Checkpoint& checkpoint, const SessionSizing& sessions) {
+                             const Checkpoint& checkpoint, const SessionSizing& sessions,
+                             const std::string& device) {
   const std::string directory = config.model.path.string();
   require_same(group, checkpoint.fingerprint(), "checkpoint files in " + directory);
   require_same(group, model.fingerprint, "config.json in " + directory);
@@ -44,7 +64,7 @@ void require_same_everywhere(Communicator& group, const Config& config, const Mo
   settings << config.model.weights << ' ' << sessions.shape.window.sink_tokens << ' '
            << sessions.shape.window.window_tokens << ' ' << sessions.shape.max_context << ' '
            << sessions.shape.sink_capacity << ' ' << sessions.shape.ring_capacity << ' ' << config.cache.type
-           << ' ' << sessions.session_chunk << ' ' << config.engine.prefill_chunk << ' ' << device_of(config);
+           << ' ' << sessions.session_chunk << ' ' << config.engine.prefill_chunk << ' ' << device;
   require_same(group, fingerprint_of(settings.str()),
                "settings (model.weights, cache, engine or parallel.device)");
 }
@@ -54,12 +74,17 @@ void require_same_everywhere(Communicator& group, const Config& config, const Mo
 Rank load_rank(Communicator& group, const Config& config, const ModelConfig& model_config,
                const Checkpoint& checkpoint, const SessionSizing& sessions, const LocalRanks& local,
                const std::function<void(std::int64_t, std::int64_t)>& progress) {
-  require_same_everywhere(group, config, model_config, checkpoint, sessions);
+  const std::string device = find_device(group, config);
+  require_same_everywhere(group, config, model_config, checkpoint, sessions, device);
+  std::optional<RankGpu> place;
+  if (device == "cuda") place = find_rank_gpu(group, may_share_gpus(config));
   const auto sizing = make_together(
       group, [&] { return size_rank(config, model_config, sessions, group.size(), group.rank()); });
+  const std::int64_t memory = find_memory(group, config, place, local.local_size);
   const KvCacheSizes cache = cache_sizes(
-      sessions.shape, agree_on_slots(group, config, sizing, local.local_size), cache_dtype(config));
-  for (const auto& line : all_gather_strings(group, describe_shard(sizing) + " (" + local.host + ")")) {
+      sessions.shape, agree_on_slots(group, config, model_config, sizing, memory), cache_dtype(config));
+  const std::string where = local.host + (place ? ", GPU " + std::to_string(place->gpu.number) : "");
+  for (const auto& line : all_gather_strings(group, describe_shard(sizing) + " (" + where + ")")) {
     if (group.is_leader()) spdlog::info("{}", line);
   }
 
@@ -75,7 +100,10 @@ Rank load_rank(Communicator& group, const Config& config, const ModelConfig& mod
     spdlog::warn("rank {}: the host does not allow setting CPU affinity", group.rank());
   const std::int64_t threads = config.parallel.threads.value_or(
       threads_of_local_rank(std::ssize(cpus), cpu_quota(), local.local_rank, local.local_size));
-  const kernels::BackendOptions options = {.device = device_of(config), .threads = static_cast<int>(threads)};
+  const kernels::BackendOptions options = {.device = device,
+                                           .threads = static_cast<int>(threads),
+                                           .gpu = place ? place->gpu.number : 0,
+                                           .through_host = may_share_gpus(config)};
   rank.backend = make_together(group, [&] { return kernels::make_backend(options, group); });
 
   const auto begin = std::chrono::steady_clock::now();

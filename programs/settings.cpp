@@ -215,10 +215,12 @@ std::vector<Setting> make_table() {
       integer_or_auto("cache.slots", FIELD(cache.slots), 1, 65536, "sessions that are resident at once"),
       integer_or_auto("cache.max_context", FIELD(cache.max_context), 1, 16777216,
                       "tokens of a session (dense mode); auto: the trained context"),
-      choice("parallel.device", FIELD(parallel.device), {"auto", "cpu", "reference"}, {"cuda"},
-             "what computes; reference: plain and slow, the measure of the others"),
-      without_effect(choice("parallel.communicator", FIELD(parallel.communicator), {"auto", "mpi"},
-                            {"nccl", "shm"}, "what carries sums between ranks")),
+      choice(
+          "parallel.device", FIELD(parallel.device), {"auto", "cpu", "cuda", "reference"}, {},
+          "what computes; auto: cuda where there is a GPU for it; reference: plain and slow, the measure of "
+          "the others"),
+      choice("parallel.communicator", FIELD(parallel.communicator), {"auto", "mpi", "nccl"}, {"shm"},
+             "what carries sums between ranks; auto: nccl between GPUs; with mpi ranks may share a GPU"),
       integer_or_auto("parallel.threads", FIELD(parallel.threads), 1, 4096,
                       "threads of each rank; auto: its share of the host's CPUs"),
       real("parallel.stuck_seconds", FIELD(parallel.stuck_seconds), 0.5, 86400,

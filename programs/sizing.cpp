@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <iomanip>
+#include <limits>
 #include <sstream>
 
 #include "base/error.h"
 #include "kernels/make_backend.h"
+#include "programs/what_would_fit.h"
 #include "worker/engine/step_runner.h"
 #include "worker/model/checkpoint/fetched_model.h"
 #include "worker/model/tensors.h"
@@ -15,8 +17,13 @@ namespace {
 
 constexpr std::int64_t kMaxAutoSlots = 64;
 // Of the memory that is free, the share that "auto" may plan with; the rest is for files, sockets and other
-// programs.
+// programs. A GPU is for us alone.
 constexpr double kUsableShare = 0.8;
+constexpr double kUsableShareOfGpu = 0.97;
+
+std::int64_t share_of(std::int64_t bytes, double share, int ranks) {
+  return static_cast<std::int64_t>(share * static_cast<double>(bytes)) / std::max(1, ranks);
+}
 
 std::string show(const Range& range) {
   return std::to_string(range.begin) + ".." + std::to_string(range.end - 1);
@@ -29,7 +36,17 @@ const char* name_of(CacheMode mode) {
 }  // namespace
 
 std::string device_of(const Config& config) {
-  return config.parallel.device == "auto" ? "cpu" : config.parallel.device;
+  const std::string device =
+      config.parallel.device == "auto" ? kernels::best_device().name : config.parallel.device;
+  if (device != "cuda" && config.parallel.communicator == "nccl") {
+    throw StartupError(ExitCode::config,
+                       "parallel.communicator: nccl goes between GPUs, and parallel.device is " + device);
+  }
+  return device;
+}
+
+bool may_share_gpus(const Config& config) {
+  return config.parallel.communicator == "mpi";
 }
 
 kernels::WeightFormat weight_format(const Config& config) {
@@ -112,6 +129,7 @@ RankSizing size_rank(const Config& config, const ModelConfig& model, const Sessi
                                      });
   sizing.session_bytes =
       cache_bytes_per_slot(model, sizing.shard, cache_sizes(sessions.shape, 1, cache_dtype(config)));
+  sizing.backend_bytes = kernels::own_bytes(device_of(config));
   const auto step_bytes = [&](std::int64_t rows) {
     return Model::step_bytes(model, sizing.shard, rows) + StepRunner::bytes(rows);
   };
@@ -125,28 +143,39 @@ std::int64_t max_step_rows(const Config& config, std::int64_t num_slots) {
 }
 
 std::int64_t sessions_that_fit(const RankSizing& rank, std::int64_t available_bytes) {
-  const std::int64_t left = available_bytes - rank.weight_bytes - rank.step_bytes;
+  const std::int64_t left = available_bytes - rank.weight_bytes - rank.step_bytes - rank.backend_bytes;
   return left < 0 ? 0 : left / (rank.session_bytes + rank.step_bytes_per_slot);
 }
 
 std::int64_t available_memory(const Config& config, int local_ranks) {
-  return static_cast<std::int64_t>(kUsableShare *
-                                   static_cast<double>(kernels::free_device_bytes(device_of(config)))) /
-         std::max(1, local_ranks);
+  const std::string device = device_of(config);
+  if (device != "cuda") return share_of(kernels::free_device_bytes(device), kUsableShare, local_ranks);
+  const std::vector<VisibleGpus> ranks(static_cast<std::size_t>(local_ranks), see_gpus());
+  std::int64_t least = std::numeric_limits<std::int64_t>::max();
+  for (const RankGpu& place : place_ranks(ranks, may_share_gpus(config))) {
+    least = std::min(least, available_memory(place));
+  }
+  return least;
 }
 
-std::int32_t choose_slots(const Config& config, const RankSizing& rank, std::int64_t available_bytes) {
+std::int64_t available_memory(const RankGpu& place) {
+  return share_of(kernels::free_device_bytes("cuda", place.gpu.number), kUsableShareOfGpu, place.ranks);
+}
+
+std::int32_t choose_slots(const Config& config, const ModelConfig& model, const RankSizing& rank,
+                          std::int64_t available_bytes) {
   const std::int64_t fit = sessions_that_fit(rank, available_bytes);
   const std::int64_t wanted = config.cache.slots.value_or(std::clamp<std::int64_t>(fit, 1, kMaxAutoSlots));
   if (wanted > fit) {
-    throw StartupError(ExitCode::device,
-                       "not enough memory on rank " + std::to_string(rank.shard.rank) + ": weights " +
-                           show_bytes(rank.weight_bytes) + " + room for steps " +
-                           show_bytes(rank.step_bytes + wanted * rank.step_bytes_per_slot) + " + " +
-                           std::to_string(wanted) + " session(s) of " + show_bytes(rank.session_bytes) +
-                           ", but " + show_bytes(available_bytes) +
-                           " may be used; start more ranks, or lower cache.slots, cache.window_tokens "
-                           "or (dense) cache.max_context");
+    const std::int64_t steps = rank.step_bytes + wanted * rank.step_bytes_per_slot;
+    const std::int64_t needed = rank.weight_bytes + steps + rank.backend_bytes + wanted * rank.session_bytes;
+    throw StartupError(
+        ExitCode::device,
+        "not enough memory on rank " + std::to_string(rank.shard.rank) + ": weights " +
+            show_bytes(rank.weight_bytes) + " + room for steps " + show_bytes(steps + rank.backend_bytes) +
+            " + " + std::to_string(wanted) + " session(s) of " + show_bytes(rank.session_bytes) + ", but " +
+            show_bytes(available_bytes) + " may be used: " + show_bytes(needed - available_bytes) +
+            " are missing; " + what_would_fit(config, model, rank.shard.world_size, available_bytes));
   }
   return static_cast<std::int32_t>(wanted);
 }
@@ -168,20 +197,34 @@ std::string describe_shard(const RankSizing& rank) {
   const ShardPlan& shard = rank.shard;
   return "rank " + std::to_string(shard.rank) + ": heads " + show(shard.heads) + ", KV heads " +
          show(shard.kv_heads) + ", MLP columns " + show(shard.mlp) + ", vocabulary " + show(shard.vocab) +
-         "; weights " + show_bytes(rank.weight_bytes) + ", a session " + show_bytes(rank.session_bytes);
+         "; weights " + show_bytes(rank.weight_bytes) + ", a session " + show_bytes(rank.session_bytes) +
+         ", steps " + show_bytes(rank.step_bytes + rank.backend_bytes);
 }
+
+namespace {
+
+std::int64_t memory_to_plan_with(const Config& config, int world_size) {
+  try {
+    return available_memory(config, world_size);
+  } catch (const StartupError& error) {
+    throw StartupError(error.code(), std::string(error.what()) + " (--memory plans for other hosts)");
+  }
+}
+
+}  // namespace
 
 SizingReport report_sizing(const Config& config, const ModelConfig& model, int world_size,
                            std::optional<std::int64_t> rank_bytes) {
   const SessionSizing sessions = size_sessions(config, model);
-  const std::int64_t available = rank_bytes.value_or(available_memory(config, world_size));
+  const std::int64_t available = rank_bytes ? *rank_bytes : memory_to_plan_with(config, world_size);
   std::ostringstream out;
   out << config.model.name << ": " << model.architecture << ", " << model.num_layers << " layers, hidden "
       << model.hidden_size << ", " << model.num_heads << " heads, " << model.num_kv_heads << " KV heads of "
       << model.head_dim << ", vocabulary " << model.vocab_size << ", trained context "
       << model.trained_context << "\n"
       << "cache: " << name_of(config.cache.mode) << ", " << sessions.shape.window.sink_tokens << " sinks + "
-      << sessions.shape.window.window_tokens << " window tokens, " << config.cache.type << "\n";
+      << sessions.shape.window.window_tokens << " window tokens, " << config.cache.type << "\n"
+      << "device: " << device_of(config) << "\n";
   for (const auto& warning : sessions.warnings) out << "warning: " << warning << "\n";
 
   std::int64_t all_weights = 0, all_sessions = 0, fit = kMaxAutoSlots * 1'000'000;
@@ -197,7 +240,7 @@ SizingReport report_sizing(const Config& config, const ModelConfig& model, int w
       << (rank_bytes ? "given " : "on this host, ") << show_bytes(available) << " for each of " << world_size
       << " rank(s): ";
   if (fit <= 0) {
-    out << "the model does not fit; use more ranks, or more memory for each"
+    out << "the model does not fit; " << what_would_fit(config, model, world_size, available)
         << (rank_bytes ? "\n" : " (--memory plans for other hosts)\n");
   } else if (config.cache.slots) {
     out << fit << " session(s) fit; cache.slots asks for " << *config.cache.slots

@@ -126,11 +126,11 @@ TEST(Sizing, SlotsFitOrTheErrorSaysWhatWouldHelp) {
   const std::int64_t per_slot = rank.session_bytes + rank.step_bytes_per_slot;
   EXPECT_EQ(sessions_that_fit(rank, base + 3 * per_slot), 3);
   EXPECT_EQ(sessions_that_fit(rank, base + 3 * per_slot - 1), 2);
-  EXPECT_EQ(choose_slots(config, rank, base + 3 * per_slot), 3);
-  EXPECT_EQ(choose_slots(config, rank, base + 100'000 * per_slot), 64);
+  EXPECT_EQ(choose_slots(config, model, rank, base + 3 * per_slot), 3);
+  EXPECT_EQ(choose_slots(config, model, rank, base + 100'000 * per_slot), 64);
   config.cache.slots = 4;
   try {
-    choose_slots(config, rank, base + 3 * per_slot);
+    choose_slots(config, model, rank, base + 3 * per_slot);
     FAIL() << "4 slots where 3 fit";
   } catch (const StartupError& error) {
     EXPECT_EQ(error.code(), ExitCode::device);
