@@ -4,7 +4,9 @@
 #include <cmath>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
+#include "base/round_up.h"
 #include "kernels/candidates.h"
 #include "kernels/cuda/choosing/block_reduce.h"
 #include "kernels/cuda/choosing/logit_rows.h"
@@ -79,7 +81,7 @@ __device__ void sum_up(const PieceLogits& logits, Piece& piece) {
 
 __device__ float raw_of_target(const LogitRow& row, TokenId target) {
   const float raw = row[target];
-  return isnan(raw) ? -INFINITY : raw;
+  return std::isnan(raw) ? -INFINITY : raw;
 }
 
 __device__ std::int32_t count_up_to(TokenId target, float target_raw, const PieceLogits& logits) {
@@ -167,7 +169,7 @@ __global__ void __launch_bounds__(kPieceThreads)
   const SlotState& slot = states[task.slot];
   if (!task.sample || !slot.is_truncated()) return;
   const float largest = adjusted_max_of(scratch.pieces_of(output), scratch.num_pieces);
-  if (isinf(largest)) return;
+  if (std::isinf(largest)) return;
   const Likelihood likelihood(largest, slot.temperature, scratch.mass_unit);
   histogram.clear();
   __syncthreads();
@@ -303,7 +305,7 @@ class TruncatedChoice {
     for (auto token = static_cast<TokenId>(threadIdx.x); token < vocab_size_;
          token += static_cast<TokenId>(blockDim.x)) {
       const float adjusted = adjusted_[token];
-      if (!kept.holds(key_of(adjusted), token) || isnan(adjusted)) continue;
+      if (!kept.holds(key_of(adjusted), token) || std::isnan(adjusted)) continue;
       if (min_p > 0 && likelihood_.ratio(adjusted) < min_p) continue;
       const Candidate candidate{
           .token = token, .score = likelihood_.score(adjusted) + noise(slot_.seed, position, token)};
@@ -339,7 +341,7 @@ __device__ TokenId chosen_of(const ChoiceTask& task, const SlotState& slot, std:
   if (!slot.is_truncated()) return best_of_pieces(pieces, scratch.num_pieces);
   const float largest = adjusted_max_of(pieces, scratch.num_pieces);
   if (largest == -INFINITY) return -1;
-  if (isinf(largest)) return first_infinite(scratch.adjusted + output * vocab_size, vocab_size);
+  if (std::isinf(largest)) return first_infinite(scratch.adjusted + output * vocab_size, vocab_size);
   return TruncatedChoice(slot, output, largest, vocab_size, scratch, histogram).draw(task.position);
 }
 
@@ -381,7 +383,7 @@ __device__ void find_top_logprobs(std::int32_t wanted, const LogitRow& row, std:
   for (auto token = static_cast<TokenId>(threadIdx.x); token < vocab_size;
        token += static_cast<TokenId>(blockDim.x)) {
     const float raw = row[token];
-    if (!kept.holds(key_of(raw), token) || isnan(raw)) continue;
+    if (!kept.holds(key_of(raw), token) || std::isnan(raw)) continue;
     const int at = atomicAdd(&found, 1);
     tokens[at] = token;
     logits[at] = raw;
@@ -496,6 +498,8 @@ std::int64_t num_pieces(std::int64_t vocab_size) {
   return pieces_and_outputs(vocab_size, kPieceTokens, 1).grid.x;
 }
 
+constexpr std::int64_t kAlignment = 16;
+
 std::int64_t scratch_bytes_of_output(std::int64_t vocab_size) {
   return kBins * std::int64_t{sizeof(Mass) + sizeof(unsigned)} +
          num_pieces(vocab_size) * std::int64_t{sizeof(Piece)} + vocab_size * std::int64_t{sizeof(float)};
@@ -509,7 +513,8 @@ double mass_unit(std::int64_t vocab_size) {
 }
 
 Scratch place(Address workspace, std::int64_t outputs, std::int64_t vocab_size) {
-  const auto take = [&](std::int64_t bytes) { return std::exchange(workspace, workspace + outputs * bytes); };
+  Address next{static_cast<std::uintptr_t>(round_up(static_cast<std::int64_t>(workspace), kAlignment))};
+  const auto take = [&](std::int64_t bytes) { return std::exchange(next, next + outputs * bytes); };
   Scratch scratch;
   scratch.num_pieces = static_cast<std::int32_t>(num_pieces(vocab_size));
   scratch.mass_unit = mass_unit(vocab_size);
@@ -523,16 +528,16 @@ Scratch place(Address workspace, std::int64_t outputs, std::int64_t vocab_size) 
 }  // namespace
 
 std::int64_t choose_workspace_bytes(std::int64_t vocab_size) {
-  return scratch_bytes_of_output(vocab_size);
+  return scratch_bytes_of_output(vocab_size) + kAlignment;
 }
 
 void choose(const Device& device, const Logits& logits, DeviceSpan<const ChoiceTask> tasks,
             const SlotStatesView& states, DeviceSpan<Choice> out) {
   if (tasks.empty()) return;
   const std::int64_t vocab_size = logits.vocab_size;
-  const std::int64_t at_once =
-      std::min({tasks.size, device.workspace_bytes / scratch_bytes_of_output(vocab_size), kMostGridRows});
-  if (at_once == 0) {
+  const std::int64_t room = device.workspace_bytes - kAlignment;
+  const std::int64_t at_once = std::min({tasks.size, room / scratch_bytes_of_output(vocab_size), kMostGridRows});
+  if (at_once < 1) {
     throw std::invalid_argument("choose: a workspace of " + std::to_string(device.workspace_bytes) +
                                 " bytes, but " + std::to_string(choose_workspace_bytes(vocab_size)) +
                                 " are needed");

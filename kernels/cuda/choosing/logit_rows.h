@@ -1,6 +1,7 @@
 // The logits of a step as its kernels read them, and what a slot's sampling parameters make of them.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "kernels/cuda/choose.h"

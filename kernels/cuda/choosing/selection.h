@@ -3,6 +3,7 @@
 // integers, so they are the same in whatever order threads add.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "kernels/cuda/choosing/block_reduce.h"
@@ -20,7 +21,7 @@ inline constexpr int kBins = 1 << kBinBits;
 
 // Keys are ordered as the numbers are; both zeros have the same.
 __device__ inline Key key_of(float number) {
-  if (isnan(number)) return kNotANumber;
+  if (std::isnan(number)) return kNotANumber;
   const unsigned bits = __float_as_uint(number + 0.0f);
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
