@@ -5,6 +5,7 @@
 
 #include <stdexcept>
 
+#include "base/error.h"
 #include "parallel/communicator/in_process.h"
 
 namespace sinkstream::kernels {
@@ -15,11 +16,12 @@ using testing::ThrowsMessage;
 
 TEST(MakeBackend, MakesEachByItsNameAndEachDescribesItself) {
   const auto group = make_in_process_group(1);
-  EXPECT_THAT(backend_names(), testing::ElementsAre("cpu", "reference"));
+  EXPECT_THAT(device_names(), testing::ElementsAre("cpu", "cuda", "reference"));
+  EXPECT_THAT(backend_names(), testing::IsSubsetOf(device_names()));
   for (const std::string& name : backend_names()) {
     const auto backend = make_backend({.device = name, .threads = 1}, *group[0]);
     EXPECT_THAT(backend->description(), testing::StartsWith(name));
-    EXPECT_EQ(backend->steps_in_flight(), 1);
+    EXPECT_GE(backend->steps_in_flight(), 1);
     EXPECT_GT(free_device_bytes(name), 0);
     EXPECT_THAT(describe_device(name), testing::StartsWith(name));
   }
@@ -40,7 +42,7 @@ TEST(MakeBackend, AWeightTakesWhatWasForetold) {
         EXPECT_EQ(backend->packed_bytes(shape), bytes);
         EXPECT_EQ(backend->allocate_weight(shape).memory.bytes(), bytes);
         EXPECT_GE(bytes, unpadded_bytes(shape));
-        if (width == 700'000 && format != WeightFormat::int4) {
+        if (name != "cuda" && width == 700'000 && format != WeightFormat::int4) {
           EXPECT_EQ(bytes % (2 << 20), 0);
         }
       }
@@ -48,11 +50,30 @@ TEST(MakeBackend, AWeightTakesWhatWasForetold) {
   }
 }
 
+// A plan for GPUs can be made without one.
+TEST(MakeBackend, CudaTakesWhatWasForetoldWithoutCuda) {
+  const WeightShape shape = weight_shape(WeightFormat::bf16, 5, {0, 33}, 33);
+  EXPECT_EQ(packed_bytes("cuda", shape), 2 * 16 * 32 * 2);  // whole tiles and groups
+  EXPECT_EQ(own_bytes("cpu"), 0);
+  EXPECT_GT(own_bytes("cuda"), 0);
+}
+
+TEST(MakeBackend, WithoutAGpuCudaIsRefusedAndTheCpuTaken) {
+  const BestDevice best = best_device();
+  if (best.why_no_gpu.empty()) GTEST_SKIP() << "there is a GPU";
+  EXPECT_EQ(best.name, "cpu");
+  const auto group = make_in_process_group(1);
+  EXPECT_THAT([&] { make_backend({.device = "cuda"}, *group[0]); },
+              ThrowsMessage<StartupError>(best.why_no_gpu));
+  EXPECT_THAT([&] { free_device_bytes("cuda"); }, ThrowsMessage<StartupError>(best.why_no_gpu));
+  EXPECT_THAT(describe_device("cuda"), HasSubstr(best.why_no_gpu));
+}
+
 TEST(MakeBackend, RefusesWhatThereIsNot) {
   const auto group = make_in_process_group(1);
-  EXPECT_THAT(
-      [&] { make_backend({.device = "abacus"}, *group[0]); },
-      ThrowsMessage<std::invalid_argument>(HasSubstr("no device \"abacus\"; there are cpu, reference")));
+  EXPECT_THAT([&] { make_backend({.device = "abacus"}, *group[0]); },
+              ThrowsMessage<std::invalid_argument>(
+                  HasSubstr("no device \"abacus\"; there are cpu, cuda, reference")));
   EXPECT_THROW(free_device_bytes("abacus"), std::invalid_argument);
   EXPECT_THROW(describe_device("abacus"), std::invalid_argument);
   EXPECT_THROW(make_backend({.device = "cpu", .threads = 0}, *group[0]), std::invalid_argument);

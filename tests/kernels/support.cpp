@@ -4,15 +4,34 @@
 
 #include <bit>
 #include <cmath>
+#include <functional>
 #include <thread>
 
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/instruction_set.h"
+#include "kernels/cuda/cuda_backend.h"
+#include "kernels/load_cuda.h"
 #include "kernels/reference/reference_backend.h"
 #include "parallel/communicator/in_process.h"
 #include "tests/kernels/awkward/awkward_backend.h"
+#include "tests/kernels/emulation/control.h"
 
 namespace sinkstream::kernels {
+namespace {
+
+// Little scratch and small uploads, so that tests meet their limits.
+constexpr CudaOptions kCudaOptions = {
+    .workspace_bytes = 1 << 20, .upload_segment_bytes = 64 << 10, .through_host = true};
+
+bool there_is_a_gpu() {
+  try {
+    return !search_gpus().gpus.empty();
+  } catch (const std::exception&) {  // a build without CUDA
+    return false;
+  }
+}
+
+}  // namespace
 
 std::vector<float> Random::numbers(std::int64_t count) {
   std::vector<float> values(count);
@@ -69,11 +88,13 @@ std::vector<BackendCase> backend_cases() {
   std::vector<BackendCase> cases = {{Kind::reference, 0}};
   for (const std::int64_t set : hwy::SupportedAndGeneratedTargets()) cases.push_back({Kind::cpu, set});
   for (const std::int64_t set : hwy::SupportedAndGeneratedTargets()) cases.push_back({Kind::awkward, set});
+  cases.push_back({Kind::cuda_emulated, 0});
+  if (there_is_a_gpu()) cases.push_back({Kind::cuda, 0});
   return cases;
 }
 
 std::ostream& operator<<(std::ostream& out, const BackendCase& backend) {
-  constexpr const char* kKinds[] = {"reference", "cpu", "awkward"};
+  constexpr const char* kKinds[] = {"reference", "cpu", "awkward", "cuda_emulated", "cuda"};
   out << kKinds[static_cast<int>(backend.kind)];
   return backend.instruction_set == 0 ? out : out << '_' << hwy::TargetName(backend.instruction_set);
 }
@@ -87,6 +108,8 @@ void OnEveryBackend::SetUp() {
   if (GetParam().instruction_set != 0) {
     ASSERT_STREQ(instruction_set(), hwy::TargetName(GetParam().instruction_set));
   }
+  const std::string test = testing::UnitTest::GetInstance()->current_test_info()->name();
+  cuda::emulation::set_schedule(std::hash<std::string>()(test));  // others in each test
   backend_ = on_threads(2);
   reference_ =
       std::make_unique<ReferenceBackend>(*groups_.emplace_back(std::move(make_in_process_group(1)[0])));
@@ -109,6 +132,10 @@ std::unique_ptr<Backend> OnEveryBackend::make(Communicator& group, int threads) 
       return std::make_unique<CpuBackend>(threads, group);
     case BackendCase::Kind::awkward:
       return std::make_unique<AwkwardBackend>(group);
+    case BackendCase::Kind::cuda_emulated:
+      return std::make_unique<CudaBackend>(kCudaOptions, group);
+    case BackendCase::Kind::cuda:
+      return cuda_module().make_backend(kCudaOptions, group);
   }
   return nullptr;
 }

@@ -67,8 +67,10 @@ void expect_same_bits(std::span<const float> actual, std::span<const float> expe
 
 // Which backend a test runs on.
 struct BackendCase {
-  enum class Kind { reference, cpu, awkward } kind;
+  enum class Kind { reference, cpu, awkward, cuda_emulated, cuda } kind;
   std::int64_t instruction_set;  // of Highway; 0: the best there is
+
+  bool is_cuda() const { return kind == Kind::cuda_emulated || kind == Kind::cuda; }
 };
 
 std::ostream& operator<<(std::ostream& out, const BackendCase& backend);
@@ -87,6 +89,10 @@ class OnEveryBackend : public testing::TestWithParam<BackendCase> {
   Backend& reference() { return *reference_; }
   // The same kind on a number of threads, if it has any; new at each call.
   std::unique_ptr<Backend> on_threads(int threads);
+  // Whether a product's activations are rounded to bf16 before it.
+  static bool rounds_activations(WeightFormat format) {
+    return GetParam().is_cuda() && format != WeightFormat::f32;
+  }
   // One that runs `body` on each of several ranks' backends, at a time.
   void on_ranks(int ranks, const std::function<void(Backend&, int)>& body) const;
 

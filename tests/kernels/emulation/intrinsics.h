@@ -307,6 +307,10 @@ inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned by) {
 
 // ---- Arithmetic
 
+using std::isfinite;
+using std::isinf;
+using std::isnan;
+
 inline float __fmaf_rn(float a, float b, float c) {
   return std::fma(a, b, c);
 }

@@ -48,9 +48,8 @@ void Stream::wait(std::uint64_t count) {
 
 bool Stream::ask(std::uint64_t count) {
   std::unique_lock lock(mutex_);
-  if (done_ >= count) return true;
-  if (!working_) do_next(lock);
-  return false;
+  for (auto some = random_() % 32; some > 0 && done_ < count && !working_; --some) do_next(lock);
+  return done_ >= count;
 }
 
 void Stream::do_next(std::unique_lock<std::mutex>& lock) {

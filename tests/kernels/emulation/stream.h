@@ -28,7 +28,7 @@ class Stream {
   // Returns when the first `count` that were queued are done, on this thread or another.
   void wait(std::uint64_t count);
   void wait_for_all() { wait(added()); }
-  // Are the first `count` done? Does the next if not: who asks again and again comes to an end.
+  // Are the first `count` done? Does some before: who asks again and again comes to an end.
   bool ask(std::uint64_t count);
   // Once work has failed no other is begun.
   std::optional<std::string> failure() const;
