@@ -2,6 +2,7 @@
 // CPU. Fragments are spread over a warp's lanes as PTX ISA 9.7.14.5 draws them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "kernels/cuda/simt.h"
@@ -25,6 +26,17 @@ __device__ inline float low_bf16(std::uint32_t packed) {
 }
 __device__ inline float high_bf16(std::uint32_t packed) {
   return __uint_as_float(packed & 0xffff0000u);
+}
+
+// (value & mask) | bits, as one instruction also where both are constants.
+__device__ inline std::uint32_t and_or(std::uint32_t value, std::uint32_t mask, std::uint32_t bits) {
+#ifdef SINKSTREAM_CUDA_EMULATED
+  return (value & mask) | bits;
+#else
+  std::uint32_t result;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(result) : "r"(value), "r"(mask), "r"(bits));
+  return result;
+#endif
 }
 
 // a - b of both halves, rounded to nearest even.
@@ -78,17 +90,39 @@ __device__ inline void load_transposed(std::uint32_t (&to)[4], const void* row) 
 #endif
 }
 
+// A place in shared memory, worked out once: the compiler does it anew at each use of a pointer.
+#ifdef SINKSTREAM_CUDA_EMULATED
+using SharedAddress = std::byte*;
+#else
+using SharedAddress = std::uint32_t;
+#endif
+
+__device__ inline SharedAddress shared_address(std::byte* shared) {
+#ifdef SINKSTREAM_CUDA_EMULATED
+  return shared;
+#else
+  auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
+  asm volatile("" : "+r"(address));
+  return address;
+#endif
+}
+
 // Copies 16 bytes from global to shared memory without waiting; zeroes them instead where `wanted` is false.
 __device__ inline void copy_async_16(void* to_shared, const void* from_global, bool wanted = true) {
 #ifdef SINKSTREAM_CUDA_EMULATED
   emulation::copy_async_16(to_shared, from_global, wanted);
 #else
   const auto to = static_cast<std::uint32_t>(__cvta_generic_to_shared(to_shared));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from_global),
-               "r"(wanted ? 16 : 0)
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from_global), "r"(wanted ? 16 : 0)
                : "memory");
 #endif
 }
+
+#ifndef SINKSTREAM_CUDA_EMULATED
+__device__ inline void copy_async_16(SharedAddress to, const void* from_global) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from_global) : "memory");
+}
+#endif
 
 // Closes a group of the copies begun since the last.
 __device__ inline void commit_copies() {

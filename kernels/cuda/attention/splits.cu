@@ -1,0 +1,482 @@
+// Attention of rows for themselves: a block a split, which is read once for all heads of a tile; then the splits of each
+// row are merged. Bound by memory: a warp has its tile's keys on their way at once, and the block most of its values.
+#include "kernels/cuda/attention/head_sizes.h"
+#include "kernels/cuda/attention/task.h"
+
+namespace sinkstream::kernels::cuda {
+namespace {
+
+constexpr int kWarps = kTilesPerSplit;
+constexpr int kThreads = kWarps * kWarpSize;
+constexpr int kMergeThreads = 128;
+
+constexpr int smaller(int a, int b) { return a < b ? a : b; }
+constexpr int larger(int a, int b) { return a < b ? b : a; }
+
+// A block's shared memory.
+struct Exchange {
+  float highest[kTilesPerSplit][kColumns];
+  float shrink[kTilesPerSplit][kColumns];
+  float sum[kTilesPerSplit][kColumns];
+};
+
+constexpr int kWeightVectors = kTilesPerSplit * 2 * kOperandVectors;  // uint4: of a split, 16 keys after the other
+
+// One row's split, and where its result goes.
+struct SplitTask {
+  Reach reach;
+  std::int64_t begin;  // its first position
+  Ring ring;
+  const float* queries;  // [heads, head_dim]
+  const float* slopes;   // [heads] or none
+  int heads;
+  float scale;
+  Softmax* softmaxes;  // [heads]
+  float* sums;         // [heads, head_dim]
+};
+
+// A warp takes its tile from scores to weights: `scores` are the products of keys and queries. Leaves `weights` and
+// `exchange` for everybody.
+__device__ void weigh_split(const SplitTask& task, TileScores& scores, Exchange& exchange, uint4* weights) {
+  const int g = lane_id() / 4;
+  const int t = lane_id() % 4;
+  const int tile = warp_id();
+  float highest[2];
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int head = g + 8 * h;
+    const float slope = task.slopes == nullptr || head >= task.heads ? 0.0f : __fmul_rn(task.slopes[head], kLog2OfE);
+    finish_scores(scores, h, near(task.reach, task.begin + tile * kTileKeys), task.scale, slope);
+    highest[h] = highest_score(scores, h);
+    if (t == 0) exchange.highest[tile][head] = highest[h];
+  }
+  __syncthreads();  // from here on nobody reads queries, in whose place weights are written
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int head = g + 8 * h;
+    float before = lowest();
+    for (int earlier = 0; earlier < tile; ++earlier) before = fmaxf(before, exchange.highest[earlier][head]);
+    highest[h] = fmaxf(before, highest[h]);
+    const float sum = weigh(scores, h, highest[h]);
+    if (t == 0) {
+      exchange.shrink[tile][head] = shrinking(before, highest[h]);
+      exchange.sum[tile][head] = sum;
+    }
+  }
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    store_operand(weights_operand(scores, half), weights + (2 * tile + half) * kOperandVectors, lane_id());
+  }
+  __syncthreads();
+}
+
+// The split's highest score and sum of weights; a thread a head.
+__device__ void write_softmax(const SplitTask& task, const Exchange& exchange) {
+  const int head = static_cast<int>(threadIdx.x);
+  if (head >= task.heads) return;
+  Softmax softmax;
+  for (int tile = 0; tile < kTilesPerSplit; ++tile) {
+    softmax.highest = fmaxf(softmax.highest, exchange.highest[tile][head]);
+    softmax.sum = add_tile(softmax.sum, exchange.shrink[tile][head], exchange.sum[tile][head]);
+  }
+  task.softmaxes[head] = softmax;
+}
+
+// One more tile for the weighted sums of 16 dimensions, of which load_values() has 8 and 8.
+template <typename Element, typename Values>
+__device__ void add_tile_values(const Exchange& exchange, const uint4* weights, int tile, const Values& values,
+                                float (&sums)[2][4]) {
+  const int g = lane_id() / 4;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const float shrink = exchange.shrink[tile][g + 8 * h];
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+#pragma unroll
+      for (int e = 0; e < 2; ++e) sums[j][2 * h + e] = __fmul_rn(sums[j][2 * h + e], shrink);
+    }
+  }
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    RightOperand<Element> right[2];
+    values(half, right);
+    const LeftOperand left = load_operand(weights + (2 * tile + half) * kOperandVectors);
+#pragma unroll
+    for (int j = 0; j < 2; ++j) multiply(sums[j], left, right[j]);
+  }
+}
+
+// ---- Heads of a size known to the compiler
+template <typename Element, int kHeadDim>
+struct Staging {
+  using Loads = KeyLoads<Element, kHeadDim>;
+  static constexpr int kRowBytes = Loads::kRowBytes;
+  static constexpr int kStride = kRowBytes + 16;  // rows that are read together lie in different banks
+  static constexpr int kTileBytes = kTileKeys * kStride;
+  static constexpr int kTiles = smaller(kTilesPerSplit, larger(2, (72 << 10) / kTileBytes));  // in shared memory at once
+  static constexpr int kEightsAtOnce = smaller(kTileEights, larger(1, 16 / Loads::kCount));   // of keys, in registers
+  static constexpr int kOperands = larger(kWeightVectors, Loads::kChunks * kOperandVectors);
+};
+
+template <typename Element, int kHeadDim>
+constexpr int shared_bytes() {
+  using Own = Staging<Element, kHeadDim>;
+  using Sinks = Staging<float, kHeadDim>;
+  return static_cast<int>(sizeof(Exchange)) + Own::kOperands * static_cast<int>(sizeof(uint4)) +
+         larger(Own::kTiles * Own::kTileBytes, Sinks::kTiles * Sinks::kTileBytes);
+}
+
+template <typename Element, int kHeadDim>
+__device__ void copy_values(const SplitTask& task, const Stretch& stretch, int tile, std::byte* staged) {
+  using Own = Staging<Element, kHeadDim>;
+  constexpr int kVectors = Own::kRowBytes / 16;
+  std::byte* const to = staged + tile % Own::kTiles * Own::kTileBytes;
+  for (int i = static_cast<int>(threadIdx.x); i < kTileKeys * kVectors; i += kThreads) {
+    const int key = i / kVectors;
+    const int place = tile * kTileKeys + key;
+    const int byte = i % kVectors * 16;
+    copy_async_16(to + key * Own::kStride + byte,
+                  task.ring.values + stretch.place_of(place) * Own::kRowBytes + byte, stretch.wants(place));
+  }
+  commit_copies();
+}
+
+template <typename Element, int kHeadDim>
+__device__ void write_queries(const SplitTask& task, uint4* operands) {
+  using Loads = KeyLoads<Element, kHeadDim>;
+  for (int i = static_cast<int>(threadIdx.x); i < Loads::kChunks * kWarpSize; i += kThreads) {
+    const int lane = i % kWarpSize;
+    const int chunk = i / kWarpSize;
+    const auto read = [&](int head) {
+      if (head >= task.heads) return make_float4(0, 0, 0, 0);
+      const int dimension = Loads::first_dimension(chunk, lane % 4);
+      return *reinterpret_cast<const float4*>(task.queries + head * kHeadDim + dimension);
+    };
+    store_operand(query_operand(read(lane / 4), read(lane / 4 + 8)), operands + chunk * kOperandVectors, lane);
+  }
+}
+
+template <typename Element, int kHeadDim>
+__device__ void score_tile(const SplitTask& task, const Stretch& stretch, uint4* queries, TileScores& scores) {
+  using Own = Staging<Element, kHeadDim>;
+  using Loads = KeyLoads<Element, kHeadDim>;
+  constexpr int kAtOnce = Own::kEightsAtOnce;
+  uint4 keys[kAtOnce][Loads::kCount];
+  const auto read_keys = [&](int first_eight) {
+#pragma unroll
+    for (int n = 0; n < kAtOnce; ++n) {
+      const int place = warp_id() * kTileKeys + (first_eight + n) * 8 + lane_id() / 4;
+      const std::byte* const key = task.ring.keys + stretch.place_of(place) * Loads::kRowBytes;
+#pragma unroll
+      for (int load = 0; load < Loads::kCount; ++load) {
+        keys[n][load] = stretch.wants(place) ? load_key<Element, kHeadDim, true>(key, load) : make_uint4(0, 0, 0, 0);
+      }
+    }
+  };
+  read_keys(0);
+  write_queries<Element, kHeadDim>(task, queries);  // while keys are on their way
+  __syncthreads();
+#pragma unroll
+  for (int n = 0; n < kTileEights; n += kAtOnce) {
+    if (n > 0) read_keys(n);
+    float products[kAtOnce][4] = {};
+    multiply_keys<Element, kHeadDim>(queries, [&](int i, int load) { return keys[i][load]; }, products);
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) scores[n + i][e] = products[i][e];
+    }
+  }
+}
+
+template <typename Element, int kHeadDim>
+__device__ void attend_split(const SplitTask& task, Exchange& exchange, uint4* operands, std::byte* staged) {
+  using Own = Staging<Element, kHeadDim>;
+  constexpr int kGroups = ceil_divide(Own::Loads::kChunks, kWarps);  // of 16 dimensions, that a warp has
+  const Stretch stretch(task.begin, kSplitKeys, task.reach, task.ring.capacity);
+  for (int tile = 0; tile < Own::kTiles; ++tile) copy_values<Element, kHeadDim>(task, stretch, tile, staged);
+  TileScores scores;
+  score_tile<Element, kHeadDim>(task, stretch, operands, scores);
+  weigh_split(task, scores, exchange, operands);
+  write_softmax(task, exchange);
+
+  float sums[kGroups][2][4] = {};
+  for (int tile = 0; tile < kTilesPerSplit; ++tile) {
+    if (Own::kTiles < kTilesPerSplit || tile == 0) {
+      wait_for_copies<Own::kTiles == kTilesPerSplit ? 0 : Own::kTiles - 1>();
+      __syncthreads();
+    }
+    const std::byte* const values = staged + tile % Own::kTiles * Own::kTileBytes;
+#pragma unroll
+    for (int i = 0; i < kGroups; ++i) {
+      const int group = warp_id() + i * kWarps;
+      if (group >= Own::Loads::kChunks) break;  // a whole warp
+      add_tile_values<Element>(
+          exchange, operands, tile,
+          [&](int half, RightOperand<Element>(&right)[2]) {
+            load_values<Element>(values + half * 16 * Own::kStride + group * 16 * int{sizeof(Element)}, Own::kStride,
+                                 right);
+          },
+          sums[i]);
+    }
+    if (Own::kTiles < kTilesPerSplit) {
+      __syncthreads();
+      if (tile + Own::kTiles < kTilesPerSplit) {
+        copy_values<Element, kHeadDim>(task, stretch, tile + Own::kTiles, staged);
+      } else {
+        commit_copies();  // an empty group, so that their number says which are there
+      }
+    }
+  }
+
+#pragma unroll
+  for (int i = 0; i < kGroups; ++i) {
+    const int group = warp_id() + i * kWarps;
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int head = lane_id() / 4 + 8 * h;
+      if (group >= Own::Loads::kChunks || head >= task.heads) continue;
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        const int dimension = group * 16 + 8 * j + lane_id() % 4 * 2;
+        *reinterpret_cast<float2*>(task.sums + head * kHeadDim + dimension) =
+            make_float2(sums[i][j][2 * h], sums[i][j][2 * h + 1]);
+      }
+    }
+  }
+}
+
+// ---- Heads of any size
+struct AnySize {
+  int head_dim;
+
+  __device__ int chunks() const { return ceil_divide(head_dim, kChunk); }
+};
+
+__device__ inline float to_number(float value) { return value; }
+__device__ inline float to_number(bfloat16 value) { return to_float(value); }
+
+template <typename Element>
+__device__ RightOperand<Element> right_operand(const float (&numbers)[4]) {
+  std::uint32_t first[kParts], last[kParts];
+  split(numbers[0], numbers[1], first);
+  split(numbers[2], numbers[3], last);
+  RightOperand<Element> operand;
+#pragma unroll
+  for (int i = 0; i < kPartsOf<Element>; ++i) {
+    operand.parts[i][0] = first[i];
+    operand.parts[i][1] = last[i];
+  }
+  return operand;
+}
+
+// Four numbers of a lane's chunk, zero beyond the head's end.
+template <typename Read>
+__device__ float4 four_of_chunk(int chunk, int head_dim, const Read& read) {
+  const auto at = [&](int i) {
+    const int dimension = chunk * kChunk + lane_id() % 4 * 4 + i;
+    return dimension < head_dim ? read(dimension) : 0.0f;
+  };
+  return make_float4(at(0), at(1), at(2), at(3));
+}
+
+template <typename Element>
+__device__ void score_tile(const SplitTask& task, const Stretch& stretch, AnySize size, TileScores& scores) {
+  const int g = lane_id() / 4;
+  const auto queries = [&](int head, int chunk) {
+    return four_of_chunk(chunk, head < task.heads ? size.head_dim : 0, [&](int dimension) {
+      return task.queries[std::int64_t{head} * size.head_dim + dimension];
+    });
+  };
+  for (int chunk = 0; chunk < size.chunks(); ++chunk) {
+    const LeftOperand left = query_operand(queries(g, chunk), queries(g + 8, chunk));
+#pragma unroll
+    for (int n = 0; n < kTileEights; ++n) {
+      const int place = warp_id() * kTileKeys + n * 8 + g;
+      const auto* const key =
+          reinterpret_cast<const Element*>(task.ring.keys) + stretch.place_of(place) * size.head_dim;
+      const float4 four = four_of_chunk(chunk, stretch.wants(place) ? size.head_dim : 0,
+                                        [&](int dimension) { return to_number(key[dimension]); });
+      const float numbers[4] = {four.x, four.y, four.z, four.w};
+      multiply(scores[n], left, right_operand<Element>(numbers));
+    }
+  }
+}
+
+template <typename Element>
+__device__ void attend_split(const SplitTask& task, Exchange& exchange, uint4* operands, AnySize size) {
+  const Stretch stretch(task.begin, kSplitKeys, task.reach, task.ring.capacity);
+  TileScores scores = {};
+  score_tile<Element>(task, stretch, size, scores);
+  weigh_split(task, scores, exchange, operands);
+  write_softmax(task, exchange);
+
+  const int g = lane_id() / 4;
+  const int t = lane_id() % 4;
+  const auto value_at = [&](int place, int dimension) {
+    if (!stretch.wants(place) || dimension >= size.head_dim) return 0.0f;
+    return to_number(reinterpret_cast<const Element*>(
+        task.ring.values)[stretch.place_of(place) * size.head_dim + dimension]);
+  };
+  for (int group = warp_id(); group < size.chunks(); group += kWarps) {
+    float sums[2][4] = {};
+    for (int tile = 0; tile < kTilesPerSplit; ++tile) {
+      add_tile_values<Element>(
+          exchange, operands, tile,
+          [&](int half, RightOperand<Element>(&right)[2]) {
+            const int key = tile * kTileKeys + half * 16 + 2 * t;
+#pragma unroll
+            for (int j = 0; j < 2; ++j) {
+              const int dimension = group * kChunk + 8 * j + g;
+              const float numbers[4] = {value_at(key, dimension), value_at(key + 1, dimension),
+                                        value_at(key + 8, dimension), value_at(key + 9, dimension)};
+              right[j] = right_operand<Element>(numbers);
+            }
+          },
+          sums);
+    }
+    for (int i = 0; i < 8; ++i) {
+      const int head = g + i / 2 % 2 * 8;
+      const int dimension = group * kChunk + i / 4 * 8 + 2 * t + i % 2;
+      if (head < task.heads && dimension < size.head_dim) {
+        task.sums[std::int64_t{head} * size.head_dim + dimension] = sums[i / 4][i % 4];
+      }
+    }
+  }
+}
+
+// ---- The kernels
+// A row's splits, first those of the sinks.
+struct RowSplits {
+  Splits sinks;
+  Splits window;
+
+  __device__ explicit RowSplits(const AttentionRow& row)
+      : sinks(splits_of(reach_in_sinks(row))), window(splits_of(reach_in_window(row))) {}
+  __device__ std::int64_t count() const { return sinks.count() + window.count(); }
+};
+
+// Blocks: splits, tiles of heads, rows (each takes more than one where there are more). kHeadDim 0: any.
+template <typename Element, int kHeadDim>
+__global__ void __launch_bounds__(kThreads, 2)
+    attend(AttentionTask task, RowPlan plan, SplitResults results) {
+  std::byte* const shared = dynamic_shared<std::byte>();
+  Exchange& exchange = *reinterpret_cast<Exchange*>(shared);
+  auto* const operands = reinterpret_cast<uint4*>(shared + sizeof(Exchange));
+  const int which = static_cast<int>(blockIdx.x);
+  const int tile = static_cast<int>(blockIdx.y);
+  const HeadTile heads = head_tile(task.shard, results.first_tile + tile);
+  if (heads.heads == 0) return;
+  const int last_row = min(results.rows, plan.apart_rows(task) - results.first_row);
+  for (int i = static_cast<int>(blockIdx.z); i < last_row; i += static_cast<int>(gridDim.z)) {
+    const int r = plan.apart_row(results.first_row + i);
+    const AttentionRow& row = task.rows[r];
+    const RowSplits splits(row);
+    if (which >= splits.count()) continue;
+    const bool of_sinks = which < splits.sinks.count();
+    const std::int64_t in_array =
+        of_sinks ? splits.sinks.first + which : splits.window.first + which - splits.sinks.count();
+    const std::int64_t at = task.head_offset(r, heads.first_head);
+    const std::int64_t result = results.index(i, tile, which, 0);
+    const SplitTask split{
+        .reach = of_sinks ? reach_in_sinks(row) : reach_in_window(row),
+        .begin = in_array * kSplitKeys,
+        .ring = of_sinks ? sinks_ring(task.cache, row.slot, heads.kv_head)
+                         : window_ring<Element>(task.cache, row.slot, heads.kv_head),
+        .queries = (of_sinks ? task.sink_queries : task.window_queries) + at,
+        .slopes = task.alibi_slopes == nullptr ? nullptr : task.alibi_slopes + heads.first_head,
+        .heads = heads.heads,
+        .scale = task.scale,
+        .softmaxes = results.softmaxes + result,
+        .sums = results.sums + result * task.cache.head_dim,
+    };
+    if constexpr (kHeadDim == 0) {
+      const AnySize size{task.cache.head_dim};
+      if (of_sinks) {
+        attend_split<float>(split, exchange, operands, size);
+      } else {
+        attend_split<Element>(split, exchange, operands, size);
+      }
+    } else {
+      std::byte* const staged =
+          reinterpret_cast<std::byte*>(operands + Staging<Element, kHeadDim>::kOperands);
+      if (std::is_same_v<Element, float> || of_sinks) {
+        attend_split<float, kHeadDim>(split, exchange, operands, staged);
+      } else {
+        attend_split<Element, kHeadDim>(split, exchange, operands, staged);
+      }
+    }
+    __syncthreads();
+  }
+}
+
+// Blocks: heads of tiles, rows. A thread has dimensions of its own.
+__global__ void __launch_bounds__(kMergeThreads) merge_rows(AttentionTask task, RowPlan plan, SplitResults results) {
+  const int tile = static_cast<int>(blockIdx.x) / results.heads;
+  const int head_of_tile = static_cast<int>(blockIdx.x) % results.heads;
+  const HeadTile heads = head_tile(task.shard, results.first_tile + tile);
+  if (head_of_tile >= heads.heads) return;
+  const int head_dim = task.cache.head_dim;
+  const int last_row = min(results.rows, plan.apart_rows(task) - results.first_row);
+  for (int i = static_cast<int>(blockIdx.y); i < last_row; i += static_cast<int>(gridDim.y)) {
+    const int r = plan.apart_row(results.first_row + i);
+    const auto splits = static_cast<int>(RowSplits(task.rows[r]).count());
+    const std::int64_t first = results.index(i, tile, 0, head_of_tile);
+    float* const out = task.out + task.head_offset(r, heads.first_head + head_of_tile);
+    for (int dimension = static_cast<int>(threadIdx.x); dimension < head_dim; dimension += kMergeThreads) {
+      Softmax total;
+      float sum = 0;
+#pragma unroll 8
+      for (int s = 0; s < splits; ++s) {
+        const std::int64_t at = first + std::int64_t{s} * results.heads;
+        const float of_split = results.sums[at * head_dim + dimension];
+        const MergeFactors factors = merge(total, results.softmaxes[at]);
+        sum = merged(sum, of_split, factors);
+      }
+      out[dimension] = __fdiv_rn(sum, total.sum);
+    }
+  }
+}
+
+// Grids end at 65,535 in y and z.
+unsigned blocks_for_rows(const SplitResults& results, const RowPlan& plan, const Device& device) {
+  // Where few of many rows may be for themselves, blocks for all of them would be most of the work.
+  const int most = plan.apart == nullptr ? 65'535 : larger(1, 16 * device.multiprocessors / (results.splits * results.tiles));
+  return static_cast<unsigned>(smaller(results.rows, most));
+}
+
+template <typename Element, int kHeadDim>
+void launch_splits(const Device& device, const AttentionTask& task, const RowPlan& plan, const SplitResults& results) {
+  constexpr int kBytes = [] {
+    if constexpr (kHeadDim == 0) {
+      return static_cast<int>(sizeof(Exchange)) + kWeightVectors * static_cast<int>(sizeof(uint4));
+    } else {
+      return shared_bytes<Element, kHeadDim>();
+    }
+  }();
+  allow_shared(attend<Element, kHeadDim>, kBytes);
+  const dim3 grid(static_cast<unsigned>(results.splits), static_cast<unsigned>(results.tiles),
+                  blocks_for_rows(results, plan, device));
+  launch(attend<Element, kHeadDim>, {grid, dim3(kThreads), static_cast<std::size_t>(kBytes)}, device.stream, task,
+         plan, results);
+}
+
+}  // namespace
+
+void attend_splits(const Device& device, const AttentionTask& task, const RowPlan& plan, const SplitResults& results) {
+  for_head_dim(task.cache.head_dim, [&](auto head_dim) {
+    if (task.cache.ring_dtype == DType::f32) {
+      launch_splits<float, head_dim()>(device, task, plan, results);
+    } else {
+      launch_splits<bfloat16, head_dim()>(device, task, plan, results);
+    }
+  });
+}
+
+void merge_splits(const Device& device, const AttentionTask& task, const RowPlan& plan, const SplitResults& results) {
+  const dim3 grid(static_cast<unsigned>(results.tiles * results.heads),
+                  static_cast<unsigned>(smaller(results.rows, 65'535)));
+  launch(merge_rows, {grid, dim3(kMergeThreads)}, device.stream, task, plan, results);
+}
+
+}  // namespace sinkstream::kernels::cuda
