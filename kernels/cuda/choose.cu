@@ -1,5 +1,3 @@
-#include "kernels/cuda/choose.h"
-
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
@@ -8,6 +6,7 @@
 
 #include "base/round_up.h"
 #include "kernels/candidates.h"
+#include "kernels/cuda/choose.h"
 #include "kernels/cuda/choosing/block_reduce.h"
 #include "kernels/cuda/choosing/logit_rows.h"
 #include "kernels/cuda/choosing/selection.h"
@@ -19,7 +18,7 @@ namespace {
 constexpr int kPieceThreads = 256;  // at most, and so below: fewer where the vocabulary is small
 constexpr int kPieceTokens = 8;     // of a thread of survey_kernel
 constexpr int kCountedTokens = 16;  // of a thread of count_kernel
-constexpr int kRowThreads = 768;   // leaves each the registers that it needs
+constexpr int kRowThreads = 768;    // leaves each the registers that it needs
 constexpr std::int64_t kMostGridRows = 65'535;
 
 // What survey_kernel learns of one piece of the vocabulary.
@@ -63,7 +62,9 @@ struct PieceLogits {
 #pragma unroll
     for (int k = 0; k < kPieceTokens; ++k) raw[k] = token(k) < vocab_size ? row[token(k)] : -INFINITY;
   }
-  __device__ std::int32_t token(int k) const { return first + k * static_cast<std::int32_t>(blockDim.x); }
+  __device__ std::int32_t token(int k) const {
+    return first + k * static_cast<std::int32_t>(blockDim.x);
+  }
 };
 
 __device__ void sum_up(const PieceLogits& logits, Piece& piece) {
@@ -94,8 +95,8 @@ __device__ std::int32_t count_up_to(TokenId target, float target_raw, const Piec
   return reduce_block(count, Sum());
 }
 
-__device__ Candidate best_of_piece(const PieceLogits& logits, const Adjustment& adjusted, const SlotState& slot,
-                                   std::int64_t position, std::int32_t vocab_size) {
+__device__ Candidate best_of_piece(const PieceLogits& logits, const Adjustment& adjusted,
+                                   const SlotState& slot, std::int64_t position, std::int32_t vocab_size) {
   Candidate best;
 #pragma unroll
   for (int k = 0; k < kPieceTokens; ++k) {
@@ -108,8 +109,8 @@ __device__ Candidate best_of_piece(const PieceLogits& logits, const Adjustment& 
   return best_of_block(best);
 }
 
-__device__ float store_adjusted(const PieceLogits& logits, const Adjustment& adjusted, std::int32_t vocab_size,
-                                float* out) {
+__device__ float store_adjusted(const PieceLogits& logits, const Adjustment& adjusted,
+                                std::int32_t vocab_size, float* out) {
   float largest = -INFINITY;
 #pragma unroll
   for (int k = 0; k < kPieceTokens; ++k) {
@@ -242,8 +243,8 @@ __device__ Kept kept_by(const Cut& cut, std::int32_t vocab_size, const KeyAt& ke
 // A choice that top_k, top_p or min_p cut; -1 if there is no number among the logits.
 class TruncatedChoice {
  public:
-  __device__ TruncatedChoice(const SlotState& slot, std::int64_t output, float largest, std::int32_t vocab_size,
-                             const Scratch& scratch, Histogram& histogram)
+  __device__ TruncatedChoice(const SlotState& slot, std::int64_t output, float largest,
+                             std::int32_t vocab_size, const Scratch& scratch, Histogram& histogram)
       : slot_(slot),
         likelihood_(largest, slot.temperature, scratch.mass_unit),
         adjusted_(scratch.adjusted + output * vocab_size),
@@ -271,7 +272,8 @@ class TruncatedChoice {
       cut = find({by_mass, by_mass ? share_of(total) : static_cast<Mass>(slot_.top_k)});
       total = cut.mass();
     }
-    return kept_by(cut, vocab_size_, [&](TokenId token) { return key_at(token); }, histogram_);
+    return kept_by(
+        cut, vocab_size_, [&](TokenId token) { return key_at(token); }, histogram_);
   }
 
   __device__ Mass whole_mass() const {
@@ -307,8 +309,8 @@ class TruncatedChoice {
       const float adjusted = adjusted_[token];
       if (!kept.holds(key_of(adjusted), token) || std::isnan(adjusted)) continue;
       if (min_p > 0 && likelihood_.ratio(adjusted) < min_p) continue;
-      const Candidate candidate{
-          .token = token, .score = likelihood_.score(adjusted) + noise(slot_.seed, position, token)};
+      const Candidate candidate{.token = token,
+                                .score = likelihood_.score(adjusted) + noise(slot_.seed, position, token)};
       if (ahead(candidate, best)) best = candidate;
     }
     return best_of_block(best).token;
@@ -374,9 +376,9 @@ __device__ void find_top_logprobs(std::int32_t wanted, const LogitRow& row, std:
   __shared__ float logits[kMaxTopLogprobs];
   wanted = min(min(wanted, kMaxTopLogprobs), vocab_size);
   const auto key_at = [&](TokenId token) { return key_of(row[token]); };
-  const Cut cut =
-      find_cut(vocab_size, key_at, [](Key) { return Mass{0}; }, lowest_key_of_top(wanted, pieces, num_pieces),
-               key_of(INFINITY), {0, 0}, {.by_mass = false, .least = static_cast<Mass>(wanted)}, histogram);
+  const Cut cut = find_cut(
+      vocab_size, key_at, [](Key) { return Mass{0}; }, lowest_key_of_top(wanted, pieces, num_pieces),
+      key_of(INFINITY), {0, 0}, {.by_mass = false, .least = static_cast<Mass>(wanted)}, histogram);
   const Kept kept = kept_by(cut, vocab_size, key_at, histogram);
   if (threadIdx.x == 0) found = 0;
   __syncthreads();
@@ -401,8 +403,9 @@ __device__ void find_top_logprobs(std::int32_t wanted, const LogitRow& row, std:
   if (mine == 0) choice.top_count = found;
 }
 
-__device__ void decide(const ChoiceTask& task, const SlotState& slot, const LogitRow& row, std::int64_t output,
-                       std::int32_t vocab_size, const Scratch& scratch, Histogram& histogram, Choice& choice) {
+__device__ void decide(const ChoiceTask& task, const SlotState& slot, const LogitRow& row,
+                       std::int64_t output, std::int32_t vocab_size, const Scratch& scratch,
+                       Histogram& histogram, Choice& choice) {
   const Piece* const pieces = scratch.pieces_of(output);
   TokenId token = task.target;
   std::int64_t rank = 0;
@@ -536,7 +539,8 @@ void choose(const Device& device, const Logits& logits, DeviceSpan<const ChoiceT
   if (tasks.empty()) return;
   const std::int64_t vocab_size = logits.vocab_size;
   const std::int64_t room = device.workspace_bytes - kAlignment;
-  const std::int64_t at_once = std::min({tasks.size, room / scratch_bytes_of_output(vocab_size), kMostGridRows});
+  const std::int64_t at_once =
+      std::min({tasks.size, room / scratch_bytes_of_output(vocab_size), kMostGridRows});
   if (at_once < 1) {
     throw std::invalid_argument("choose: a workspace of " + std::to_string(device.workspace_bytes) +
                                 " bytes, but " + std::to_string(choose_workspace_bytes(vocab_size)) +
@@ -548,8 +552,8 @@ void choose(const Device& device, const Logits& logits, DeviceSpan<const ChoiceT
     LogitRows rows(logits);
     rows.data += begin * rows.stride;
     const auto* const some = device_pointer<const ChoiceTask>(tasks.part(begin, count).data);
-    launch(survey_kernel, pieces_and_outputs(vocab_size, kPieceTokens, count), device.stream, rows, some, states,
-           scratch);
+    launch(survey_kernel, pieces_and_outputs(vocab_size, kPieceTokens, count), device.stream, rows, some,
+           states, scratch);
     launch(count_kernel, pieces_and_outputs(vocab_size, kCountedTokens, count), device.stream, some,
            states.states, rows.vocab_size, scratch);
     launch(decide_kernel,

@@ -1,5 +1,3 @@
-#include "kernels/cuda/slot_states.h"
-
 #include <algorithm>
 #include <map>
 #include <stdexcept>
@@ -7,6 +5,7 @@
 #include <utility>
 
 #include "base/round_up.h"
+#include "kernels/cuda/slot_states.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {
@@ -136,7 +135,8 @@ void CudaSlotStates::set(const Upload& upload, std::int32_t slot, const SlotStat
 void CudaSlotStates::set_end_tokens(const Device& device, const Upload& upload, std::int32_t slot,
                                     std::span<const TokenId> end_tokens) const {
   std::vector<TokenId> tokens;
-  std::ranges::copy_if(end_tokens, std::back_inserter(tokens), [&](TokenId token) { return is_token(token); });
+  std::ranges::copy_if(end_tokens, std::back_inserter(tokens),
+                       [&](TokenId token) { return is_token(token); });
   clear(device, view_.is_end_of(slot), view_.vocab_size);
   for (std::int64_t begin = 0; begin < std::ssize(tokens); begin += kEntriesAtOnce) {
     const std::int64_t count = std::min(kEntriesAtOnce, std::ssize(tokens) - begin);
@@ -158,8 +158,8 @@ void CudaSlotStates::set_biases(const Device& device, const Upload& upload, std:
   for (std::int64_t begin = 0; begin < std::ssize(entries); begin += kEntriesAtOnce) {
     const std::int64_t count = std::min(kEntriesAtOnce, std::ssize(entries) - begin);
     upload(std::as_bytes(std::span(entries).subspan(begin, count)), list_);
-    launch(set_biases_kernel, a_thread_each(count), device.stream, device_pointer<const Entry>(list_),
-           count, view_.biases_of(slot));
+    launch(set_biases_kernel, a_thread_each(count), device.stream, device_pointer<const Entry>(list_), count,
+           view_.biases_of(slot));
   }
 }
 
@@ -174,8 +174,8 @@ std::int64_t CudaSlotStates::count_earlier(const Device& device, const Upload& u
   if (kept == 0) return 0;
   const auto newest = std::span(counted).last(static_cast<std::size_t>(kept));
   upload(std::as_bytes(newest), address_of(view_.newest_of(slot)));
-  launch(count_kernel, a_thread_each(kept), device.stream,
-         static_cast<const TokenId*>(view_.newest_of(slot)), kept, view_.counts_of(slot));
+  launch(count_kernel, a_thread_each(kept), device.stream, static_cast<const TokenId*>(view_.newest_of(slot)),
+         kept, view_.counts_of(slot));
   return kept;
 }
 
@@ -200,8 +200,8 @@ void CudaSlotStates::close_slot(const Upload& upload, std::int32_t slot) {
   set(upload, slot, {});
 }
 
-void take_last_chosen(const Device& device, DeviceSpan<const std::int32_t> slots, const SlotStatesView& states,
-                      DeviceSpan<std::int32_t> tokens) {
+void take_last_chosen(const Device& device, DeviceSpan<const std::int32_t> slots,
+                      const SlotStatesView& states, DeviceSpan<std::int32_t> tokens) {
   if (slots.empty()) return;
   launch(take_last_chosen_kernel, a_thread_each(slots.size), device.stream,
          device_pointer<const std::int32_t>(slots.data), slots.size, states.states,

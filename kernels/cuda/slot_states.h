@@ -1,5 +1,5 @@
-// What choosing tokens knows of each slot, in a GPU's memory: dense arrays over the vocabulary, so that a step
-// adds, bans and counts without the host, and nothing grows.
+// What choosing tokens knows of each slot, in a GPU's memory: dense arrays over the vocabulary, so that a
+// step adds, bans and counts without the host, and nothing grows.
 #pragma once
 
 #include <cstddef>
@@ -33,9 +33,7 @@ struct SlotState {
   std::int64_t num_chosen = 0;
   std::int64_t num_counted = 0;  // with repeat_last_n: tokens that were ever among the newest
 
-  constexpr bool is_truncated() const {
-    return temperature > 0 && (top_k > 0 || top_p < 1 || min_p > 0);
-  }
+  constexpr bool is_truncated() const { return temperature > 0 && (top_k > 0 || top_p < 1 || min_p > 0); }
   constexpr bool bans_end_tokens() const { return num_chosen < min_tokens; }
   constexpr bool counts_newest() const { return has_penalties && repeat_last_n > 0; }
 };
@@ -45,11 +43,11 @@ struct SlotState {
 // what an earlier turn left.
 struct SlotStatesView {
   std::int64_t vocab_size = 0;
-  SlotState* states = nullptr;      // [num_slots]
-  std::int32_t* counts = nullptr;   // [num_slots, vocab_size]: how often penalties count a token
-  float* biases = nullptr;          // [num_slots, vocab_size]
-  std::uint8_t* is_end = nullptr;   // [num_slots, vocab_size]: 1 if the token ends an answer
-  TokenId* newest = nullptr;        // [num_slots, kMaxRepeatLastN]: the i-th counted at i mod repeat_last_n
+  SlotState* states = nullptr;     // [num_slots]
+  std::int32_t* counts = nullptr;  // [num_slots, vocab_size]: how often penalties count a token
+  float* biases = nullptr;         // [num_slots, vocab_size]
+  std::uint8_t* is_end = nullptr;  // [num_slots, vocab_size]: 1 if the token ends an answer
+  TokenId* newest = nullptr;       // [num_slots, kMaxRepeatLastN]: the i-th counted at i mod repeat_last_n
 
   constexpr std::int32_t* counts_of(std::int32_t slot) const { return counts + slot * vocab_size; }
   constexpr float* biases_of(std::int32_t slot) const { return biases + slot * vocab_size; }
@@ -72,7 +70,8 @@ class CudaSlotStates final : public SlotStates {
   CudaSlotStates(std::int32_t num_slots, std::int64_t vocab_size, Buffer memory, const Upload& upload);
 
   // Queue their work as Backend's operations of these names do. Not to be recorded.
-  void open_slot(const Device& device, const Upload& upload, std::int32_t slot, const SamplingParams& sampling);
+  void open_slot(const Device& device, const Upload& upload, std::int32_t slot,
+                 const SamplingParams& sampling);
   void close_slot(const Upload& upload, std::int32_t slot);
 
   const SlotStatesView& view() const { return view_; }
@@ -96,7 +95,7 @@ class CudaSlotStates final : public SlotStates {
 };
 
 // Backend::take_last_chosen.   slots, tokens [rows]
-void take_last_chosen(const Device& device, DeviceSpan<const std::int32_t> slots, const SlotStatesView& states,
-                      DeviceSpan<std::int32_t> tokens);
+void take_last_chosen(const Device& device, DeviceSpan<const std::int32_t> slots,
+                      const SlotStatesView& states, DeviceSpan<std::int32_t> tokens);
 
 }  // namespace sinkstream::kernels::cuda

@@ -14,8 +14,8 @@ namespace sinkstream::kernels::cuda {
 using Key = std::uint32_t;
 using Mass = unsigned long long;  // what a token is likely by, in a unit that a row's masses fit together
 
-inline constexpr Key kNotANumber = 0;           // the key of all NaN: behind every number
-inline constexpr Key kNoKey = 0xffffffffu;      // no number's
+inline constexpr Key kNotANumber = 0;       // the key of all NaN: behind every number
+inline constexpr Key kNoKey = 0xffffffffu;  // no number's
 inline constexpr int kBinBits = 11;
 inline constexpr int kBins = 1 << kBinBits;
 
@@ -132,8 +132,8 @@ __device__ inline Place find_bin(const Histogram& histogram, const Goal& goal, c
   return place;
 }
 
-// Where the goal is reached: all with greater keys stand before the cut, and of those `at` it the next `taken`.
-// Those have the same key, or all are taken and none has a lower one.
+// Where the goal is reached: all with greater keys stand before the cut, and of those `at` it the next
+// `taken`. Those have the same key, or all are taken and none has a lower one.
 struct Cut {
   Key key;
   Amount before;
@@ -157,11 +157,11 @@ __device__ inline Cut cut_at(Key key, const Place& place, const Goal& goal) {
   return cut;
 }
 
-// `key_at(i)`: the key of number i of `size`, whose keys in [lowest, highest] are divided; `mass_of(key)`; the
-// goal is reached among them. By all threads of a block.
+// `key_at(i)`: the key of number i of `size`, whose keys in [lowest, highest] are divided; `mass_of(key)`;
+// the goal is reached among them. By all threads of a block.
 template <typename KeyAt, typename MassOf>
-__device__ Cut find_cut(std::int32_t size, const KeyAt& key_at, const MassOf& mass_of, Key lowest, Key highest,
-                        Amount before, const Goal& goal, Histogram& histogram) {
+__device__ Cut find_cut(std::int32_t size, const KeyAt& key_at, const MassOf& mass_of, Key lowest,
+                        Key highest, Amount before, const Goal& goal, Histogram& histogram) {
   constexpr int kAtOnce = 8;  // loads under way before the first is looked at
   while (true) {
     const int bits = kBinBits + __clz(static_cast<int>(highest - lowest));
