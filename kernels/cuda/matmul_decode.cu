@@ -12,8 +12,8 @@ namespace {
 
 constexpr int kWarps = 8;
 constexpr int kThreads = kWarps * kWarpSize;
+constexpr int kMostBlocks = 2;  // of a multiprocessor
 constexpr int kPartBytes = kTileTokens * kTileFeatures * static_cast<int>(sizeof(float));
-constexpr int kVector = 4;  // columns of x that are read at once
 
 // A warp's ring: kStages stages of kGroups records.
 template <WeightFormat kFormat>
@@ -30,50 +30,72 @@ constexpr int x_row_bytes(int groups) {
   return (groups | 1) * 64;
 }
 
-// Ring of each warp, then x, then two sets of the warps' parts of a tile.
+// Each warp's ring, then x, then zeros that stand for the rows that aren't there, then two sets of the warps' parts of a
+// tile.
+constexpr int kZeroBytes = 64;
 template <WeightFormat kFormat>
 std::int64_t shared_bytes(const MatmulTask& task) {
-  return std::int64_t{kWarps} * Ring<kFormat>::kBytes + task.rows * x_row_bytes(task.groups) +
+  return std::int64_t{kWarps} * Ring<kFormat>::kBytes + task.rows * x_row_bytes(task.groups) + kZeroBytes +
          2 * kWarps * kPartBytes;
 }
 
-// Columns [first, first + 4) of a row as they stand in groups; zero where there is none.
-__device__ inline float4 load_columns(const MatmulTask& task, std::int64_t row, std::int64_t first, bool aligned) {
-  const float* const from = task.x + row * task.in_features;
-  const std::int64_t column = first - task.columns_before;
-  if (aligned && column + kVector <= task.in_features) return *reinterpret_cast<const float4*>(from + column);
-  const auto at = [&](std::int64_t c) { return c >= 0 && c < task.in_features ? from[c] : 0.0f; };
-  return {at(column), at(column + 1), at(column + 2), at(column + 3)};
+// Columns [first, first + 4) of a row as they stand in groups, rounded to bf16.
+__device__ inline void store_columns(std::byte* x_row, int first, const float4& values) {
+  const int half = first % kGroupInputs / 16, quarter = first % 16 / 8, pair = first % 8 / 2;
+  auto* const group = reinterpret_cast<std::uint32_t*>(x_row + first / kGroupInputs * 64);
+  group[pair * 4 + half * 2 + quarter] = pack_bf16(values.x, values.y);
+  group[(pair + 1) * 4 + half * 2 + quarter] = pack_bf16(values.z, values.w);
 }
 
 // Rounds x to bf16 in shared memory.
 __device__ inline void stage_x(const MatmulTask& task, std::byte* x_shared) {
+  constexpr int kVector = 4;  // columns that are read at once
   constexpr int kAhead = 4;
-  const bool aligned = task.columns_before == 0 && task.in_features % kVector == 0 &&
+  constexpr int kStep = kThreads * kVector;
+  const int begin = static_cast<int>(threadIdx.x) * kVector;
+  const int end = task.groups * kGroupInputs;
+  const bool aligned = task.columns_before == 0 && task.in_features % kGroupInputs == 0 &&
                        reinterpret_cast<std::uintptr_t>(task.x) % 16 == 0;
-  const int vectors_of_row = task.groups * (kGroupInputs / kVector);
-  const int vectors = static_cast<int>(task.rows) * vectors_of_row;
-  for (int begin = static_cast<int>(threadIdx.x); begin < vectors; begin += kAhead * kThreads) {
-    float4 values[kAhead];
+  for (int row = 0; row < task.rows; ++row) {
+    const float* const from = task.x + row * task.in_features;
+    std::byte* const to = x_shared + row * x_row_bytes(task.groups);
+    if (aligned) {
+      for (int first = begin; first < end; first += kAhead * kStep) {
+        float4 values[kAhead];
 #pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      const int vector = begin + i * kThreads;
-      if (vector < vectors) {
-        values[i] = load_columns(task, vector / vectors_of_row, vector % vectors_of_row * kVector, aligned);
+        for (int i = 0; i < kAhead; ++i) {
+          const int column = first + i * kStep;
+          if (column < end) values[i] = *reinterpret_cast<const float4*>(from + column);
+        }
+#pragma unroll
+        for (int i = 0; i < kAhead; ++i) {
+          const int column = first + i * kStep;
+          if (column < end) store_columns(to, column, values[i]);
+        }
+      }
+    } else {
+      const auto at = [&](int position) {
+        const std::int64_t column = position - task.columns_before;
+        return column >= 0 && column < task.in_features ? from[column] : 0.0f;
+      };
+      for (int first = begin; first < end; first += kStep) {
+        store_columns(to, first, float4{at(first), at(first + 1), at(first + 2), at(first + 3)});
       }
     }
+  }
+}
+
+// sums += kCount records from a stage * their groups of x.
+template <WeightFormat kFormat, int kCount>
+__device__ inline void multiply_records(const std::byte* records, const std::byte* x_lane, int x_step, int lane,
+                                        float (&sums)[1][4]) {
 #pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      const int vector = begin + i * kThreads;
-      if (vector >= vectors) continue;
-      const int row = vector / vectors_of_row;
-      const int position = vector % vectors_of_row * kVector;
-      const int half = position % kGroupInputs / 16, quarter = position % 16 / 8, pair = position % 8 / 2;
-      auto* const group = reinterpret_cast<std::uint32_t*>(x_shared + row * x_row_bytes(task.groups) +
-                                                           position / kGroupInputs * 64);
-      group[pair * 4 + half * 2 + quarter] = pack_bf16(values[i].x, values[i].y);
-      group[(pair + 1) * 4 + half * 2 + quarter] = pack_bf16(values[i].z, values[i].w);
-    }
+  for (int i = 0; i < kCount; ++i) {
+    const uint4 pairs = *reinterpret_cast<const uint4*>(x_lane + i * x_step);
+    const std::uint32_t x[1][4] = {{pairs.x, pairs.y, pairs.z, pairs.w}};
+    float x_sums[1][2] = {};
+    if constexpr (kFormat == WeightFormat::int4) sum_group(x[0], x_sums[0]);
+    multiply_record<kFormat, 1>(records + i * record_bytes(kFormat), lane, x, x_sums, sums);
   }
 }
 
@@ -81,44 +103,46 @@ __device__ inline void stage_x(const MatmulTask& task, std::byte* x_shared) {
 struct Walk {
   const std::byte* next;  // the stage's records
   int group;              // of the stage's first, counted from the chunk's first
-  int block_tile;         // which of the blocks' turns
+  int block_tile;
 };
 
-template <WeightFormat kFormat>
-__global__ void __launch_bounds__(kThreads) multiply_few_rows(MatmulTask task, int block_tiles) {
+// A block computes kWarps / kChunks tiles at a time, a block tile.
+template <WeightFormat kFormat, int kChunks>
+__global__ void __launch_bounds__(kThreads, kMostBlocks) multiply_few_rows(MatmulTask task, int block_tiles) {
   using R = Ring<kFormat>;
   constexpr int kRecordBytes = record_bytes(kFormat);
+  constexpr int kTiles = kWarps / kChunks;
+  constexpr int kFeatures = kTiles * kTileFeatures;
+  constexpr int kPart = kTileTokens * kTileFeatures;
   std::byte* const shared = dynamic_shared<std::byte>();
   std::byte* const x_shared = shared + kWarps * R::kBytes;
-  auto* const parts = reinterpret_cast<float*>(x_shared + task.rows * x_row_bytes(task.groups));
+  std::byte* const zeros = x_shared + task.rows * x_row_bytes(task.groups);
+  auto* const parts = reinterpret_cast<float*>(zeros + kZeroBytes);
 
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
-  const int chunk = warp % task.chunks;
-  const int tiles_of_block = kWarps / task.chunks;
   const int tiles = static_cast<int>(ceil_divide<std::int64_t>(task.out_features, kTileFeatures));
-  const int begin = chunk_begin(task.groups, task.chunks, chunk);
-  const int groups = chunk_begin(task.groups, task.chunks, chunk + 1) - begin;
+  const int begin = chunk_begin(task.groups, kChunks, warp % kChunks);
+  const int groups = chunk_begin(task.groups, kChunks, warp % kChunks + 1) - begin;
   std::byte* const ring = shared + warp * R::kBytes;
+  const SharedAddress ring_to = shared_address(ring + lane * 16);
 
   // Past the last tile the last one is computed again, and not written.
   const auto first_record = [&](int block_tile) {
-    const int own = block_tile * tiles_of_block + warp / task.chunks;
+    const int own = block_tile * kTiles + warp / kChunks;
     const int tile = own < tiles ? own : tiles - 1;
-    return task.weight + (static_cast<std::int64_t>(tile) * task.groups + begin) * kRecordBytes;
+    return task.weight + (static_cast<std::int64_t>(tile) * task.groups + begin) * kRecordBytes + lane * 16;
   };
-
   Walk copied{first_record(static_cast<int>(blockIdx.x)), 0, static_cast<int>(blockIdx.x)};
   int copied_to = 0;
   const auto copy_stage = [&] {
     if (copied.block_tile < block_tiles) {
       const int left = groups - copied.group;
-      const int pieces = (left < R::kGroups ? left : R::kGroups) * (kRecordBytes / 16);
-      std::byte* const to = ring + copied_to * R::kStageBytes;
+      const int bytes = (left < R::kGroups ? left : R::kGroups) * kRecordBytes;
+      const SharedAddress to = ring_to + copied_to * R::kStageBytes;
 #pragma unroll
-      for (int i = 0; i < ceil_divide(R::kStageBytes / 16, kWarpSize); ++i) {
-        const int piece = i * kWarpSize + lane;
-        if (piece < pieces) copy_async_16(to + piece * 16, copied.next + piece * 16);
+      for (int first = 0; first < R::kStageBytes; first += kWarpSize * 16) {
+        if (first + lane * 16 < bytes) copy_async_16(to + first, copied.next + first);
       }
       copied.next += R::kStageBytes;
       copied.group += R::kGroups;
@@ -133,12 +157,14 @@ __global__ void __launch_bounds__(kThreads) multiply_few_rows(MatmulTask task, i
   };
 
   for (int i = 0; i < R::kStages - 1; ++i) copy_stage();
+  if (threadIdx.x < kZeroBytes / 4) reinterpret_cast<std::uint32_t*>(zeros)[threadIdx.x] = 0;
   stage_x(task, x_shared);
   __syncthreads();
 
-  const int token = lane / 4;
-  const bool has_token = token < task.rows;
-  const std::byte* const x_lane = x_shared + token * x_row_bytes(task.groups) + begin * 64 + lane % 4 * 16;
+  const bool has_token = lane / 4 < task.rows;
+  const int x_step = has_token ? 64 : 0;
+  const std::byte* const x_lane =
+      (has_token ? x_shared + lane / 4 * x_row_bytes(task.groups) + begin * 64 : zeros) + lane % 4 * 16;
   int slot = 0;
   int set = 0;
   for (int block_tile = static_cast<int>(blockIdx.x); block_tile < block_tiles;
@@ -149,32 +175,31 @@ __global__ void __launch_bounds__(kThreads) multiply_few_rows(MatmulTask task, i
       __syncwarp();  // all lanes' copies are there, and all have read the stage that is overwritten next
       copy_stage();
       const std::byte* const stage = ring + slot * R::kStageBytes;
-#pragma unroll
-      for (int i = 0; i < R::kGroups; ++i) {
-        if (group + i >= groups) break;
-        const uint4 pairs = has_token ? *reinterpret_cast<const uint4*>(x_lane + (group + i) * 64) : uint4{0, 0, 0, 0};
-        const std::uint32_t x[1][4] = {{pairs.x, pairs.y, pairs.z, pairs.w}};
-        float x_sums[1][2] = {};
-        if constexpr (kFormat == WeightFormat::int4) sum_group(x[0], x_sums[0]);
-        multiply_record<kFormat, 1>(stage + i * kRecordBytes, lane, x, x_sums, sums);
-      }
       slot = slot + 1 == R::kStages ? 0 : slot + 1;
+      if (groups - group >= R::kGroups) {
+        multiply_records<kFormat, R::kGroups>(stage, x_lane + group * x_step, x_step, lane, sums);
+      } else {
+        for (int i = 0; i < groups - group; ++i) {
+          multiply_records<kFormat, 1>(stage + i * kRecordBytes, x_lane + (group + i) * x_step, x_step, lane, sums);
+        }
+      }
     }
 
     // Each warp's part, [token][feature]; the other set is still being read.
-    float* const part = parts + (set * kWarps + warp) * (kTileTokens * kTileFeatures);
+    float* const part = parts + (set * kWarps + warp) * kPart;
+#pragma unroll
     for (int i = 0; i < 4; ++i) part[(lane % 4 * 2 + i % 2) * kTileFeatures + lane / 4 + i / 2 * 8] = sums[0][i];
     __syncthreads();
-    const int features = tiles_of_block * kTileFeatures;
-    for (int i = static_cast<int>(threadIdx.x); i < features * static_cast<int>(task.rows); i += kThreads) {
-      const int row = i / features, own = i % features;
-      const std::int64_t feature = static_cast<std::int64_t>(block_tile) * features + own;
+#pragma unroll 1
+    for (int i = static_cast<int>(threadIdx.x); i < kFeatures * static_cast<int>(task.rows); i += kThreads) {
+      const int row = i / kFeatures, own = i % kFeatures;
+      const std::int64_t feature = static_cast<std::int64_t>(block_tile) * kFeatures + own;
       if (feature >= task.out_features) continue;
-      const float* const from = parts +
-                                (set * kWarps + own / kTileFeatures * task.chunks) * (kTileTokens * kTileFeatures) +
-                                row * kTileFeatures + own % kTileFeatures;
-      float sum = from[0];
-      for (int c = 1; c < task.chunks; ++c) sum += from[c * (kTileTokens * kTileFeatures)];
+      const float* const from = parts + (set * kWarps + own / kTileFeatures * kChunks) * kPart + row * kTileFeatures +
+                                own % kTileFeatures;
+      float sum = 0;
+#pragma unroll
+      for (int c = 0; c < kChunks; ++c) sum += from[c * kPart];
       task.out[row * task.out_features + feature] = sum + (task.bias == nullptr ? 0.0f : task.bias[feature]);
     }
     set = 1 - set;
@@ -184,16 +209,31 @@ __global__ void __launch_bounds__(kThreads) multiply_few_rows(MatmulTask task, i
 // What a block may have on every GPU since sm_80, and what the blocks of one multiprocessor share at least.
 constexpr std::int64_t kMostShared = 160 * 1024;
 
-template <WeightFormat kFormat>
+template <WeightFormat kFormat, int kChunks>
 void launch_decode(const Device& device, const MatmulTask& task) {
-  constexpr std::int64_t kMostBlocks = 2;  // of a multiprocessor
+  const auto kernel = multiply_few_rows<kFormat, kChunks>;
   const auto bytes = static_cast<std::size_t>(shared_bytes<kFormat>(task));
-  const std::int64_t tiles = ceil_divide<std::int64_t>(task.out_features, kTileFeatures);
-  const std::int64_t block_tiles = ceil_divide<std::int64_t>(tiles, kWarps / task.chunks);
-  const auto blocks = std::min(block_tiles, kMostBlocks * device.multiprocessors);
-  allow_shared(multiply_few_rows<kFormat>, bytes);
-  launch(multiply_few_rows<kFormat>, {dim3(static_cast<unsigned>(blocks)), dim3(kThreads), bytes}, device.stream, task,
+  const std::int64_t block_tiles =
+      ceil_divide<std::int64_t>(task.out_features, kWarps / kChunks * kTileFeatures);
+  const auto blocks = std::min<std::int64_t>(block_tiles, kMostBlocks * device.multiprocessors);
+  allow_shared(kernel, bytes);
+  launch(kernel, {dim3(static_cast<unsigned>(blocks)), dim3(kThreads), bytes}, device.stream, task,
          static_cast<int>(block_tiles));
+}
+
+template <WeightFormat kFormat>
+void launch_chunks(const Device& device, const MatmulTask& task) {
+  static_assert(kMostChunks == kWarps);
+  switch (task.chunks) {
+    case 1:
+      return launch_decode<kFormat, 1>(device, task);
+    case 2:
+      return launch_decode<kFormat, 2>(device, task);
+    case 4:
+      return launch_decode<kFormat, 4>(device, task);
+    default:
+      return launch_decode<kFormat, 8>(device, task);
+  }
 }
 
 }  // namespace
@@ -205,7 +245,7 @@ bool fits_decode(WeightFormat format, const MatmulTask& task) {
 }
 
 void matmul_decode(const Device& device, WeightFormat format, const MatmulTask& task) {
-  with_record_format(format, [&]<WeightFormat kFormat>() { launch_decode<kFormat>(device, task); });
+  with_record_format(format, [&]<WeightFormat kFormat>() { launch_chunks<kFormat>(device, task); });
 }
 
 }  // namespace sinkstream::kernels::cuda

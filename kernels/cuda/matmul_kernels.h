@@ -2,7 +2,7 @@
 // don't depend on which of them computes it.
 //
 // Weights in f32: see matmul_f32.cu. Else x is rounded to bf16, the groups of 32 inputs are cut into chunks, and
-//   out = ((chunk 0 + chunk 1) + chunk 2) + ... + bias
+//   out = ((0 + chunk 0) + chunk 1) + ... + bias
 // Within a chunk one float32 sum takes one group after the other: in bf16 two steps of mma_bf16, in int8 and int4
 //   sum = fma(scale, two steps of mma_bf16 from zero, sum)
 //   sum = fma(minimum, two steps of mma_bf16 of ones from zero, sum)       (int4)
@@ -26,15 +26,14 @@ constexpr int chunks_of(int groups) {
   return chunks;
 }
 
+// Where a chunk begins: at an even group, so that kernels may take two at a time.
 constexpr int chunk_begin(int groups, int chunks, int chunk) {
-  return static_cast<int>(static_cast<std::int64_t>(groups) * chunk / chunks);
+  const int begin = (groups + 1) / 2 * chunk / chunks * 2;
+  return begin < groups ? begin : groups;
 }
 
 // ---- A call
-// x in the order of mma_bf16's operand b, for tiles of 8 tokens: [token tiles][groups][lane][2 halves][2] pairs; and
-// for int4 each group's sums [token tiles][groups][8].
 inline constexpr int kTileTokens = 8;
-inline constexpr int kFragmentBytes = 512;
 
 struct MatmulTask {
   const float* x;  // [rows, in_features]
@@ -53,14 +52,15 @@ struct MatmulTask {
 // Two sets of two bf16 integers, from bytes 0 and 2 and from bytes 1 and 3. bf16 has 128 + n for n below 128 as
 // 0x4300 + n, and 256 as 0x4380, so a byte is (128 + its lower bits) - (128, or 256 if it is negative).
 __device__ inline void int8_to_bf16(std::uint32_t bytes, std::uint32_t& even, std::uint32_t& odd) {
+  constexpr std::uint32_t k128 = 0x43004300u;
   const std::uint32_t shifted = bytes >> 8;
-  even = subtract_bf16((bytes & 0x007f007fu) | 0x43004300u, (bytes & 0x00800080u) | 0x43004300u);
-  odd = subtract_bf16((shifted & 0x007f007fu) | 0x43004300u, (shifted & 0x00800080u) | 0x43004300u);
+  even = subtract_bf16(and_or(bytes, 0x007f007fu, k128), and_or(bytes, 0x00800080u, k128));
+  odd = subtract_bf16(and_or(shifted, 0x007f007fu, k128), and_or(shifted, 0x00800080u, k128));
 }
 
 // The nibbles at bits 0 and 16.
 __device__ inline std::uint32_t int4_to_bf16(std::uint32_t nibbles) {
-  return subtract_bf16((nibbles & 0x000f000fu) | 0x43004300u, 0x43004300u);
+  return subtract_bf16(and_or(nibbles, 0x000f000fu, 0x43004300u), 0x43004300u);
 }
 
 // A record's values as operands a of two steps.

@@ -11,312 +11,297 @@ namespace {
 
 constexpr int kWarps = 8;
 constexpr int kThreads = kWarps * kWarpSize;
-constexpr int kStages = 4;
 constexpr int kStageGroups = 2;
-constexpr int kSumBytes = kTileTokens * static_cast<int>(sizeof(float));  // of a group's sums of x
 
 // ---- x
-struct FragmentTask {
-  MatmulTask matmul;  // of these rows
-  std::byte* x;       // [token tiles][groups] of kFragmentBytes
-  float* x_sums;      // [token tiles][groups][kTileTokens], or null
-};
+// Like a weight's: [token tiles][groups] records of 8 tokens x 32 inputs
+//   values    bf16 [lane][half][2 pairs]: operands b of mma_bf16
+//   sums      [8] float32, of each token's inputs; for int4 only
+constexpr int kXValueBytes = 512;
+constexpr int x_record_bytes(WeightFormat format) {
+  return kXValueBytes + (format == WeightFormat::int4 ? kTileTokens * 4 : 0);
+}
 
-// One warp a tile's group.
-__global__ void __launch_bounds__(kThreads) make_fragments(FragmentTask task) {
-  const MatmulTask& matmul = task.matmul;
+// One warp a record.
+template <WeightFormat kFormat>
+__global__ void __launch_bounds__(kThreads) make_x_records(MatmulTask task, std::byte* records) {
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
   const std::int64_t index = std::int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarpSize;
-  const std::int64_t tile = index / matmul.groups;
-  if (tile >= ceil_divide<std::int64_t>(matmul.rows, kTileTokens)) return;  // the whole warp
+  const std::int64_t tile = index / task.groups;
+  if (tile >= ceil_divide<std::int64_t>(task.rows, kTileTokens)) return;  // the whole warp
   const std::int64_t row = tile * kTileTokens + lane / 4;
-  const std::int64_t first = index % matmul.groups * kGroupInputs - matmul.columns_before + lane % 4 * 2;
-  const float* const from = matmul.x + row * matmul.in_features;
+  const std::int64_t first = index % task.groups * kGroupInputs - task.columns_before + lane % 4 * 2;
+  const float* const from = task.x + row * task.in_features;
   const auto at = [&](std::int64_t column) {
-    return row < matmul.rows && column >= 0 && column < matmul.in_features ? from[column] : 0.0f;
+    return row < task.rows && column >= 0 && column < task.in_features ? from[column] : 0.0f;
   };
   std::uint32_t x[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i) x[i] = pack_bf16(at(first + i * 8), at(first + i * 8 + 1));
-  reinterpret_cast<uint4*>(task.x + index * kFragmentBytes)[lane] = uint4{x[0], x[1], x[2], x[3]};
-  if (task.x_sums == nullptr) return;
-  float sums[2];
-  sum_group(x, sums);
-  if (lane < 4) {
-    task.x_sums[index * kTileTokens + lane * 2] = sums[0];
-    task.x_sums[index * kTileTokens + lane * 2 + 1] = sums[1];
+  std::byte* const record = records + index * x_record_bytes(kFormat);
+  reinterpret_cast<uint4*>(record)[lane] = uint4{x[0], x[1], x[2], x[3]};
+  if constexpr (kFormat == WeightFormat::int4) {
+    float sums[2];
+    sum_group(x, sums);
+    if (lane < 4) reinterpret_cast<float2*>(record + kXValueBytes)[lane] = float2{sums[0], sums[1]};
   }
 }
 
 // ---- Tiles
 struct TileTask {
-  FragmentTask fragments;
-  float* out;          // [rows, out_features], or of each chunk: [chunks, rows, out_features]
-  const float* bias;   // or null
-  int chunks_of_block; // one, or all
+  MatmulTask matmul;
+  const std::byte* x_records;
+  float* out;           // [rows, out_features], or of each chunk: [chunks, rows, out_features]
+  int chunks_of_block;  // one, or all
 };
 
 // kWarpsM x kWarpsN warps, each kFeatureTiles x kTokenTiles tiles of mma_bf16.
 template <WeightFormat kFormat, int kWarpsM, int kWarpsN, int kFeatureTiles, int kTokenTiles>
-struct Shape {
-  static_assert(kWarpsM * kWarpsN == kWarps);
+struct Tile {
+  static_assert(kWarpsM * kWarpsN == kWarps && kWarpsM * kFeatureTiles == kWarps, "a warp copies a feature tile");
   static constexpr int kBlockFeatureTiles = kWarpsM * kFeatureTiles;
   static constexpr int kBlockTokenTiles = kWarpsN * kTokenTiles;
-  static constexpr int kWeightBytes = kStageGroups * record_bytes(kFormat);  // of a feature tile
-  static constexpr int kXBytes = kStageGroups * kFragmentBytes;              // of a token tile
-  static constexpr int kXSumBytes = kFormat == WeightFormat::int4 ? kStageGroups * kSumBytes : 0;
-  // A stage: weights, x, sums of x.
+  static constexpr bool kIsLarge = kBlockTokenTiles > 8;
+  // A stage: weights, then x, kStageGroups records of each tile.
+  static constexpr int kWeightBytes = kStageGroups * record_bytes(kFormat);
+  static constexpr int kXBytes = kStageGroups * x_record_bytes(kFormat);
   static constexpr int kXOffset = kBlockFeatureTiles * kWeightBytes;
-  static constexpr int kXSumOffset = kXOffset + kBlockTokenTiles * kXBytes;
-  static constexpr int kStageBytes = kXSumOffset + kBlockTokenTiles * kXSumBytes;
+  static constexpr int kStageBytes = kXOffset + kBlockTokenTiles * kXBytes;
+  // Small tiles are for few rows, where speed is that of memory: two blocks on a multiprocessor, with many copies under
+  // way. A large one's accumulators leave room for no other.
+  static constexpr int kStages = std::clamp((kIsLarge ? 136 : 96) * 1024 / kStageBytes, 3, 8);
   static constexpr int kSharedBytes = kStages * kStageBytes;
 };
 
-// The stages of some chunks: up to kStageGroups groups of one chunk each.
-struct Walk {
-  int group;
-  int chunk;
-  int chunk_end;   // a group
-  int last_chunk;  // exclusive
-  int groups;
-  int chunks;
-
-  __device__ Walk(const MatmulTask& task, int first, int count)
-      : group(chunk_begin(task.groups, task.chunks, first)),
-        chunk(first),
-        chunk_end(chunk_begin(task.groups, task.chunks, first + 1)),
-        last_chunk(first + count),
-        groups(task.groups),
-        chunks(task.chunks) {}
-
-  __device__ bool done() const { return chunk == last_chunk; }
-  __device__ int stage_groups() const { return chunk_end - group < kStageGroups ? chunk_end - group : kStageGroups; }
-  // Whether a chunk has ended.
-  __device__ bool advance() {
-    group += kStageGroups;
-    if (group < chunk_end) return false;
-    group = chunk_end;
-    ++chunk;
-    chunk_end = chunk_begin(groups, chunks, chunk + 1);
-    return true;
+// Copies the first `bytes` of a run of kBytes with a warp.
+template <int kBytes>
+__device__ inline void copy_run(SharedAddress to, const std::byte* from, int lane, int bytes) {
+  constexpr int kStep = kWarpSize * 16;
+#pragma unroll
+  for (int first = 0; first < kBytes; first += kStep) {
+    if (first + lane * 16 < bytes) copy_async_16(to + lane * 16 + first, from + lane * 16 + first);
   }
-};
+}
 
-// Copies `count` runs of kRunBytes, of which `bytes` are wanted; runs are `stride` bytes apart.
-template <int kRunBytes>
-__device__ inline void copy_runs(std::byte* to, const std::byte* from, std::int64_t stride, int count, int bytes) {
-  constexpr int kPieces = kRunBytes / 16;
-  for (int i = static_cast<int>(threadIdx.x); i < count * kPieces; i += kThreads) {
-    const int run = i / kPieces, offset = i % kPieces * 16;
-    if (offset < bytes) copy_async_16(to + run * kRunBytes + offset, from + run * stride + offset);
+// sums += the first kGroups groups of a stage, of a warp's tiles.
+template <WeightFormat kFormat, int kGroups, int kFeatureTiles, int kTokenTiles>
+__device__ inline void multiply_groups(const std::byte* weights, const std::byte* x_records, int lane,
+                                       float (&sums)[kFeatureTiles][kTokenTiles][4]) {
+#pragma unroll
+  for (int group = 0; group < kGroups; ++group) {
+    std::uint32_t x[kTokenTiles][4];
+    float x_sums[kTokenTiles][2] = {};
+#pragma unroll
+    for (int n = 0; n < kTokenTiles; ++n) {
+      const std::byte* const record = x_records + (n * kStageGroups + group) * x_record_bytes(kFormat);
+      const uint4 pairs = reinterpret_cast<const uint4*>(record)[lane];
+      x[n][0] = pairs.x;
+      x[n][1] = pairs.y;
+      x[n][2] = pairs.z;
+      x[n][3] = pairs.w;
+      if constexpr (kFormat == WeightFormat::int4) {
+        const float2 two = reinterpret_cast<const float2*>(record + kXValueBytes)[lane % 4];
+        x_sums[n][0] = two.x;
+        x_sums[n][1] = two.y;
+      }
+    }
+#pragma unroll
+    for (int m = 0; m < kFeatureTiles; ++m) {
+      multiply_record<kFormat, kTokenTiles>(weights + (m * kStageGroups + group) * record_bytes(kFormat), lane, x,
+                                            x_sums, sums[m]);
+    }
   }
 }
 
 template <WeightFormat kFormat, int kWarpsM, int kWarpsN, int kFeatureTiles, int kTokenTiles>
 __global__ void __launch_bounds__(kThreads) multiply_tile(TileTask task) {
-  using S = Shape<kFormat, kWarpsM, kWarpsN, kFeatureTiles, kTokenTiles>;
+  using T = Tile<kFormat, kWarpsM, kWarpsN, kFeatureTiles, kTokenTiles>;
   constexpr int kRecordBytes = record_bytes(kFormat);
-  const MatmulTask& matmul = task.fragments.matmul;
+  constexpr int kXRecordBytes = x_record_bytes(kFormat);
+  const MatmulTask& matmul = task.matmul;
   std::byte* const shared = dynamic_shared<std::byte>();
+  const SharedAddress shared_to = shared_address(shared);
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
-  const int warp_m = warp % kWarpsM, warp_n = warp / kWarpsM;
-
-  // What is past the last tile is left as it is: it reaches no result that is written.
-  const int token_tile = static_cast<int>(blockIdx.x) * S::kBlockTokenTiles;
-  const int feature_tile = static_cast<int>(blockIdx.y) * S::kBlockFeatureTiles;
-  const auto tiles_here = [](std::int64_t size, int tile, int first, int most) {
-    const auto left = static_cast<int>(ceil_divide<std::int64_t>(size, tile)) - first;
-    return left < most ? left : most;
-  };
-  const int token_tiles = tiles_here(matmul.rows, kTileTokens, token_tile, S::kBlockTokenTiles);
-  const int feature_tiles = tiles_here(matmul.out_features, kTileFeatures, feature_tile, S::kBlockFeatureTiles);
-  const std::int64_t weight_stride = static_cast<std::int64_t>(matmul.groups) * kRecordBytes;
-  const std::int64_t x_stride = static_cast<std::int64_t>(matmul.groups) * kFragmentBytes;
-  const std::int64_t x_sum_stride = static_cast<std::int64_t>(matmul.groups) * kSumBytes;
-  const std::byte* const weight = matmul.weight + feature_tile * weight_stride;
-  const std::byte* const x_from = task.fragments.x + token_tile * x_stride;
-  const auto* const x_sums_from =
-      reinterpret_cast<const std::byte*>(task.fragments.x_sums) + token_tile * x_sum_stride;
-
+  const int first_token_tile = static_cast<int>(blockIdx.x) * T::kBlockTokenTiles;
+  const int first_feature_tile = static_cast<int>(blockIdx.y) * T::kBlockFeatureTiles;
   const int first_chunk = static_cast<int>(blockIdx.z) * task.chunks_of_block;
-  Walk copied(matmul, first_chunk, task.chunks_of_block);
-  int copied_to = 0;
+  const int begin = chunk_begin(matmul.groups, matmul.chunks, first_chunk);
+  const int end = chunk_begin(matmul.groups, matmul.chunks, first_chunk + task.chunks_of_block);
+
+  // Each warp copies one tile of features and, of each 8, one of tokens. Past the last tile it is the last one again,
+  // whose results are not written.
+  const auto tile_records = [&](const std::byte* records, int tile, std::int64_t size, int tile_size, int bytes) {
+    const auto last = static_cast<int>((size - 1) / tile_size);
+    return records + (static_cast<std::int64_t>(tile < last ? tile : last) * matmul.groups + begin) * bytes;
+  };
+  const std::byte* weight_from =
+      tile_records(matmul.weight, first_feature_tile + warp, matmul.out_features, kTileFeatures, kRecordBytes);
+  constexpr int kXRuns = ceil_divide(T::kBlockTokenTiles, kWarps);
+  const std::byte* x_from[kXRuns];
+  for (int i = 0; i < kXRuns; ++i) {
+    x_from[i] =
+        tile_records(task.x_records, first_token_tile + i * kWarps + warp, matmul.rows, kTileTokens, kXRecordBytes);
+  }
+  int copied = begin;  // groups
+  int copied_to = 0;   // which stage
   const auto copy_stage = [&] {
-    if (!copied.done()) {
-      std::byte* const to = shared + copied_to * S::kStageBytes;
-      const int groups = copied.stage_groups();
-      copy_runs<S::kWeightBytes>(to, weight + static_cast<std::int64_t>(copied.group) * kRecordBytes, weight_stride,
-                                 feature_tiles, groups * kRecordBytes);
-      copy_runs<S::kXBytes>(to + S::kXOffset, x_from + static_cast<std::int64_t>(copied.group) * kFragmentBytes,
-                            x_stride, token_tiles, groups * kFragmentBytes);
-      if constexpr (kFormat == WeightFormat::int4) {
-        copy_runs<S::kXSumBytes>(to + S::kXSumOffset, x_sums_from + static_cast<std::int64_t>(copied.group) * kSumBytes,
-                                 x_sum_stride, token_tiles, groups * kSumBytes);
+    if (copied < end) {
+      const int groups = end - copied < kStageGroups ? end - copied : kStageGroups;
+      const SharedAddress to = shared_to + copied_to * T::kStageBytes;
+      copy_run<T::kWeightBytes>(to + warp * T::kWeightBytes, weight_from, lane, groups * kRecordBytes);
+      weight_from += T::kWeightBytes;
+#pragma unroll
+      for (int i = 0; i < kXRuns; ++i) {
+        const int tile = i * kWarps + warp;
+        if (tile < T::kBlockTokenTiles) {
+          copy_run<T::kXBytes>(to + T::kXOffset + tile * T::kXBytes, x_from[i], lane, groups * kXRecordBytes);
+        }
+        x_from[i] += T::kXBytes;
       }
-      copied.advance();
-      copied_to = copied_to + 1 == kStages ? 0 : copied_to + 1;
+      copied += kStageGroups;
+      copied_to = copied_to + 1 == T::kStages ? 0 : copied_to + 1;
     }
     commit_copies();
   };
-  for (int i = 0; i < kStages - 1; ++i) copy_stage();
+  for (int i = 0; i < T::kStages - 1; ++i) copy_stage();
 
-  float totals[kFeatureTiles][kTokenTiles][4];
-  float sums[kFeatureTiles][kTokenTiles][4] = {};
+  const int weight_offset = warp % kWarpsM * kFeatureTiles * T::kWeightBytes;
+  const int x_offset = T::kXOffset + warp / kWarpsM * kTokenTiles * T::kXBytes;
+  float totals[kFeatureTiles][kTokenTiles][4] = {};
   int slot = 0;
-  for (Walk walk(matmul, first_chunk, task.chunks_of_block); !walk.done();) {
-    wait_for_copies<kStages - 2>();
-    __syncthreads();  // the copies of all threads are there, and all have read the stage that is overwritten next
-    copy_stage();
-    const std::byte* const stage = shared + slot * S::kStageBytes;
-    slot = slot + 1 == kStages ? 0 : slot + 1;
-    const int groups = walk.stage_groups();
-#pragma unroll
-    for (int i = 0; i < kStageGroups; ++i) {
-      if (i >= groups) break;
-      std::uint32_t x[kTokenTiles][4];
-      float x_sums[kTokenTiles][2] = {};
-#pragma unroll
-      for (int n = 0; n < kTokenTiles; ++n) {
-        const int tile = warp_n * kTokenTiles + n;
-        const uint4 pairs = reinterpret_cast<const uint4*>(stage + S::kXOffset + tile * S::kXBytes + i * kFragmentBytes)[lane];
-        x[n][0] = pairs.x;
-        x[n][1] = pairs.y;
-        x[n][2] = pairs.z;
-        x[n][3] = pairs.w;
-        if constexpr (kFormat == WeightFormat::int4) {
-          const float2 two = reinterpret_cast<const float2*>(stage + S::kXSumOffset + tile * S::kXSumBytes +
-                                                             i * kSumBytes)[lane % 4];
-          x_sums[n][0] = two.x;
-          x_sums[n][1] = two.y;
-        }
-      }
-#pragma unroll
-      for (int m = 0; m < kFeatureTiles; ++m) {
-        const int tile = warp_m * kFeatureTiles + m;
-        multiply_record<kFormat, kTokenTiles>(stage + tile * S::kWeightBytes + i * kRecordBytes, lane, x, x_sums,
-                                              sums[m]);
+  for (int chunk = first_chunk; chunk < first_chunk + task.chunks_of_block; ++chunk) {
+    const int chunk_end = chunk_begin(matmul.groups, matmul.chunks, chunk + 1);
+    float sums[kFeatureTiles][kTokenTiles][4] = {};
+    for (int group = chunk_begin(matmul.groups, matmul.chunks, chunk); group < chunk_end; group += kStageGroups) {
+      wait_for_copies<T::kStages - 2>();
+      __syncthreads();  // the copies of all threads are there, and all have read the stage that is overwritten next
+      copy_stage();
+      const std::byte* const stage = shared + slot * T::kStageBytes;
+      slot = slot + 1 == T::kStages ? 0 : slot + 1;
+      if (chunk_end - group >= kStageGroups) {
+        multiply_groups<kFormat, kStageGroups>(stage + weight_offset, stage + x_offset, lane, sums);
+      } else {
+        multiply_groups<kFormat, 1>(stage + weight_offset, stage + x_offset, lane, sums);
       }
     }
-    const bool is_first = walk.chunk == first_chunk;
-    if (!walk.advance()) continue;
 #pragma unroll
     for (int m = 0; m < kFeatureTiles; ++m) {
 #pragma unroll
       for (int n = 0; n < kTokenTiles; ++n) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          totals[m][n][i] = is_first ? sums[m][n][i] : totals[m][n][i] + sums[m][n][i];
-          sums[m][n][i] = 0;
-        }
+        for (int i = 0; i < 4; ++i) totals[m][n][i] += sums[m][n][i];
       }
     }
   }
 
   float* const out = task.out + blockIdx.z * matmul.rows * matmul.out_features;
+  // A chunk alone goes to add_chunks().
+  const bool with_bias = gridDim.z == 1;
 #pragma unroll
   for (int m = 0; m < kFeatureTiles; ++m) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const std::int64_t feature =
-          std::int64_t{feature_tile + warp_m * kFeatureTiles + m} * kTileFeatures + lane / 4 + i / 2 * 8;
+          std::int64_t{first_feature_tile + warp % kWarpsM * kFeatureTiles + m} * kTileFeatures + lane / 4 + i / 2 * 8;
       if (feature >= matmul.out_features) continue;
-      // Where there is a chunk alone, all are added, and the bias, later.
-      const bool alone = gridDim.z > 1;
-      const float bias = task.bias == nullptr ? 0.0f : task.bias[feature];
+      const float bias = with_bias && matmul.bias != nullptr ? matmul.bias[feature] : 0.0f;
 #pragma unroll
       for (int n = 0; n < kTokenTiles; ++n) {
         const std::int64_t row =
-            std::int64_t{token_tile + warp_n * kTokenTiles + n} * kTileTokens + lane % 4 * 2 + i % 2;
-        if (row >= matmul.rows) continue;
-        out[row * matmul.out_features + feature] = alone ? totals[m][n][i] : totals[m][n][i] + bias;
+            std::int64_t{first_token_tile + warp / kWarpsM * kTokenTiles + n} * kTileTokens + lane % 4 * 2 + i % 2;
+        if (row < matmul.rows) out[row * matmul.out_features + feature] = totals[m][n][i] + bias;
       }
     }
   }
 }
 
 // ---- Chunks that were computed by blocks of their own
-__global__ void __launch_bounds__(kThreads) add_chunks(const float* parts, int chunks, std::int64_t rows,
-                                                       std::int64_t out_features, const float* bias, float* out) {
-  const std::int64_t count = rows * out_features;
+__global__ void __launch_bounds__(kThreads) add_chunks(MatmulTask task, const float* parts) {
+  const std::int64_t count = task.rows * task.out_features;
   const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i >= count) return;
-  float sum = parts[i];
-  for (int c = 1; c < chunks; ++c) sum += parts[c * count + i];
-  out[i] = sum + (bias == nullptr ? 0.0f : bias[i % out_features]);
+  float sum = 0;
+  for (int c = 0; c < task.chunks; ++c) sum += parts[c * count + i];
+  task.out[i] = sum + (task.bias == nullptr ? 0.0f : task.bias[i % task.out_features]);
 }
 
 // ---- Launches
 template <WeightFormat kFormat, int kWarpsM, int kWarpsN, int kFeatureTiles, int kTokenTiles>
-void launch_tiles(const Device& device, const FragmentTask& fragments, float* parts, std::int64_t parts_bytes) {
-  using S = Shape<kFormat, kWarpsM, kWarpsN, kFeatureTiles, kTokenTiles>;
-  const MatmulTask& matmul = fragments.matmul;
+void launch_tiles(const Device& device, const MatmulTask& task, const std::byte* x_records, float* parts,
+                  std::int64_t parts_bytes) {
+  using T = Tile<kFormat, kWarpsM, kWarpsN, kFeatureTiles, kTokenTiles>;
   const auto kernel = multiply_tile<kFormat, kWarpsM, kWarpsN, kFeatureTiles, kTokenTiles>;
-  const std::int64_t token_blocks = ceil_divide<std::int64_t>(matmul.rows, S::kBlockTokenTiles * kTileTokens);
+  const std::int64_t token_blocks = ceil_divide<std::int64_t>(task.rows, T::kBlockTokenTiles * kTileTokens);
   const std::int64_t feature_blocks =
-      ceil_divide<std::int64_t>(matmul.out_features, S::kBlockFeatureTiles * kTileFeatures);
-  const std::int64_t outputs = matmul.rows * matmul.out_features;
-  const bool too_few = token_blocks * feature_blocks * 2 <= device.multiprocessors;
-  const bool cut = matmul.chunks > 1 && too_few && matmul.chunks * outputs * 4 <= parts_bytes;
+      ceil_divide<std::int64_t>(task.out_features, T::kBlockFeatureTiles * kTileFeatures);
+  // Writing and reading parts must not cost more than idle multiprocessors do.
+  const bool too_few = token_blocks * feature_blocks * (T::kIsLarge ? 2 : 1) <= device.multiprocessors;
+  const std::int64_t outputs = task.rows * task.out_features;
+  const bool cut = task.chunks > 1 && too_few &&
+                   task.chunks * outputs * static_cast<std::int64_t>(sizeof(float)) <= parts_bytes;
 
-  allow_shared(kernel, S::kSharedBytes);
+  allow_shared(kernel, T::kSharedBytes);
   launch(kernel,
          {dim3(static_cast<unsigned>(token_blocks), static_cast<unsigned>(feature_blocks),
-               static_cast<unsigned>(cut ? matmul.chunks : 1)),
-          dim3(kThreads), S::kSharedBytes},
+               static_cast<unsigned>(cut ? task.chunks : 1)),
+          dim3(kThreads), T::kSharedBytes},
          device.stream,
-         TileTask{.fragments = fragments,
-                  .out = cut ? parts : matmul.out,
-                  .bias = matmul.bias,
-                  .chunks_of_block = cut ? 1 : matmul.chunks});
+         TileTask{.matmul = task,
+                  .x_records = x_records,
+                  .out = cut ? parts : task.out,
+                  .chunks_of_block = cut ? 1 : task.chunks});
   if (!cut) return;
   launch(add_chunks, {dim3(static_cast<unsigned>(ceil_divide<std::int64_t>(outputs, kThreads))), dim3(kThreads)},
-         device.stream, parts, matmul.chunks, matmul.rows, matmul.out_features, matmul.bias, matmul.out);
+         device.stream, task, parts);
+}
+
+// Rows for which there is room in the workspace.
+template <WeightFormat kFormat>
+void multiply_rows(const Device& device, const MatmulTask& task) {
+  const std::int64_t records = ceil_divide<std::int64_t>(task.rows, kTileTokens) * task.groups;
+  const std::int64_t bytes = records * x_record_bytes(kFormat);
+  auto* const x_records = device_pointer<std::byte>(device.workspace);
+  launch(make_x_records<kFormat>,
+         {dim3(static_cast<unsigned>(ceil_divide<std::int64_t>(records, kWarps))), dim3(kThreads)}, device.stream, task,
+         x_records);
+  const auto with_tile = [&]<int kWarpsM, int kWarpsN, int kFeatureTiles, int kTokenTiles>() {
+    launch_tiles<kFormat, kWarpsM, kWarpsN, kFeatureTiles, kTokenTiles>(
+        device, task, x_records, reinterpret_cast<float*>(x_records + bytes), device.workspace_bytes - bytes);
+  };
+  if (task.rows <= 8) {
+    with_tile.template operator()<8, 1, 1, 1>();
+  } else if (task.rows <= 16) {
+    with_tile.template operator()<8, 1, 1, 2>();
+  } else if (task.rows <= 32) {
+    with_tile.template operator()<8, 1, 1, 4>();
+  } else if (task.rows <= 64) {
+    with_tile.template operator()<8, 1, 1, 8>();
+  } else {
+    with_tile.template operator()<2, 4, 4, 4>();
+  }
 }
 
 template <WeightFormat kFormat>
-void launch_rows(const Device& device, const FragmentTask& fragments, float* parts, std::int64_t parts_bytes) {
-  const std::int64_t rows = fragments.matmul.rows;
-  if (rows <= 8) {
-    launch_tiles<kFormat, 8, 1, 1, 1>(device, fragments, parts, parts_bytes);
-  } else if (rows <= 16) {
-    launch_tiles<kFormat, 8, 1, 1, 2>(device, fragments, parts, parts_bytes);
-  } else if (rows <= 32) {
-    launch_tiles<kFormat, 8, 1, 1, 4>(device, fragments, parts, parts_bytes);
-  } else if (rows <= 64) {
-    launch_tiles<kFormat, 8, 1, 1, 8>(device, fragments, parts, parts_bytes);
-  } else {
-    launch_tiles<kFormat, 2, 4, 4, 4>(device, fragments, parts, parts_bytes);
+void multiply(const Device& device, const MatmulTask& task) {
+  // Few enough that x stays in the second-level cache while the weight streams past.
+  constexpr std::int64_t kMostRows = 2048;
+  const std::int64_t tile_bytes = std::int64_t{task.groups} * x_record_bytes(kFormat);
+  const std::int64_t rows_at_once = std::min(device.workspace_bytes / tile_bytes * kTileTokens, kMostRows);
+  if (rows_at_once == 0) throw std::runtime_error("matmul: the workspace is too small for a row");
+  for (std::int64_t first = 0; first < task.rows; first += rows_at_once) {
+    MatmulTask part = task;
+    part.rows = std::min(rows_at_once, task.rows - first);
+    part.x += first * task.in_features;
+    part.out += first * task.out_features;
+    multiply_rows<kFormat>(device, part);
   }
 }
 
 }  // namespace
 
 void matmul_prefill(const Device& device, WeightFormat format, const MatmulTask& task) {
-  // Few enough that x stays in the second-level cache while the weight streams past.
-  constexpr std::int64_t kMostRows = 2048;
-  const bool with_sums = format == WeightFormat::int4;
-  const std::int64_t tile_bytes = std::int64_t{task.groups} * (kFragmentBytes + (with_sums ? kSumBytes : 0));
-  const std::int64_t rows_at_once = std::min(device.workspace_bytes / tile_bytes * kTileTokens, kMostRows);
-  if (rows_at_once == 0) throw std::runtime_error("matmul: the workspace is too small for a row");
-
-  for (std::int64_t first = 0; first < task.rows; first += rows_at_once) {
-    FragmentTask fragments{.matmul = task, .x = device_pointer<std::byte>(device.workspace), .x_sums = nullptr};
-    fragments.matmul.rows = std::min(rows_at_once, task.rows - first);
-    fragments.matmul.x += first * task.in_features;
-    fragments.matmul.out += first * task.out_features;
-    const std::int64_t tiles = ceil_divide<std::int64_t>(fragments.matmul.rows, kTileTokens);
-    std::byte* const end_of_x = fragments.x + tiles * task.groups * kFragmentBytes;
-    if (with_sums) fragments.x_sums = reinterpret_cast<float*>(end_of_x);
-    launch(make_fragments,
-           {dim3(static_cast<unsigned>(ceil_divide<std::int64_t>(tiles * task.groups, kWarps))), dim3(kThreads)},
-           device.stream, fragments);
-    auto* const parts = reinterpret_cast<float*>(fragments.x + tiles * tile_bytes);
-    const std::int64_t parts_bytes = device.workspace_bytes - tiles * tile_bytes;
-    with_record_format(format, [&]<WeightFormat kFormat>() {
-      launch_rows<kFormat>(device, fragments, parts, parts_bytes);
-    });
-  }
+  with_record_format(format, [&]<WeightFormat kFormat>() { multiply<kFormat>(device, task); });
 }
 
 }  // namespace sinkstream::kernels::cuda
