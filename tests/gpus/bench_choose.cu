@@ -1,5 +1,5 @@
 // How long choosing tokens takes on this machine's GPU, within a graph as a step has it. Some ten seconds.
-//   nvcc -std=c++20 --expt-relaxed-constexpr -O3 -arch=native -I. tests/gpu/bench_choose.cu
+//   nvcc -std=c++20 --expt-relaxed-constexpr -O3 -arch=native -I. tests/gpus/bench_choose.cu
 //        kernels/cuda/choose.cu kernels/cuda/slot_states.cu -o bench_choose   (one line)
 #include <algorithm>
 #include <cstdio>
