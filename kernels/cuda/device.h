@@ -13,6 +13,7 @@ struct Device {
   int number = 0;  // as the driver counts
   cudaStream_t stream = nullptr;
   int multiprocessors = 1;
+  bool has_early_launch = false;  // early_launch.h; since compute capability 9.0
   Address workspace = Address::none;
   std::int64_t workspace_bytes = 0;
 };

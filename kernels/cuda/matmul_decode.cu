@@ -2,9 +2,10 @@
 //
 // A block of 8 warps computes whole tiles of features; the warps of a tile have a chunk of the inputs each. Blocks stay
 // and take one tile after the other, so that the weight streams through each warp's ring in shared memory without a
-// gap, many copies ahead of the sums.
+// gap, many copies ahead of the sums. The first are begun before the previous kernel has ended.
 #include <algorithm>
 
+#include "kernels/cuda/early_launch.h"
 #include "kernels/cuda/matmul_kernels.h"
 
 namespace sinkstream::kernels::cuda {
@@ -156,7 +157,9 @@ __global__ void __launch_bounds__(kThreads, kMostBlocks) multiply_few_rows(Matmu
     commit_copies();
   };
 
+  allow_next_kernel();
   for (int i = 0; i < R::kStages - 1; ++i) copy_stage();
+  wait_for_previous_kernel();  // for x and out; the weight was there before
   if (threadIdx.x < kZeroBytes / 4) reinterpret_cast<std::uint32_t*>(zeros)[threadIdx.x] = 0;
   stage_x(task, x_shared);
   __syncthreads();
@@ -217,8 +220,8 @@ void launch_decode(const Device& device, const MatmulTask& task) {
       ceil_divide<std::int64_t>(task.out_features, kWarps / kChunks * kTileFeatures);
   const auto blocks = std::min<std::int64_t>(block_tiles, kMostBlocks * device.multiprocessors);
   allow_shared(kernel, bytes);
-  launch(kernel, {dim3(static_cast<unsigned>(blocks)), dim3(kThreads), bytes}, device.stream, task,
-         static_cast<int>(block_tiles));
+  launch_early(device, kernel, {dim3(static_cast<unsigned>(blocks)), dim3(kThreads), bytes}, task,
+               static_cast<int>(block_tiles));
 }
 
 template <WeightFormat kFormat>

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "kernels/cuda/early_launch.h"
 #include "kernels/cuda/matmul_kernels.h"
 
 namespace sinkstream::kernels::cuda {
@@ -25,6 +26,8 @@ constexpr int x_record_bytes(WeightFormat format) {
 // One warp a record.
 template <WeightFormat kFormat>
 __global__ void __launch_bounds__(kThreads) make_x_records(MatmulTask task, std::byte* records) {
+  allow_next_kernel();
+  wait_for_previous_kernel();
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
   const std::int64_t index = std::int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarpSize;
   const std::int64_t tile = index / task.groups;
@@ -164,6 +167,8 @@ __global__ void __launch_bounds__(kThreads) multiply_tile(TileTask task) {
     }
     commit_copies();
   };
+  allow_next_kernel();
+  wait_for_previous_kernel();
   for (int i = 0; i < T::kStages - 1; ++i) copy_stage();
 
   const int weight_offset = warp % kWarpsM * kFeatureTiles * T::kWeightBytes;
@@ -218,6 +223,8 @@ __global__ void __launch_bounds__(kThreads) multiply_tile(TileTask task) {
 
 // ---- Chunks that were computed by blocks of their own
 __global__ void __launch_bounds__(kThreads) add_chunks(MatmulTask task, const float* parts) {
+  allow_next_kernel();
+  wait_for_previous_kernel();
   const std::int64_t count = task.rows * task.out_features;
   const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i >= count) return;
@@ -242,18 +249,17 @@ void launch_tiles(const Device& device, const MatmulTask& task, const std::byte*
                    task.chunks * outputs * static_cast<std::int64_t>(sizeof(float)) <= parts_bytes;
 
   allow_shared(kernel, T::kSharedBytes);
-  launch(kernel,
-         {dim3(static_cast<unsigned>(token_blocks), static_cast<unsigned>(feature_blocks),
-               static_cast<unsigned>(cut ? task.chunks : 1)),
-          dim3(kThreads), T::kSharedBytes},
-         device.stream,
-         TileTask{.matmul = task,
-                  .x_records = x_records,
-                  .out = cut ? parts : task.out,
-                  .chunks_of_block = cut ? 1 : task.chunks});
+  launch_early(device, kernel,
+               {dim3(static_cast<unsigned>(token_blocks), static_cast<unsigned>(feature_blocks),
+                     static_cast<unsigned>(cut ? task.chunks : 1)),
+                dim3(kThreads), T::kSharedBytes},
+               TileTask{.matmul = task,
+                        .x_records = x_records,
+                        .out = cut ? parts : task.out,
+                        .chunks_of_block = cut ? 1 : task.chunks});
   if (!cut) return;
-  launch(add_chunks, {dim3(static_cast<unsigned>(ceil_divide<std::int64_t>(outputs, kThreads))), dim3(kThreads)},
-         device.stream, task, parts);
+  launch_early(device, add_chunks,
+               {dim3(static_cast<unsigned>(ceil_divide<std::int64_t>(outputs, kThreads))), dim3(kThreads)}, task, parts);
 }
 
 // Rows for which there is room in the workspace.
@@ -262,9 +268,9 @@ void multiply_rows(const Device& device, const MatmulTask& task) {
   const std::int64_t records = ceil_divide<std::int64_t>(task.rows, kTileTokens) * task.groups;
   const std::int64_t bytes = records * x_record_bytes(kFormat);
   auto* const x_records = device_pointer<std::byte>(device.workspace);
-  launch(make_x_records<kFormat>,
-         {dim3(static_cast<unsigned>(ceil_divide<std::int64_t>(records, kWarps))), dim3(kThreads)}, device.stream, task,
-         x_records);
+  launch_early(device, make_x_records<kFormat>,
+               {dim3(static_cast<unsigned>(ceil_divide<std::int64_t>(records, kWarps))), dim3(kThreads)}, task,
+               x_records);
   const auto with_tile = [&]<int kWarpsM, int kWarpsN, int kFeatureTiles, int kTokenTiles>() {
     launch_tiles<kFormat, kWarpsM, kWarpsN, kFeatureTiles, kTokenTiles>(
         device, task, x_records, reinterpret_cast<float*>(x_records + bytes), device.workspace_bytes - bytes);

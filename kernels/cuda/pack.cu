@@ -144,6 +144,10 @@ __global__ void __launch_bounds__(kThreads) pack_f32(PackTask task) {
   to[index % task.in_features] = task.rows[index];
 }
 
+// Kernels that are launched early read a weight before the previous kernel has ended; that must not be the one that wrote
+// it.
+__global__ void end_of_packing() {}
+
 }  // namespace
 
 std::int64_t packed_bytes(const WeightShape& shape) {
@@ -167,11 +171,12 @@ void pack(const Device& device, ConstMatrix rows, std::int64_t first_row, const 
   };
   if (shape.format == WeightFormat::f32) {
     launch_over(pack_f32, rows.rows * shape.in_features);
-    return;
+  } else {
+    const std::int64_t threads =
+        ceil_divide<std::int64_t>(rows.rows, kTileFeatures) * kTileFeatures * task.groups;
+    with_record_format(shape.format, [&]<WeightFormat kFormat>() { launch_over(pack_records<kFormat>, threads); });
   }
-  const std::int64_t threads =
-      ceil_divide<std::int64_t>(rows.rows, kTileFeatures) * kTileFeatures * task.groups;
-  with_record_format(shape.format, [&]<WeightFormat kFormat>() { launch_over(pack_records<kFormat>, threads); });
+  launch(end_of_packing, {dim3(1), dim3(1)}, device.stream);
 }
 
 }  // namespace sinkstream::kernels::cuda
