@@ -90,7 +90,9 @@ __device__ inline void copy_run(SharedAddress to, const std::byte* from, int lan
 template <WeightFormat kFormat, int kGroups, int kFeatureTiles, int kTokenTiles>
 __device__ inline void multiply_groups(const std::byte* weights, const std::byte* x_records, int lane,
                                        float (&sums)[kFeatureTiles][kTokenTiles][4]) {
-#pragma unroll
+  // Where values are turned into bf16 as well, registers are short for two groups at a time.
+  constexpr int kUnrolled = kFormat == WeightFormat::bf16 ? kGroups : 1;
+#pragma unroll kUnrolled
   for (int group = 0; group < kGroups; ++group) {
     std::uint32_t x[kTokenTiles][4];
     float x_sums[kTokenTiles][2] = {};
