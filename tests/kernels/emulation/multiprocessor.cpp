@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <exception>
 #include <numeric>
 #include <string_view>
+#include <thread>
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
@@ -41,10 +43,21 @@ bool at_the_same(const Thread& a, const Thread& b) {
 // Of one thread.
 std::string whereabouts(const Thread& thread) {
   if (thread.state == Thread::State::returned) return "has returned";
+  if (thread.state == Thread::State::ready) return "is on its way";
   const std::string_view file = thread.where.file_name();
   return std::string("waits at ") + thread.meeting->name + " (" +
          std::string(file.substr(file.find_last_of('/') + 1)) + ":" + std::to_string(thread.where.line()) +
          ")";
+}
+
+uint3 block_index(const Grid& grid, int block) {
+  const auto number = static_cast<unsigned>(block);
+  return {number % grid.blocks.x, number / grid.blocks.x % grid.blocks.y,
+          number / grid.blocks.x / grid.blocks.y};
+}
+
+std::size_t number_of_blocks(const Grid& grid) {
+  return std::size_t{grid.blocks.x} * grid.blocks.y * grid.blocks.z;
 }
 
 }  // namespace
@@ -187,6 +200,17 @@ std::span<Thread* const> Multiprocessor::threads_of(int warp) const {
 }
 
 void Multiprocessor::run(const Grid& grid, std::uint64_t schedule_number) {
+  prepare(grid, schedule_number);
+  schedule_.order(number_of_blocks(grid), blocks_);
+  for (const int block : blocks_) run_block(block_index(grid, block));
+}
+
+void Multiprocessor::run_block(const Grid& grid, std::uint64_t schedule_number, int block) {
+  prepare(grid, schedule_number);
+  run_block(block_index(grid, block));
+}
+
+void Multiprocessor::prepare(const Grid& grid, std::uint64_t schedule_number) {
   schedule_ = Schedule(schedule_number);
   const auto count = std::size_t{grid.threads.x} * grid.threads.y * grid.threads.z;
   while (pool_.size() < count)
@@ -203,13 +227,6 @@ void Multiprocessor::run(const Grid& grid, std::uint64_t schedule_number) {
     }
   }
   shared_bytes_ = grid.shared_bytes;
-
-  schedule_.order(std::size_t{grid.blocks.x} * grid.blocks.y * grid.blocks.z, blocks_);
-  for (const int block : blocks_) {
-    const auto number = static_cast<unsigned>(block);
-    run_block({number % grid.blocks.x, number / grid.blocks.x % grid.blocks.y,
-               number / grid.blocks.x / grid.blocks.y});
-  }
 }
 
 void Multiprocessor::run_block(uint3 index) {
@@ -312,6 +329,32 @@ void Multiprocessor::fail(const std::string& what) {
   }
   aborting_ = false;
   throw KernelFailure("block " + text(block_index_) + ": " + what);
+}
+
+// ---- Kernels that wait for each other
+
+void run_together(const Grid& grid, std::uint64_t schedule_number) {
+  std::vector<std::exception_ptr> failures(number_of_blocks(grid));
+  const auto run_block = [&](std::size_t block) {
+    try {
+      Multiprocessor::of_this_thread().run_block(grid, schedule_number + block, static_cast<int>(block));
+    } catch (...) {
+      failures[block] = std::current_exception();
+    }
+  };
+  std::vector<std::thread> others;
+  for (std::size_t block = 1; block < failures.size(); ++block) others.emplace_back(run_block, block);
+  run_block(0);
+  for (std::thread& other : others) other.join();
+  for (const std::exception_ptr& failure : failures) {
+    if (failure) std::rethrow_exception(failure);
+  }
+}
+
+void wait_for_peers() {
+  if (!current->grid->waits_for_peers)
+    throw KernelFailure("it waits for peers, but was launched without waits_for_peers");
+  std::this_thread::yield();
 }
 
 }  // namespace sinkstream::kernels::cuda::emulation

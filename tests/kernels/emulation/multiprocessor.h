@@ -33,6 +33,7 @@ struct Grid {
   dim3 threads;  // of a block
   std::size_t shared_bytes = 0;
   std::function<void()> kernel;  // as each thread runs it
+  bool waits_for_peers = false;  // for kernels of other streams
 };
 
 // What threads of a warp or a block do together: each waits until all are there.
@@ -121,6 +122,8 @@ class Multiprocessor {
 
   // Throws KernelFailure.
   void run(const Grid& grid, std::uint64_t schedule_number);
+  // Only one of its blocks.
+  void run_block(const Grid& grid, std::uint64_t schedule_number, int block);
 
   void* shared_memory();
   Schedule& schedule() { return schedule_; }
@@ -131,6 +134,7 @@ class Multiprocessor {
 
   enum class WarpState : std::uint8_t { ready, at_barrier, returned };
 
+  void prepare(const Grid& grid, std::uint64_t schedule_number);
   void run_block(uint3 index);
   void run_warps();
   WarpState run_warp(int warp);
@@ -154,6 +158,12 @@ class Multiprocessor {
   struct Shared;
   std::unique_ptr<Shared> shared_;
 };
+
+// All blocks at a time, on a thread of the host each. Throws KernelFailure.
+void run_together(const Grid& grid, std::uint64_t schedule_number);
+
+// Where a kernel asks again and again for what another stream's kernel writes.
+void wait_for_peers();
 
 inline void* dynamic_shared_memory() {
   return current->multiprocessor.shared_memory();

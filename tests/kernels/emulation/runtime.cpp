@@ -22,6 +22,7 @@ using namespace sinkstream::kernels::cuda::emulation;
 struct cudaEmulatedStream {
   std::shared_ptr<Stream> work = std::make_shared<Stream>();
   int device = 0;
+  std::thread::id maker = std::this_thread::get_id();
 };
 
 struct cudaEmulatedEvent {
@@ -108,16 +109,20 @@ cudaError_t not_captured(Stream& stream, const char* what) {
   return failed(cudaErrorStreamCaptureUnsupported, std::string(what) + " on a stream that is captured");
 }
 
-std::vector<std::shared_ptr<Stream>> all_streams() {
+// Ranks are threads here, which stand for processes: none waits for the work of another, which may wait for
+// its own.
+std::vector<std::shared_ptr<Stream>> streams_of_this_thread() {
   const std::lock_guard lock(runtime().mutex);
-  std::vector<std::shared_ptr<Stream>> all{runtime().null_stream.work};
-  for (const cudaStream_t stream : runtime().streams) all.push_back(stream->work);
-  return all;
+  std::vector<std::shared_ptr<Stream>> mine{runtime().null_stream.work};
+  for (const cudaStream_t stream : runtime().streams) {
+    if (stream->maker == std::this_thread::get_id()) mine.push_back(stream->work);
+  }
+  return mine;
 }
 
 cudaError_t wait_for_all_streams() {
   cudaError_t error = cudaSuccess;
-  for (const auto& stream : all_streams()) {
+  for (const auto& stream : streams_of_this_thread()) {
     stream->wait_for_all();
     if (const cudaError_t its = outcome(*stream); its != cudaSuccess) error = its;
   }
@@ -574,17 +579,23 @@ cudaError_t check_shape(const void* kernel, dim3 grid, dim3 block, std::size_t s
 void run(const Grid& grid) {
   if (runtime().kernel_fails_in > 0 && --runtime().kernel_fails_in == 0)
     throw KernelFailure("it was to fail");
-  Multiprocessor::of_this_thread().run(grid, runtime().next_schedule++);
+  const std::uint64_t schedule = runtime().next_schedule++;
+  if (grid.waits_for_peers) {
+    run_together(grid, schedule);
+  } else {
+    Multiprocessor::of_this_thread().run(grid, schedule);
+  }
   ++runtime().kernels_done;
 }
 
 }  // namespace
 
 cudaError_t launch(const void* kernel, dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream,
-                   std::function<void()> body) {
+                   std::function<void()> body, bool waits_for_peers) {
   if (const cudaError_t error = check_shape(kernel, grid, block, shared_bytes); error != cudaSuccess)
     return error;
-  return queue(stream, [work = Grid{grid, block, shared_bytes, std::move(body)}] { run(work); });
+  const Grid work{grid, block, shared_bytes, std::move(body), waits_for_peers};
+  return queue(stream, Work([work] { run(work); }, waits_for_peers));
 }
 
 }  // namespace sinkstream::kernels::cuda::emulation

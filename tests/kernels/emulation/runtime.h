@@ -66,7 +66,7 @@ enum cudaMemcpyKind {
 using cudaStream_t = struct cudaEmulatedStream*;
 
 cudaError_t cudaMalloc(void** memory, std::size_t bytes);
-// Waits for all that is queued on any stream.
+// Waits for all that is queued on streams that this thread made.
 cudaError_t cudaFree(void* memory);
 cudaError_t cudaMallocHost(void** memory, std::size_t bytes);
 cudaError_t cudaFreeHost(void* memory);
@@ -141,8 +141,8 @@ cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute
 namespace sinkstream::kernels::cuda::emulation {
 
 // In the place of <<<grid, block, shared_bytes, stream>>>. `kernel`: which it is; `run`: does it, for one
-// thread.
+// thread. `waits_for_peers`: for kernels of other streams; its blocks run at a time.
 cudaError_t launch(const void* kernel, dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream,
-                   std::function<void()> run);
+                   std::function<void()> run, bool waits_for_peers = false);
 
 }  // namespace sinkstream::kernels::cuda::emulation

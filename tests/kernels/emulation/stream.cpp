@@ -8,7 +8,7 @@ namespace {
 
 std::optional<std::string> failure_of(const Work& work) {
   try {
-    work();
+    work.run();
     return std::nullopt;
   } catch (const std::exception& error) {
     return error.what();
@@ -19,15 +19,29 @@ std::optional<std::string> failure_of(const Work& work) {
 
 Stream::Stream() : random_(1) {}
 
+Stream::~Stream() {
+  {
+    const std::lock_guard lock(mutex_);
+    ending_ = true;
+  }
+  changed_.notify_all();
+  if (for_peers_.joinable()) for_peers_.join();
+}
+
 void Stream::add(Work work) {
   std::unique_lock lock(mutex_);
   if (captured_) {
     captured_->push_back(std::move(work));
     return;
   }
+  if (work.waits_for_peers) {
+    ++waiting_for_peers_;
+    if (!for_peers_.joinable()) for_peers_ = std::thread([this] { do_what_peers_wait_for(); });
+    changed_.notify_all();
+  }
   queue_.push_back(std::move(work));
   ++added_;
-  for (auto count = random_() % 8; count >= 5 && !queue_.empty() && !working_; --count) do_next(lock);
+  for (auto count = random_() % 8; count >= 5 && has_short_work(); --count) do_next(lock);
 }
 
 std::uint64_t Stream::added() const {
@@ -38,23 +52,24 @@ std::uint64_t Stream::added() const {
 void Stream::wait(std::uint64_t count) {
   std::unique_lock lock(mutex_);
   while (done_ < count) {
-    if (working_) {
-      changed_.wait(lock);
-    } else {
+    if (has_short_work()) {
       do_next(lock);
+    } else {
+      changed_.wait(lock);
     }
   }
 }
 
 bool Stream::ask(std::uint64_t count) {
   std::unique_lock lock(mutex_);
-  for (auto some = random_() % 32; some > 0 && done_ < count && !working_; --some) do_next(lock);
+  for (auto some = random_() % 32; some > 0 && done_ < count && has_short_work(); --some) do_next(lock);
   return done_ >= count;
 }
 
 void Stream::do_next(std::unique_lock<std::mutex>& lock) {
   const Work work = std::move(queue_.front());
   queue_.pop_front();
+  if (work.waits_for_peers) --waiting_for_peers_;
   if (!failure_) {
     working_ = true;
     lock.unlock();
@@ -65,6 +80,15 @@ void Stream::do_next(std::unique_lock<std::mutex>& lock) {
   }
   ++done_;
   changed_.notify_all();
+}
+
+void Stream::do_what_peers_wait_for() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [this] { return ending_ || (waiting_for_peers_ > 0 && !working_); });
+    if (ending_) return;
+    do_next(lock);
+  }
 }
 
 std::optional<std::string> Stream::failure() const {

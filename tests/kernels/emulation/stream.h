@@ -1,6 +1,7 @@
 // Work in order, done late: when somebody waits for it, or at some later call.
 #pragma once
 
+#include <concepts>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -10,15 +11,26 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 namespace sinkstream::kernels::cuda::emulation {
 
-using Work = std::function<void()>;
+struct Work {
+  template <std::invocable Run>
+  Work(Run its_run, bool for_peers = false) : run(std::move(its_run)), waits_for_peers(for_peers) {}
+
+  std::function<void()> run;
+  bool waits_for_peers;  // for work of other streams, so it goes on although nobody waits for it
+};
 
 class Stream {
  public:
   Stream();
+  ~Stream();
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
 
   // Queues it, or records it while the stream is captured. Some of what was queued may be done now.
   void add(Work work);
@@ -41,18 +53,24 @@ class Stream {
   bool capture_spoiled() const;
 
  private:
+  // Whether there is some that a thread may do that has other things to do.
+  bool has_short_work() const { return !queue_.empty() && !working_ && !queue_.front().waits_for_peers; }
   void do_next(std::unique_lock<std::mutex>& lock);
+  void do_what_peers_wait_for();
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Work> queue_;
   std::uint64_t added_ = 0;
   std::uint64_t done_ = 0;
-  bool working_ = false;  // some thread does what stands first
+  std::uint64_t waiting_for_peers_ = 0;  // of the queue
+  bool working_ = false;                 // some thread does what stands first
   std::optional<std::string> failure_;
   std::optional<std::vector<Work>> captured_;
   bool capture_spoiled_ = false;
   std::minstd_rand random_;
+  bool ending_ = false;
+  std::thread for_peers_;  // from the first such work on
 };
 
 }  // namespace sinkstream::kernels::cuda::emulation
