@@ -35,6 +35,8 @@ struct LaunchShape {
   dim3 grid;
   dim3 block;
   std::size_t shared_bytes = 0;  // of dynamic_shared()
+  // For what kernels of other ranks write: all of its blocks have to have room on the GPU at once.
+  bool waits_for_peers = false;
 };
 
 #ifdef SINKSTREAM_CUDA_EMULATED
@@ -48,7 +50,7 @@ template <typename... Parameters, typename... Arguments>
 void launch(void (*kernel)(Parameters...), const LaunchShape& shape, cudaStream_t stream,
             Arguments... arguments) {
   check(emulation::launch(reinterpret_cast<const void*>(kernel), shape.grid, shape.block, shape.shared_bytes, stream,
-                          [=] { kernel(static_cast<Parameters>(arguments)...); }),
+                          [=] { kernel(static_cast<Parameters>(arguments)...); }, shape.waits_for_peers),
         "a kernel's launch");
 }
 
