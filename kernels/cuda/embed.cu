@@ -25,7 +25,8 @@ __device__ float table_value(const EmbedTask& task, std::int64_t row, std::int64
     const std::int64_t position = task.columns_before + column;
     const std::int64_t record = row / kTileFeatures * task.groups + position / kGroupInputs;
     return read_value<kFormat>(task.table + record * record_bytes(kFormat),
-                               static_cast<int>(row % kTileFeatures), static_cast<int>(position % kGroupInputs));
+                               static_cast<int>(row % kTileFeatures),
+                               static_cast<int>(position % kGroupInputs));
   }
 }
 
@@ -52,9 +53,9 @@ void embed(const Device& device, DeviceSpan<const std::int32_t> tokens, const We
                        .width = out.cols,
                        .columns_before = table.shape.columns_before,
                        .groups = table.shape.groups()};
-  const LaunchShape shape{
-      dim3(static_cast<unsigned>(out.rows), static_cast<unsigned>(ceil_divide<std::int64_t>(out.cols, kThreads))),
-      dim3(kThreads)};
+  const LaunchShape shape{dim3(static_cast<unsigned>(out.rows),
+                               static_cast<unsigned>(ceil_divide<std::int64_t>(out.cols, kThreads))),
+                          dim3(kThreads)};
   if (table.shape.format == WeightFormat::f32) {
     launch(embed_rows<WeightFormat::f32>, shape, device.stream, task);
     return;

@@ -1,8 +1,9 @@
 // matmul for a few rows: all there is to it is to read the weight once, as fast as memory gives it.
 //
-// A block of 8 warps computes whole tiles of features; the warps of a tile have a chunk of the inputs each. Blocks stay
-// and take one tile after the other, so that the weight streams through each warp's ring in shared memory without a
-// gap, many copies ahead of the sums. The first are begun before the previous kernel has ended.
+// A block of 8 warps computes whole tiles of features; the warps of a tile have a chunk of the inputs each.
+// Blocks stay and take one tile after the other, so that the weight streams through each warp's ring in
+// shared memory without a gap, many copies ahead of the sums. The first are begun before the previous kernel
+// has ended.
 #include <algorithm>
 
 #include "kernels/cuda/early_launch.h"
@@ -25,14 +26,14 @@ struct Ring {
   static constexpr int kBytes = kStages * kStageBytes;
 };
 
-// Of a row of x in shared memory, [groups][t][2 halves][2] pairs: an odd multiple of 64, so that two rows' groups stand
-// in different banks.
+// Of a row of x in shared memory, [groups][t][2 halves][2] pairs: an odd multiple of 64, so that two rows'
+// groups stand in different banks.
 constexpr int x_row_bytes(int groups) {
   return (groups | 1) * 64;
 }
 
-// Each warp's ring, then x, then zeros that stand for the rows that aren't there, then two sets of the warps' parts of a
-// tile.
+// Each warp's ring, then x, then zeros that stand for the rows that aren't there, then two sets of the warps'
+// parts of a tile.
 constexpr int kZeroBytes = 64;
 template <WeightFormat kFormat>
 std::int64_t shared_bytes(const MatmulTask& task) {
@@ -88,8 +89,8 @@ __device__ inline void stage_x(const MatmulTask& task, std::byte* x_shared) {
 
 // sums += kCount records from a stage * their groups of x.
 template <WeightFormat kFormat, int kCount>
-__device__ inline void multiply_records(const std::byte* records, const std::byte* x_lane, int x_step, int lane,
-                                        float (&sums)[1][4]) {
+__device__ inline void multiply_records(const std::byte* records, const std::byte* x_lane, int x_step,
+                                        int lane, float (&sums)[1][4]) {
 #pragma unroll
   for (int i = 0; i < kCount; ++i) {
     const uint4 pairs = *reinterpret_cast<const uint4*>(x_lane + i * x_step);
@@ -183,7 +184,8 @@ __global__ void __launch_bounds__(kThreads, kMostBlocks) multiply_few_rows(Matmu
         multiply_records<kFormat, R::kGroups>(stage, x_lane + group * x_step, x_step, lane, sums);
       } else {
         for (int i = 0; i < groups - group; ++i) {
-          multiply_records<kFormat, 1>(stage + i * kRecordBytes, x_lane + (group + i) * x_step, x_step, lane, sums);
+          multiply_records<kFormat, 1>(stage + i * kRecordBytes, x_lane + (group + i) * x_step, x_step, lane,
+                                       sums);
         }
       }
     }
@@ -191,15 +193,16 @@ __global__ void __launch_bounds__(kThreads, kMostBlocks) multiply_few_rows(Matmu
     // Each warp's part, [token][feature]; the other set is still being read.
     float* const part = parts + (set * kWarps + warp) * kPart;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) part[(lane % 4 * 2 + i % 2) * kTileFeatures + lane / 4 + i / 2 * 8] = sums[0][i];
+    for (int i = 0; i < 4; ++i)
+      part[(lane % 4 * 2 + i % 2) * kTileFeatures + lane / 4 + i / 2 * 8] = sums[0][i];
     __syncthreads();
 #pragma unroll 1
     for (int i = static_cast<int>(threadIdx.x); i < kFeatures * static_cast<int>(task.rows); i += kThreads) {
       const int row = i / kFeatures, own = i % kFeatures;
       const std::int64_t feature = static_cast<std::int64_t>(block_tile) * kFeatures + own;
       if (feature >= task.out_features) continue;
-      const float* const from = parts + (set * kWarps + own / kTileFeatures * kChunks) * kPart + row * kTileFeatures +
-                                own % kTileFeatures;
+      const float* const from = parts + (set * kWarps + own / kTileFeatures * kChunks) * kPart +
+                                row * kTileFeatures + own % kTileFeatures;
       float sum = 0;
 #pragma unroll
       for (int c = 0; c < kChunks; ++c) sum += from[c * kPart];

@@ -1,5 +1,5 @@
-// Weights in float32, on ordinary cores. A warp's lane l sums inputs 4l to 4l+3 of each 128, in ascending order, and the
-// lanes' sums are added pairwise: lanes 16 apart first.
+// Weights in float32, on ordinary cores. A warp's lane l sums inputs 4l to 4l+3 of each 128, in ascending
+// order, and the lanes' sums are added pairwise: lanes 16 apart first.
 #include "kernels/cuda/matmul_kernels.h"
 
 namespace sinkstream::kernels::cuda {
@@ -26,10 +26,10 @@ __device__ float sum_over_lanes(float value) {
   return value;
 }
 
-// A warp computes kRows rows of kFeaturesOfWarp features. What is past the last row or feature is computed from the
-// last one.
+// A warp computes kRows rows of kFeaturesOfWarp features. What is past the last row or feature is computed
+// from the last one.
 template <int kRows, bool kAligned>
-__global__ void __launch_bounds__(kWarps * kWarpSize) multiply_f32(MatmulTask task) {
+__global__ void __launch_bounds__(kWarps* kWarpSize) multiply_f32(MatmulTask task) {
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
   const std::int64_t first_feature = (std::int64_t{blockIdx.x} * kWarps + warp) * kFeaturesOfWarp;

@@ -1,9 +1,11 @@
-// What the kernels of matmul share: the definition of a result, which is the same in all of them, so that a row's bits
-// don't depend on which of them computes it.
+// What the kernels of matmul share: the definition of a result, which is the same in all of them, so that a
+// row's bits don't depend on which of them computes it.
 //
-// Weights in f32: see matmul_f32.cu. Else x is rounded to bf16, the groups of 32 inputs are cut into chunks, and
+// Weights in f32: see matmul_f32.cu. Else x is rounded to bf16, the groups of 32 inputs are cut into chunks,
+// and
 //   out = ((0 + chunk 0) + chunk 1) + ... + bias
-// Within a chunk one float32 sum takes one group after the other: in bf16 two steps of mma_bf16, in int8 and int4
+// Within a chunk one float32 sum takes one group after the other: in bf16 two steps of mma_bf16, in int8 and
+// int4
 //   sum = fma(scale, two steps of mma_bf16 from zero, sum)
 //   sum = fma(minimum, two steps of mma_bf16 of ones from zero, sum)       (int4)
 #pragma once
@@ -49,8 +51,8 @@ struct MatmulTask {
 };
 
 // ---- Arithmetic
-// Two sets of two bf16 integers, from bytes 0 and 2 and from bytes 1 and 3. bf16 has 128 + n for n below 128 as
-// 0x4300 + n, and 256 as 0x4380, so a byte is (128 + its lower bits) - (128, or 256 if it is negative).
+// Two sets of two bf16 integers, from bytes 0 and 2 and from bytes 1 and 3. bf16 has 128 + n for n below 128
+// as 0x4300 + n, and 256 as 0x4380, so a byte is (128 + its lower bits) - (128, or 256 if it is negative).
 __device__ inline void int8_to_bf16(std::uint32_t bytes, std::uint32_t& even, std::uint32_t& odd) {
   constexpr std::uint32_t k128 = 0x43004300u;
   const std::uint32_t shifted = bytes >> 8;
@@ -94,7 +96,8 @@ __device__ inline void load_operands(const std::byte* record, int lane, std::uin
 }
 
 // Two steps: d += a * x.
-__device__ inline void multiply_group(float (&d)[4], const std::uint32_t (&a)[2][4], const std::uint32_t (&x)[4]) {
+__device__ inline void multiply_group(float (&d)[4], const std::uint32_t (&a)[2][4],
+                                      const std::uint32_t (&x)[4]) {
   const std::uint32_t first[2] = {x[0], x[1]}, second[2] = {x[2], x[3]};
   mma_bf16(d, a[0], first);
   mma_bf16(d, a[1], second);
@@ -112,7 +115,8 @@ __device__ inline void sum_group(const std::uint32_t (&x)[4], float (&sums)[2]) 
 
 // sums += the record's values * a group of x, for several tiles of tokens. `x_sums` is read for int4 only.
 template <WeightFormat kFormat, int kTokenTiles>
-__device__ inline void multiply_record(const std::byte* record, int lane, const std::uint32_t (&x)[kTokenTiles][4],
+__device__ inline void multiply_record(const std::byte* record, int lane,
+                                       const std::uint32_t (&x)[kTokenTiles][4],
                                        const float (&x_sums)[kTokenTiles][2], float (&sums)[kTokenTiles][4]) {
   std::uint32_t a[2][4];
   load_operands<kFormat>(record, lane, a);

@@ -1,6 +1,6 @@
-// matmul for many rows. x is rounded to bf16 once, in the order in which tensor cores take it; then each block computes
-// a tile of features and tokens. Where there are too few tiles for the GPU, blocks compute one chunk of the inputs each,
-// and a last kernel adds the chunks.
+// matmul for many rows. x is rounded to bf16 once, in the order in which tensor cores take it; then each
+// block computes a tile of features and tokens. Where there are too few tiles for the GPU, blocks compute one
+// chunk of the inputs each, and a last kernel adds the chunks.
 #include <algorithm>
 #include <stdexcept>
 
@@ -61,7 +61,8 @@ struct TileTask {
 // kWarpsM x kWarpsN warps, each kFeatureTiles x kTokenTiles tiles of mma_bf16.
 template <WeightFormat kFormat, int kWarpsM, int kWarpsN, int kFeatureTiles, int kTokenTiles>
 struct Tile {
-  static_assert(kWarpsM * kWarpsN == kWarps && kWarpsM * kFeatureTiles == kWarps, "a warp copies a feature tile");
+  static_assert(kWarpsM * kWarpsN == kWarps && kWarpsM * kFeatureTiles == kWarps,
+                "a warp copies a feature tile");
   static constexpr int kBlockFeatureTiles = kWarpsM * kFeatureTiles;
   static constexpr int kBlockTokenTiles = kWarpsN * kTokenTiles;
   static constexpr bool kIsLarge = kBlockTokenTiles > 8;
@@ -70,8 +71,8 @@ struct Tile {
   static constexpr int kXBytes = kStageGroups * x_record_bytes(kFormat);
   static constexpr int kXOffset = kBlockFeatureTiles * kWeightBytes;
   static constexpr int kStageBytes = kXOffset + kBlockTokenTiles * kXBytes;
-  // Small tiles are for few rows, where speed is that of memory: two blocks on a multiprocessor, with many copies under
-  // way. A large one's accumulators leave room for no other.
+  // Small tiles are for few rows, where speed is that of memory: two blocks on a multiprocessor, with many
+  // copies under way. A large one's accumulators leave room for no other.
   static constexpr int kStages = std::clamp((kIsLarge ? 136 : 96) * 1024 / kStageBytes, 3, 8);
   static constexpr int kSharedBytes = kStages * kStageBytes;
 };
@@ -112,8 +113,8 @@ __device__ inline void multiply_groups(const std::byte* weights, const std::byte
     }
 #pragma unroll
     for (int m = 0; m < kFeatureTiles; ++m) {
-      multiply_record<kFormat, kTokenTiles>(weights + (m * kStageGroups + group) * record_bytes(kFormat), lane, x,
-                                            x_sums, sums[m]);
+      multiply_record<kFormat, kTokenTiles>(weights + (m * kStageGroups + group) * record_bytes(kFormat),
+                                            lane, x, x_sums, sums[m]);
     }
   }
 }
@@ -134,19 +135,20 @@ __global__ void __launch_bounds__(kThreads) multiply_tile(TileTask task) {
   const int begin = chunk_begin(matmul.groups, matmul.chunks, first_chunk);
   const int end = chunk_begin(matmul.groups, matmul.chunks, first_chunk + task.chunks_of_block);
 
-  // Each warp copies one tile of features and, of each 8, one of tokens. Past the last tile it is the last one again,
-  // whose results are not written.
-  const auto tile_records = [&](const std::byte* records, int tile, std::int64_t size, int tile_size, int bytes) {
+  // Each warp copies one tile of features and, of each 8, one of tokens. Past the last tile it is the last
+  // one again, whose results are not written.
+  const auto tile_records = [&](const std::byte* records, int tile, std::int64_t size, int tile_size,
+                                int bytes) {
     const auto last = static_cast<int>((size - 1) / tile_size);
     return records + (static_cast<std::int64_t>(tile < last ? tile : last) * matmul.groups + begin) * bytes;
   };
-  const std::byte* weight_from =
-      tile_records(matmul.weight, first_feature_tile + warp, matmul.out_features, kTileFeatures, kRecordBytes);
+  const std::byte* weight_from = tile_records(matmul.weight, first_feature_tile + warp, matmul.out_features,
+                                              kTileFeatures, kRecordBytes);
   constexpr int kXRuns = ceil_divide(T::kBlockTokenTiles, kWarps);
   const std::byte* x_from[kXRuns];
   for (int i = 0; i < kXRuns; ++i) {
-    x_from[i] =
-        tile_records(task.x_records, first_token_tile + i * kWarps + warp, matmul.rows, kTileTokens, kXRecordBytes);
+    x_from[i] = tile_records(task.x_records, first_token_tile + i * kWarps + warp, matmul.rows, kTileTokens,
+                             kXRecordBytes);
   }
   int copied = begin;  // groups
   int copied_to = 0;   // which stage
@@ -180,9 +182,11 @@ __global__ void __launch_bounds__(kThreads) multiply_tile(TileTask task) {
   for (int chunk = first_chunk; chunk < first_chunk + task.chunks_of_block; ++chunk) {
     const int chunk_end = chunk_begin(matmul.groups, matmul.chunks, chunk + 1);
     float sums[kFeatureTiles][kTokenTiles][4] = {};
-    for (int group = chunk_begin(matmul.groups, matmul.chunks, chunk); group < chunk_end; group += kStageGroups) {
+    for (int group = chunk_begin(matmul.groups, matmul.chunks, chunk); group < chunk_end;
+         group += kStageGroups) {
       wait_for_copies<T::kStages - 2>();
-      __syncthreads();  // the copies of all threads are there, and all have read the stage that is overwritten next
+      __syncthreads();  // the copies of all threads are there, and all have read the stage that is
+                        // overwritten next
       copy_stage();
       const std::byte* const stage = shared + slot * T::kStageBytes;
       slot = slot + 1 == T::kStages ? 0 : slot + 1;
@@ -210,13 +214,15 @@ __global__ void __launch_bounds__(kThreads) multiply_tile(TileTask task) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const std::int64_t feature =
-          std::int64_t{first_feature_tile + warp % kWarpsM * kFeatureTiles + m} * kTileFeatures + lane / 4 + i / 2 * 8;
+          std::int64_t{first_feature_tile + warp % kWarpsM * kFeatureTiles + m} * kTileFeatures + lane / 4 +
+          i / 2 * 8;
       if (feature >= matmul.out_features) continue;
       const float bias = with_bias && matmul.bias != nullptr ? matmul.bias[feature] : 0.0f;
 #pragma unroll
       for (int n = 0; n < kTokenTiles; ++n) {
         const std::int64_t row =
-            std::int64_t{first_token_tile + warp / kWarpsM * kTokenTiles + n} * kTileTokens + lane % 4 * 2 + i % 2;
+            std::int64_t{first_token_tile + warp / kWarpsM * kTokenTiles + n} * kTileTokens + lane % 4 * 2 +
+            i % 2;
         if (row < matmul.rows) out[row * matmul.out_features + feature] = totals[m][n][i] + bias;
       }
     }
@@ -261,7 +267,8 @@ void launch_tiles(const Device& device, const MatmulTask& task, const std::byte*
                         .chunks_of_block = cut ? 1 : task.chunks});
   if (!cut) return;
   launch_early(device, add_chunks,
-               {dim3(static_cast<unsigned>(ceil_divide<std::int64_t>(outputs, kThreads))), dim3(kThreads)}, task, parts);
+               {dim3(static_cast<unsigned>(ceil_divide<std::int64_t>(outputs, kThreads))), dim3(kThreads)},
+               task, parts);
 }
 
 // Rows for which there is room in the workspace.
@@ -271,8 +278,8 @@ void multiply_rows(const Device& device, const MatmulTask& task) {
   const std::int64_t bytes = records * x_record_bytes(kFormat);
   auto* const x_records = device_pointer<std::byte>(device.workspace);
   launch_early(device, make_x_records<kFormat>,
-               {dim3(static_cast<unsigned>(ceil_divide<std::int64_t>(records, kWarps))), dim3(kThreads)}, task,
-               x_records);
+               {dim3(static_cast<unsigned>(ceil_divide<std::int64_t>(records, kWarps))), dim3(kThreads)},
+               task, x_records);
   const auto with_tile = [&]<int kWarpsM, int kWarpsN, int kFeatureTiles, int kTokenTiles>() {
     launch_tiles<kFormat, kWarpsM, kWarpsN, kFeatureTiles, kTokenTiles>(
         device, task, x_records, reinterpret_cast<float*>(x_records + bytes), device.workspace_bytes - bytes);

@@ -1,4 +1,5 @@
-// Weights into the layout of packed_weight.h, quantized as kernels/host/packed_weight.cpp does it, bit for bit.
+// Weights into the layout of packed_weight.h, quantized as kernels/host/packed_weight.cpp does it, bit for
+// bit.
 #include "kernels/cuda/packed_weight.h"
 
 namespace sinkstream::kernels::cuda {
@@ -115,8 +116,10 @@ __global__ void __launch_bounds__(kThreads) pack_records(PackTask task) {
     const bfloat16 scale = int8_steps(group).scale;
     *reinterpret_cast<bfloat16*>(record + scale_offset<kFormat>(feature)) = scale;
     for (int i = 0; i < kGroupInputs; ++i) {
-      const int steps = stands_here(i) ? quantize(group.columns[i], to_float(scale), -kLargestInt8, kLargestInt8) : 0;
-      *reinterpret_cast<std::int8_t*>(record + Place(feature, i).int8_offset()) = static_cast<std::int8_t>(steps);
+      const int steps =
+          stands_here(i) ? quantize(group.columns[i], to_float(scale), -kLargestInt8, kLargestInt8) : 0;
+      *reinterpret_cast<std::int8_t*>(record + Place(feature, i).int8_offset()) =
+          static_cast<std::int8_t>(steps);
     }
   } else {
     const auto [minimum, scale] = int4_steps(group);
@@ -140,12 +143,13 @@ __global__ void __launch_bounds__(kThreads) pack_f32(PackTask task) {
   const std::int64_t index = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   const std::int64_t row = index / task.in_features;
   if (row >= task.row_count) return;
-  float* const to = reinterpret_cast<float*>(task.weight) + (task.first_row + row) * f32_row_stride(task.in_features);
+  float* const to =
+      reinterpret_cast<float*>(task.weight) + (task.first_row + row) * f32_row_stride(task.in_features);
   to[index % task.in_features] = task.rows[index];
 }
 
-// Kernels that are launched early read a weight before the previous kernel has ended; that must not be the one that wrote
-// it.
+// Kernels that are launched early read a weight before the previous kernel has ended; that must not be the
+// one that wrote it.
 __global__ void end_of_packing() {}
 
 }  // namespace
@@ -166,7 +170,8 @@ void pack(const Device& device, ConstMatrix rows, std::int64_t first_row, const 
                       .columns_before = shape.columns_before,
                       .groups = shape.groups()};
   const auto launch_over = [&](void (*kernel)(PackTask), std::int64_t threads) {
-    launch(kernel, {dim3(static_cast<unsigned>(ceil_divide<std::int64_t>(threads, kThreads))), dim3(kThreads)},
+    launch(kernel,
+           {dim3(static_cast<unsigned>(ceil_divide<std::int64_t>(threads, kThreads))), dim3(kThreads)},
            device.stream, task);
   };
   if (shape.format == WeightFormat::f32) {
@@ -174,7 +179,8 @@ void pack(const Device& device, ConstMatrix rows, std::int64_t first_row, const 
   } else {
     const std::int64_t threads =
         ceil_divide<std::int64_t>(rows.rows, kTileFeatures) * kTileFeatures * task.groups;
-    with_record_format(shape.format, [&]<WeightFormat kFormat>() { launch_over(pack_records<kFormat>, threads); });
+    with_record_format(shape.format,
+                       [&]<WeightFormat kFormat>() { launch_over(pack_records<kFormat>, threads); });
   }
   launch(end_of_packing, {dim3(1), dim3(1)}, device.stream);
 }

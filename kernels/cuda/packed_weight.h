@@ -2,14 +2,14 @@
 //
 // f32    [out_features, row_stride] float32, rows padded to 16 bytes.
 //
-// bf16, int8, int4    [tiles][groups] records. A record has 16 out-features (a tile's) x 32 inputs (a group's), in
-// the order in which a warp's lanes feed them to tensor cores: a step of the matrix product is one read of
-// consecutive bytes, and a chunk of the inputs is one run of records.
+// bf16, int8, int4    [tiles][groups] records. A record has 16 out-features (a tile's) x 32 inputs (a
+// group's), in the order in which a warp's lanes feed them to tensor cores: a step of the matrix product is
+// one read of consecutive bytes, and a chunk of the inputs is one run of records.
 //   values    bf16 [half][lane][4 pairs], int8 [lane][half][2 feature halves][4], int4 [lane][half][8], where
 //             `half` is 16 of the inputs: Place says which value is whose
 //   steps     int8 and int4: [8][scale (, minimum)][2] bf16, of feature r at [r % 8][..][r / 8]
-// Groups are counted as in WeightShape: input c of this rank stands at columns_before + c. What is no input of this
-// rank is zero, or (features past the last) not written.
+// Groups are counted as in WeightShape: input c of this rank stands at columns_before + c. What is no input
+// of this rank is zero, or (features past the last) not written.
 #pragma once
 
 #include <cstddef>
@@ -36,11 +36,11 @@ __host__ __device__ inline int minimum_offset(int feature) {
 
 // Where a value of a record stands: which register of which lane's operand of mma_bf16 (its a) it ends up in.
 struct Place {
-  int half;          // of the inputs
+  int half;  // of the inputs
   int lane;
   int feature_half;  // the register is feature_half + 2 * input_quarter
   int input_quarter;
-  int element;       // of the register
+  int element;  // of the register
 
   __host__ __device__ Place(int feature, int input)
       : half(input / 16),
@@ -52,8 +52,8 @@ struct Place {
   __host__ __device__ int bf16_offset() const {
     return (half * kWarpSize + lane) * 16 + (feature_half + 2 * input_quarter) * 4 + element * 2;
   }
-  // The bytes of a feature's four values of a lane's half stand together, so that a row is packed without reading
-  // its neighbour's.
+  // The bytes of a feature's four values of a lane's half stand together, so that a row is packed without
+  // reading its neighbour's.
   __host__ __device__ int int8_offset() const {
     return lane * 16 + half * 8 + feature_half * 4 + element * 2 + input_quarter;
   }

@@ -1,10 +1,11 @@
-// Times of matmul on a GPU, and whether its results have the bits that they must have. From the project's root:
+// Times of matmul on a GPU, and whether its results have the bits that they must have. From the project's
+// root:
 //   nvcc -std=c++20 --expt-relaxed-constexpr -O3 -I. -gencode arch=compute_90,code=sm_90 -o bench_matmul
 //     tests/gpu/bench_matmul.cu kernels/cuda/{matmul,matmul_f32,matmul_decode,matmul_prefill,pack,embed}.cu
 //     kernels/weight.cpp -lcublasLt
 //   ./bench_matmul [format ...]
-// Each time is the median of several graphs of matmuls, one after the other, of weights that together don't fit into
-// the second-level cache. `early`: kernels may begin before the previous one has ended.
+// Each time is the median of several graphs of matmuls, one after the other, of weights that together don't
+// fit into the second-level cache. `early`: kernels may begin before the previous one has ended.
 #include <cublasLt.h>
 
 #include <algorithm>
@@ -86,13 +87,16 @@ struct Bench {
     fill_floats<<<4096, 256, 0, stream>>>(static_cast<float*>(x.data), x.bytes / 4, 1);
     check(cudaStreamSynchronize(stream), "filling");
     const std::int64_t half = pool.bytes / 2;
-    copy_rate = 2.0 * static_cast<double>(half) / seconds_of([&](int) {
-      check(cudaMemcpyAsync(static_cast<std::byte*>(pool.data) + half, pool.data, half, cudaMemcpyDeviceToDevice,
-                            stream),
-            "a copy");
-    }, 2, 5);
-    std::printf("%s, %d multiprocessors, copies at %.0f GB/s\n", properties.name, properties.multiProcessorCount,
-                copy_rate / 1e9);
+    copy_rate = 2.0 * static_cast<double>(half) /
+                seconds_of(
+                    [&](int) {
+                      check(cudaMemcpyAsync(static_cast<std::byte*>(pool.data) + half, pool.data, half,
+                                            cudaMemcpyDeviceToDevice, stream),
+                            "a copy");
+                    },
+                    2, 5);
+    std::printf("%s, %d multiprocessors, copies at %.0f GB/s\n", properties.name,
+                properties.multiProcessorCount, copy_rate / 1e9);
   }
 
   // Of one call; `calls` of them are a graph, which is launched `times` times.
@@ -126,7 +130,8 @@ struct Bench {
 
   int calls_of(std::int64_t weight_bytes, double estimate) const {
     const auto wanted = static_cast<std::int64_t>(2e-3 / estimate);
-    return static_cast<int>(std::clamp<std::int64_t>(std::max(wanted, kCacheBytes / weight_bytes + 1), 4, 200));
+    return static_cast<int>(
+        std::clamp<std::int64_t>(std::max(wanted, kCacheBytes / weight_bytes + 1), 4, 200));
   }
 
   void matmuls(WeightFormat format, std::int64_t out_features, std::int64_t in_features);
@@ -147,22 +152,26 @@ double Bench::library(std::int64_t rows, std::int64_t out_features, std::int64_t
   cublasLtMatrixLayoutCreate(&d, CUDA_R_32F, out_features, rows, out_features);
   cublasLtMatmulPreference_t preference;
   cublasLtMatmulPreferenceCreate(&preference);
-  cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &kLibraryWorkspace,
-                                       sizeof(kLibraryWorkspace));
+  cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                       &kLibraryWorkspace, sizeof(kLibraryWorkspace));
   cublasLtMatmulHeuristicResult_t found{};
   int count = 0;
-  check_lt(cublasLtMatmulAlgoGetHeuristic(lt, operation, a, b, d, d, preference, 1, &found, &count), "an algorithm");
+  check_lt(cublasLtMatmulAlgoGetHeuristic(lt, operation, a, b, d, d, preference, 1, &found, &count),
+           "an algorithm");
   const float one = 1, zero = 0;
   const std::int64_t weight_bytes = out_features * in_features * 2;
   const double flops = 2.0 * static_cast<double>(rows * out_features * in_features);
   const auto* const weights = static_cast<const std::byte*>(pool.data);
   const std::int64_t x_bytes = rows * in_features * 2;
   const std::int64_t weights_in_pool = (pool.bytes - x_bytes) / weight_bytes;
-  const double seconds = seconds_of([&](int i) {
-    check_lt(cublasLtMatmul(lt, operation, &one, weights + x_bytes + i % weights_in_pool * weight_bytes, a, weights, b,
-                            &zero, out.data, d, out.data, d, &found.algo, workspace.data, kLibraryWorkspace, stream),
-             "a product");
-  }, calls_of(weight_bytes, flops / 500e12), 5);
+  const double seconds = seconds_of(
+      [&](int i) {
+        check_lt(cublasLtMatmul(lt, operation, &one, weights + x_bytes + i % weights_in_pool * weight_bytes,
+                                a, weights, b, &zero, out.data, d, out.data, d, &found.algo, workspace.data,
+                                kLibraryWorkspace, stream),
+                 "a product");
+      },
+      calls_of(weight_bytes, flops / 500e12), 5);
   cublasLtMatmulPreferenceDestroy(preference);
   cublasLtMatrixLayoutDestroy(a);
   cublasLtMatrixLayoutDestroy(b);
@@ -182,19 +191,21 @@ void Bench::matmuls(WeightFormat format, std::int64_t out_features, std::int64_t
     const auto run = [&](bool early) {
       Device with = device;
       with.has_early_launch = early && device.has_early_launch;
-      return seconds_of([&](int i) {
-        matmul(with, Matrix{x.address(), rows, in_features},
-               WeightView{shape, pool.address() + i % weights * step}, {},
-               {out.address(), rows, out_features});
-      }, calls_of(bytes, std::max(static_cast<double>(bytes) / copy_rate, flops / 300e12)), 5);
+      return seconds_of(
+          [&](int i) {
+            matmul(with, Matrix{x.address(), rows, in_features},
+                   WeightView{shape, pool.address() + i % weights * step}, {},
+                   {out.address(), rows, out_features});
+          },
+          calls_of(bytes, std::max(static_cast<double>(bytes) / copy_rate, flops / 300e12)), 5);
     };
     const double seconds = run(true);
-    const double moved =
-        static_cast<double>(bytes + rows * (in_features + out_features) * static_cast<std::int64_t>(sizeof(float)));
+    const double moved = static_cast<double>(bytes + rows * (in_features + out_features) *
+                                                         static_cast<std::int64_t>(sizeof(float)));
     std::printf("%-4s %5ld -> %5ld  %4ld rows  %8.2f us  %5.0f GB/s  %3.0f %% of copies  %5.1f TFLOP/s",
                 std::string(name_of(format)).c_str(), static_cast<long>(in_features),
-                static_cast<long>(out_features), static_cast<long>(rows), seconds * 1e6, moved / seconds / 1e9,
-                100 * moved / seconds / copy_rate, flops / seconds / 1e12);
+                static_cast<long>(out_features), static_cast<long>(rows), seconds * 1e6,
+                moved / seconds / 1e9, 100 * moved / seconds / copy_rate, flops / seconds / 1e12);
     if (rows <= 64) std::printf("  (not early %.2f us)", run(false) * 1e6);
     if (rows >= 64 && format != WeightFormat::f32) {
       const double library_seconds = library(rows, out_features, in_features);
@@ -243,7 +254,8 @@ bool Bench::same_bits(WeightFormat format) {
   check(cudaMemcpy(weights.data(), values.data, weights.size() * 4, cudaMemcpyDeviceToHost), "values");
   double worst = 0;
   for (std::int64_t r = 0; r < kAll; r += 37) {
-    check(cudaMemcpy(inputs.data(), static_cast<float*>(x.data) + r * kIn, kIn * 4, cudaMemcpyDeviceToHost), "x");
+    check(cudaMemcpy(inputs.data(), static_cast<float*>(x.data) + r * kIn, kIn * 4, cudaMemcpyDeviceToHost),
+          "x");
     for (std::int64_t o = 0; o < kOut; ++o) {
       double sum = 0, magnitude = 0;
       for (std::int64_t i = 0; i < kIn; ++i) {

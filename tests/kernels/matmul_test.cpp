@@ -108,6 +108,30 @@ TEST_P(Matmul, ARowsBitsDependOnThatRowAlone) {
   }
 }
 
+TEST_P(Matmul, ARowsBitsAreTheSameAmongMany) {
+  for (const WeightFormat format : kWeightFormats) {
+    for (const std::int64_t in_features : {70, 1060, 4150}) {  // one chunk on a GPU, two, eight
+      SCOPED_TRACE(testing::Message() << name_of(format) << ", " << in_features << " inputs");
+      constexpr std::int64_t kRows = 131;
+      constexpr std::int64_t kOutFeatures = 21;
+      Random random(17);
+      const Tensor x = random.matrix(kRows, in_features);
+      const Weight weight = WholeWeight(random, format, kOutFeatures, in_features).on(backend());
+      const OnDevice<float> bias(backend(), random.numbers(kOutFeatures));
+      const DeviceTensor input(backend(), x);
+      const DeviceTensor all(backend(), kRows, kOutFeatures);
+      backend().matmul(input, weight, bias, all);
+      const Tensor expected = all.read();
+      for (const std::int64_t rows : {1, 9, 17, 33, 65}) {  // each by another kernel on a GPU
+        const DeviceTensor some(backend(), rows, kOutFeatures);
+        const std::int64_t first = kRows - rows;
+        backend().matmul(input.rows(first, rows), weight, bias, some);
+        expect_same_bits(some.read().data, std::span(expected.data).subspan(first * kOutFeatures));
+      }
+    }
+  }
+}
+
 TEST_P(Matmul, AColumnsBitsDependOnItsWeightsAlone) {
   // A rank that holds columns [first, first + count) computes what the whole layer would.
   constexpr std::int64_t kInFeatures = 67;
