@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "kernels/cuda/gather_logits.h"
 #include "kernels/cuda/operations.h"
+#include "kernels/cuda/peer_exchange.h"
 #include "parallel/host/backoff.h"
 
 namespace sinkstream::kernels {
@@ -37,10 +38,16 @@ std::shared_ptr<void> make_stream() {
 std::unique_ptr<cuda::Exchange> make_exchange(const CudaOptions& options, Communicator& group) {
   if (group.size() == 1) return cuda::make_alone();
   check(cudaSetDevice(options.device), "choosing a GPU");
-#ifndef SINKSTREAM_CUDA_EMULATED
-  if (!options.through_host) return cuda::make_nccl_exchange(group);
+  const cuda::PeerOptions peers = {.most_bytes = options.peer_sum_bytes,
+                                   .patience = std::chrono::milliseconds(options.peer_patience_ms)};
+#ifdef SINKSTREAM_CUDA_EMULATED
+  return cuda::make_peer_exchange(cuda::make_host_exchange(group), group, peers);
+#else
+  // Processes that share a GPU take turns, so kernels that wait for each other's would wait long; ranks of one process
+  // would be held up by its calls that wait for the whole GPU.
+  if (options.through_host) return cuda::make_host_exchange(group);
+  return cuda::make_peer_exchange(cuda::make_nccl_exchange(group), group, peers);
 #endif
-  return cuda::make_host_exchange(group);
 }
 
 void exchange_sum(const cuda::Device& device, cuda::Exchange* exchange, Matrix x) {
@@ -90,6 +97,7 @@ CudaBackend::CudaBackend(const CudaOptions& options, std::unique_ptr<cuda::Excha
 
 CudaBackend::~CudaBackend() {
   cudaSetDevice(device_.number);
+  if (cudaStreamQuery(device_.stream) == cudaErrorNotReady) exchange_->abort();  // it may wait for who is gone
   cudaStreamSynchronize(device_.stream);  // whatever became of it
   recorder_.reset();
 }
@@ -167,6 +175,7 @@ void CudaBackend::wait(std::uint64_t mark) {
     for (Backoff backoff(kLongestSleep); !open_marks_.front().event.is_done(); backoff.pause()) {
       exchange_->check_peers();
     }
+    exchange_->check_peers();
     open_marks_.pop_front();
   }
   // What failed after this mark fails the backend too.
@@ -296,8 +305,8 @@ void CudaBackend::do_clip(float limit, Matrix x) {
 // ---- Between ranks
 
 template <auto kOperation, typename... Arguments>
-void CudaBackend::between_ranks(const Arguments&... arguments) {
-  if (exchange_->is_queued()) {
+void CudaBackend::between_ranks(bool is_queued, const Arguments&... arguments) {
+  if (is_queued) {
     recorder_->add<kOperation>(exchange_.get(), arguments...);
   } else {
     stream_now();
@@ -307,7 +316,7 @@ void CudaBackend::between_ranks(const Arguments&... arguments) {
 
 void CudaBackend::do_sum_over_ranks(Matrix x) {
   if (ranks() == 1) return;
-  between_ranks<&exchange_sum>(x);
+  between_ranks<&exchange_sum>(exchange_->queues_sum(x.bytes()), x);
 }
 
 void CudaBackend::do_sum_and_norm(Matrix partial, const Norm& norm, Matrix hidden, Matrix normed) {
@@ -316,13 +325,13 @@ void CudaBackend::do_sum_and_norm(Matrix partial, const Norm& norm, Matrix hidde
 }
 
 void CudaBackend::do_gather_over_ranks(ConstMatrix mine, Matrix all) {
-  between_ranks<&exchange_gather>(mine, all);
+  between_ranks<&exchange_gather>(exchange_->is_queued(), mine, all);
 }
 
 void CudaBackend::do_choose(ConstMatrix logits, Range, std::int64_t vocab_size,
                             DeviceSpan<const ChoiceTask> tasks, SlotStates& states, DeviceSpan<Choice> out) {
   const cuda::SlotStatesView& view = cuda_states(states).view();
-  between_ranks<&exchange_and_choose>(logits, vocab_size, tasks, view, out);
+  between_ranks<&exchange_and_choose>(exchange_->is_queued(), logits, vocab_size, tasks, view, out);
 }
 
 void CudaBackend::do_select_rows(ConstMatrix x, DeviceSpan<const std::int32_t> selected, Matrix out) {

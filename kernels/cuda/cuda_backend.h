@@ -87,9 +87,9 @@ class CudaBackend final : public Backend {
   // The stream, with everything launched that was called so far.
   cudaStream_t stream_now();
   cuda::CudaSlotStates::Upload uploader();
-  // Adds an operation on the exchange to the calls or, if that can't be queued, does it at once.
+  // Adds an operation on the exchange to the calls or, if it isn't queued there, does it at once.
   template <auto kOperation, typename... Arguments>
-  void between_ranks(const Arguments&... arguments);
+  void between_ranks(bool is_queued, const Arguments&... arguments);
 
   std::string name_;  // of the GPU, for people
   std::shared_ptr<void> stream_owner_;

@@ -13,6 +13,10 @@ struct CudaOptions {
   std::int64_t upload_segment_bytes = 16 << 20;
   // Ranks talk through this host's memory, not over NCCL: they may share a GPU then.
   bool through_host = false;
+  // Sums over ranks up to so many bytes go over peer memory where ranks reach each other's; 0: none.
+  std::int64_t peer_sum_bytes = 128 << 10;
+  // How long such a sum waits for a rank.
+  std::int64_t peer_patience_ms = 60'000;
 };
 
 }  // namespace sinkstream::kernels

@@ -2,6 +2,7 @@
 // the same shapes.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -20,12 +21,16 @@ class Exchange {
   // Whether it is work of the stream, which may be recorded and done again. Else it is done when it is
   // called.
   virtual bool is_queued() const = 0;
+  // Whether a sum of so many bytes is.
+  virtual bool queues_sum(std::int64_t /*bytes*/) const { return is_queued(); }
   // x = the sum over ranks, each element added in rank order.
   virtual void sum(const Device& device, Matrix x) = 0;
   // all = every rank's matrix, in rank order.   all [ranks * mine.rows, mine.cols]
   virtual void gather(const Device& device, ConstMatrix mine, Matrix all) = 0;
   // Throws what has gone wrong beside the streams: a peer that is gone, say.
   virtual void check_peers() {}
+  // What is queued ends soon, whatever becomes of it. Only check_peers() may be called then.
+  virtual void abort() {}
 };
 
 // A group of one.

@@ -144,6 +144,43 @@ __device__ inline void wait_for_copies() {
 #endif
 }
 
+// Between GPUs and the host: whoever loads the value sees all that was written before the store, by other threads of
+// the block too if they came to a barrier between.
+__device__ inline void store_release_system(std::uint64_t* to, std::uint64_t value) {
+#ifdef SINKSTREAM_CUDA_EMULATED
+  std::atomic_ref(*to).store(value, std::memory_order_release);
+#else
+  asm volatile("st.release.sys.global.u64 [%0], %1;" ::"l"(to), "l"(value) : "memory");
+#endif
+}
+__device__ inline std::uint64_t load_acquire_system(const std::uint64_t* from) {
+#ifdef SINKSTREAM_CUDA_EMULATED
+  return std::atomic_ref(*const_cast<std::uint64_t*>(from)).load(std::memory_order_acquire);
+#else
+  std::uint64_t value;
+  asm volatile("ld.acquire.sys.global.u64 %0, [%1];" : "=l"(value) : "l"(from) : "memory");
+  return value;
+#endif
+}
+
+// Where a kernel asks again for what another GPU's is to write.
+__device__ inline void pause_for_peers() {
+#ifdef SINKSTREAM_CUDA_EMULATED
+  emulation::wait_for_peers();
+#endif
+}
+
+// Of a clock that does not stop; it moves on by a microsecond or less at a time.
+__device__ inline std::uint64_t nanoseconds_now() {
+#ifdef SINKSTREAM_CUDA_EMULATED
+  return emulation::nanoseconds();
+#else
+  std::uint64_t now;
+  asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
+  return now;
+#endif
+}
+
 // 16 bytes that are read once: they should not push out what caches hold.
 __device__ inline uint4 load_streaming(const uint4* from) {
 #ifdef SINKSTREAM_CUDA_EMULATED

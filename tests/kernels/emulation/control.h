@@ -12,6 +12,12 @@ void set_memory(std::size_t bytes_of_a_device);
 // Driver and runtime, as 13000 for 13.0.
 void set_versions(int driver, int runtime);
 
+// Whether devices reach each other's memory, and whether processes may share theirs; at first they do.
+void set_peer_access(bool allowed);
+void set_sharing(bool allowed);
+// Memory of others that is open now.
+int open_handles();
+
 // The number of the next kernel's schedule; each kernel takes one.
 void set_schedule(std::uint64_t number);
 

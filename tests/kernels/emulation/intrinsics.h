@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <bit>
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -96,6 +97,10 @@ inline void commit_copies() {
 }
 inline void wait_for_copies(int pending_groups) {
   current->copies.wait(pending_groups);
+}
+inline std::uint64_t nanoseconds() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return static_cast<std::uint64_t>(std::chrono::nanoseconds(now).count());
 }
 
 }  // namespace sinkstream::kernels::cuda::emulation

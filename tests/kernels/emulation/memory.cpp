@@ -12,11 +12,6 @@ namespace {
 constexpr int kPoison = 0xff;           // NaN as a float, -1 as an integer
 constexpr std::size_t kAlignment = 16;  // a GPU's is 256, but no access needs more
 
-std::size_t whole_pages(std::size_t bytes) {
-  static const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-  return (bytes + page - 1) / page * page;
-}
-
 #ifdef __SANITIZE_ADDRESS__
 
 // asan watches over malloc's.
@@ -29,6 +24,11 @@ void give_back(void* pages, std::size_t /*page_bytes*/) {
 }
 
 #else
+
+std::size_t whole_pages(std::size_t bytes) {
+  static const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  return (bytes + page - 1) / page * page;
+}
 
 // It ends, but for its alignment, at a page that nobody may touch.
 void* take(std::size_t bytes, void*& pages, std::size_t& page_bytes) {
@@ -87,6 +87,12 @@ bool Memory::contains(const void* memory, std::size_t bytes, Kind kind) const {
   --found;
   const std::uintptr_t end = found->first + found->second.bytes;
   return found->second.kind == kind && begin <= end && bytes <= end - begin && (bytes > 0 || begin < end);
+}
+
+int Memory::device_of(const void* memory) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = allocations_.find(reinterpret_cast<std::uintptr_t>(memory));
+  return found != allocations_.end() && found->second.kind == Kind::device ? found->second.device : -1;
 }
 
 std::size_t Memory::used(int device) const {

@@ -22,6 +22,8 @@ class Memory {
 
   // Does [memory, memory + bytes) lie within one allocation of the kind?
   bool contains(const void* memory, std::size_t bytes, Kind kind) const;
+  // The device whose memory begins there; -1: none does.
+  int device_of(const void* memory) const;
   // Does it begin in one?
   bool is(const void* memory, Kind kind) const { return contains(memory, 0, kind); }
 
