@@ -26,7 +26,7 @@ def serve(tmp_path):
         return subprocess.run([tmp_path / "launch/serve", *arguments], capture_output=True, text=True, timeout=60)
 
     for name in ("install", "build", "run-group"):
-        put(f"launch/{name}", f'echo "{name}"\n')
+        put(f"launch/{name}", f'echo "{name}"; echo "$*" >&2\n')
     return run
 
 
@@ -51,3 +51,13 @@ def test_it_does_not_start_when_the_weights_cannot_be_had(serve):
     result = serve(MISSING, fetch_status=1)
     assert result.returncode == 1
     assert "run-group" not in result.stdout
+
+
+@pytest.mark.parametrize("device, arguments, ranks", [
+    ("cpu", [], 2),
+    ("cuda", [], 1),
+    ("cuda", ["-np", "4"], 4),
+])
+def test_a_gpu_has_one_rank_unless_said_otherwise(serve, device, arguments, ranks):
+    result = serve(f"tiny: llama\ndevice: {device}\nrank 0: heads 0..7", *arguments)
+    assert result.stderr.splitlines()[-1].startswith(f"{ranks} ")
