@@ -18,7 +18,7 @@ namespace {
 constexpr int kPieceThreads = 256;  // at most, and so below: fewer where the vocabulary is small
 constexpr int kPieceTokens = 8;     // of a thread of survey_kernel
 constexpr int kCountedTokens = 16;  // of a thread of count_kernel
-constexpr int kRowThreads = 768;    // leaves each the registers that it needs
+constexpr int kRowThreads = 896;    // leaves each the registers that it needs
 constexpr std::int64_t kMostGridRows = 65'535;
 
 // What survey_kernel learns of one piece of the vocabulary.
@@ -175,12 +175,11 @@ __global__ void __launch_bounds__(kPieceThreads)
   histogram.clear();
   __syncthreads();
   const float* const adjusted = scratch.adjusted + output * vocab_size;
-  const auto first = static_cast<std::int32_t>(blockIdx.x * blockDim.x * kCountedTokens + threadIdx.x);
-#pragma unroll 4
-  for (int k = 0; k < kCountedTokens; ++k) {
-    const std::int32_t token = first + k * static_cast<std::int32_t>(blockDim.x);
-    if (token < vocab_size) histogram.add(likelihood.bin(adjusted[token]), likelihood.mass(adjusted[token]));
-  }
+  const auto first = static_cast<std::int32_t>(blockIdx.x * blockDim.x * kCountedTokens);
+  visit_where(
+      min(vocab_size - first, static_cast<std::int32_t>(blockDim.x * kCountedTokens)),
+      [&](std::int32_t i) { return adjusted[first + i]; }, [](std::int32_t, float) { return true; },
+      [&](std::int32_t, float logit) { histogram.add(likelihood.bin(logit), likelihood.mass(logit)); });
   __syncthreads();
   for (unsigned bin = threadIdx.x; bin < kBins; bin += blockDim.x) {
     const Amount amount = histogram.at(bin);
@@ -304,15 +303,17 @@ class TruncatedChoice {
   __device__ TokenId draw_from(const Kept& kept, std::int64_t position) const {
     const auto min_p = static_cast<double>(slot_.min_p);
     Candidate best;
-    for (auto token = static_cast<TokenId>(threadIdx.x); token < vocab_size_;
-         token += static_cast<TokenId>(blockDim.x)) {
-      const float adjusted = adjusted_[token];
-      if (!kept.holds(key_of(adjusted), token) || std::isnan(adjusted)) continue;
-      if (min_p > 0 && likelihood_.ratio(adjusted) < min_p) continue;
-      const Candidate candidate{.token = token,
-                                .score = likelihood_.score(adjusted) + noise(slot_.seed, position, token)};
-      if (ahead(candidate, best)) best = candidate;
-    }
+    visit_where(
+        vocab_size_, [&](TokenId token) { return adjusted_[token]; },
+        [&](TokenId token, float adjusted) {
+          return kept.holds(key_of(adjusted), token) && !std::isnan(adjusted);
+        },
+        [&](TokenId token, float adjusted) {
+          if (min_p > 0 && likelihood_.ratio(adjusted) < min_p) return;
+          const double score = likelihood_.score(adjusted) + noise(slot_.seed, position, token);
+          const Candidate candidate{.token = token, .score = score};
+          if (ahead(candidate, best)) best = candidate;
+        });
     return best_of_block(best).token;
   }
 
@@ -328,12 +329,13 @@ class TruncatedChoice {
 // The first of those that are infinite: nothing else is as likely.
 __device__ TokenId first_infinite(const float* adjusted, std::int32_t vocab_size) {
   Candidate first;
-  for (auto token = static_cast<TokenId>(threadIdx.x); token < vocab_size;
-       token += static_cast<TokenId>(blockDim.x)) {
-    if (adjusted[token] != INFINITY) continue;
-    first = {.token = token, .score = INFINITY};
-    break;
-  }
+  visit_where(
+      vocab_size, [&](TokenId token) { return adjusted[token]; },
+      [](TokenId, float logit) { return logit == INFINITY; },
+      [&](TokenId token, float) {
+        const Candidate candidate{.token = token, .score = INFINITY};
+        if (ahead(candidate, first)) first = candidate;
+      });
   return best_of_block(first).token;
 }
 
@@ -382,14 +384,14 @@ __device__ void find_top_logprobs(std::int32_t wanted, const LogitRow& row, std:
   const Kept kept = kept_by(cut, vocab_size, key_at, histogram);
   if (threadIdx.x == 0) found = 0;
   __syncthreads();
-  for (auto token = static_cast<TokenId>(threadIdx.x); token < vocab_size;
-       token += static_cast<TokenId>(blockDim.x)) {
-    const float raw = row[token];
-    if (!kept.holds(key_of(raw), token) || std::isnan(raw)) continue;
-    const int at = atomicAdd(&found, 1);
-    tokens[at] = token;
-    logits[at] = raw;
-  }
+  visit_where(
+      vocab_size, [&](TokenId token) { return row[token]; },
+      [&](TokenId token, float raw) { return kept.holds(key_of(raw), token) && !std::isnan(raw); },
+      [&](TokenId token, float raw) {
+        const int at = atomicAdd(&found, 1);
+        tokens[at] = token;
+        logits[at] = raw;
+      });
   __syncthreads();
   const auto mine = static_cast<int>(threadIdx.x);
   const double log_of_sum = log_of_raw_sum(pieces, num_pieces);

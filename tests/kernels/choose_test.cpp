@@ -386,6 +386,105 @@ TEST_P(Choose, PenaltiesMayCountTheNewestTokensAlone) {
   EXPECT_EQ(chosen({.repeat_last_n = 1, .end_tokens = {6}}), (Tokens{4, 6, 6, 6})) << "ends do not count";
 }
 
+// Logits of one row, of a kind that is hard on what sorts and sums them.
+std::vector<float> awkward_logits(std::int64_t vocab, int kind, std::mt19937& random) {
+  auto logits = random_logits(vocab, static_cast<unsigned>(random()), kind == 0 ? 100.0f : 3.0f);
+  for (float& logit : logits) {
+    switch (kind) {
+      case 1:  // many of them equal
+        logit = std::round(logit);
+        break;
+      case 2:  // all of them
+        logit = 1.5f;
+        break;
+      case 3:
+        if (random() % 3 == 0) logit = -INFINITY;
+        break;
+      case 4:
+        if (random() % 50 == 0) logit = INFINITY;
+        break;
+      case 5:
+        logit = -INFINITY;
+        break;
+      case 6:  // both zeros, and what is next to them
+        logit = std::vector<float>{0.0f, -0.0f, 1e-40f, -1e-40f}[random() % 4];
+        break;
+    }
+  }
+  return logits;
+}
+
+SamplingParams awkward_sampling(std::int64_t vocab, std::mt19937& random) {
+  const auto token = [&] { return static_cast<TokenId>(random() % static_cast<std::uint64_t>(vocab)); };
+  SamplingParams sampling;
+  sampling.temperature = std::vector<float>{0.0f, 1e-30f, 0.3f, 1.0f, 50.0f}[random() % 5];
+  sampling.top_k = std::vector<std::int32_t>{0, 0, 1, 2, 50, 300, 100'000}[random() % 7];
+  sampling.top_p = std::vector<float>{1.0f, 1.0f, 1e-20f, 0.5f, 0.9f, 0.999f}[random() % 6];
+  sampling.min_p = std::vector<float>{0.0f, 0.0f, 0.01f, 1.0f}[random() % 4];
+  sampling.repetition_penalty = random() % 2 ? 1.3f : 1.0f;
+  sampling.frequency_penalty = random() % 2 ? 0.31f : 0.0f;
+  sampling.repeat_last_n = std::vector<std::int32_t>{-1, 0, 1, 7, 5000}[random() % 5];
+  sampling.seed = random();
+  sampling.min_tokens = static_cast<std::int64_t>(random() % 3);
+  for (auto left = random() % 4; left > 0; --left) sampling.end_tokens.push_back(token());
+  for (auto left = std::max(sampling.repeat_last_n, 0) * (random() % 2); left > 0; --left) {
+    sampling.earlier_output.push_back(token());
+  }
+  if (random() % 2) {  // of all tokens
+    for (TokenId t = 0; t < vocab; ++t) sampling.logit_bias.emplace_back(t, static_cast<float>(t % 5) * 0.3f);
+  }
+  return sampling;
+}
+
+TEST_P(Choose, AwkwardLogitsChooseWhatTheyDoOnTheReference) {
+  std::mt19937 random(11);
+  constexpr std::int32_t kSlots = 2, kOutputs = 3;
+  for (int round = 0; round < 60; ++round) {
+    const auto vocab = std::vector<std::int64_t>{1, 2, 33, 257, 2049, 5000}[random() % 6];
+    const auto states = backend().make_slot_states(kSlots, vocab);
+    const auto expected_states = reference().make_slot_states(kSlots, vocab);
+    for (std::int32_t slot = 0; slot < kSlots; ++slot) {
+      const SamplingParams sampling = awkward_sampling(vocab, random);
+      backend().open_slot(slot, sampling, *states);
+      reference().open_slot(slot, sampling, *expected_states);
+    }
+    for (int step = 0; step < 3; ++step) {
+      std::vector<std::vector<float>> logits;
+      std::vector<ChoiceTask> tasks;
+      for (std::int32_t i = 0; i < kOutputs; ++i) {  // two of them of the same slot
+        logits.push_back(awkward_logits(vocab, static_cast<int>(random() % 8), random));
+        tasks.push_back({.sample = random() % 4 != 0,
+                         .logprobs = true,
+                         .slot = i % kSlots,
+                         .top_logprobs = std::vector<std::int32_t>{0, 1, kMaxTopLogprobs}[random() % 3],
+                         .target = static_cast<TokenId>(random() % static_cast<std::uint64_t>(vocab)),
+                         .position = static_cast<std::int64_t>(random())});
+      }
+      const auto chosen = choose_on(backend(), logits, {0, vocab}, tasks, *states);
+      const auto expected = choose_on(reference(), logits, {0, vocab}, tasks, *expected_states);
+      for (std::size_t i = 0; i < kOutputs; ++i) {
+        SCOPED_TRACE(testing::Message() << "round " << round << ", step " << step << ", output " << i
+                                        << " of " << vocab << " tokens");
+        const auto expect_same = [](float actual, float wanted) {
+          if (std::isfinite(wanted)) {
+            EXPECT_NEAR(actual, wanted, 1e-6 * std::max(1.0f, std::abs(wanted)));
+          } else {
+            EXPECT_EQ(std::isnan(actual), std::isnan(wanted));
+          }
+        };
+        ASSERT_EQ(chosen[i].token, expected[i].token);
+        expect_same(chosen[i].logprob, expected[i].logprob);
+        EXPECT_EQ(chosen[i].rank, expected[i].rank);
+        ASSERT_EQ(chosen[i].top_count, expected[i].top_count);
+        for (std::int32_t k = 0; k < expected[i].top_count; ++k) {
+          EXPECT_EQ(chosen[i].top[k].token, expected[i].top[k].token) << k;
+          expect_same(chosen[i].top[k].logprob, expected[i].top[k].logprob);
+        }
+      }
+    }
+  }
+}
+
 INSTANTIATE_ON_EVERY_BACKEND(Choose);
 
 }  // namespace

@@ -132,6 +132,30 @@ __device__ inline Place find_bin(const Histogram& histogram, const Goal& goal, c
   return place;
 }
 
+// Calls visit(i, at(i)) for each number i below `size` for which wanted(i, at(i)) is true. A thread reads
+// some of its numbers before it looks at the first, and those it wants again: few are wanted, or visit()
+// takes long.
+template <typename At, typename Wanted, typename Visit>
+__device__ void visit_where(std::int32_t size, const At& at, const Wanted& wanted, const Visit& visit) {
+  constexpr int kAtOnce = 8;
+  const auto step = static_cast<std::int32_t>(blockDim.x);
+  for (auto first = static_cast<std::int32_t>(threadIdx.x); first < size; first += kAtOnce * step) {
+    decltype(at(first)) numbers[kAtOnce];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) numbers[k] = at(min(first + k * step, size - 1));
+    unsigned chosen = 0;
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      const std::int32_t i = first + k * step;
+      if (i < size && wanted(i, numbers[k])) chosen |= 1u << k;
+    }
+    for (; chosen != 0; chosen &= chosen - 1) {
+      const std::int32_t i = first + (__ffs(static_cast<int>(chosen)) - 1) * step;
+      visit(i, at(i));
+    }
+  }
+}
+
 // Where the goal is reached: all with greater keys stand before the cut, and of those `at` it the next
 // `taken`. Those have the same key, or all are taken and none has a lower one.
 struct Cut {
@@ -162,26 +186,14 @@ __device__ inline Cut cut_at(Key key, const Place& place, const Goal& goal) {
 template <typename KeyAt, typename MassOf>
 __device__ Cut find_cut(std::int32_t size, const KeyAt& key_at, const MassOf& mass_of, Key lowest,
                         Key highest, Amount before, const Goal& goal, Histogram& histogram) {
-  constexpr int kAtOnce = 8;  // loads under way before the first is looked at
   while (true) {
     const int bits = kBinBits + __clz(static_cast<int>(highest - lowest));
     const int shift = bits >= 32 ? 0 : 32 - bits;
     histogram.clear();
     __syncthreads();
-    for (std::int32_t begin = static_cast<std::int32_t>(threadIdx.x); begin < size;
-         begin += kAtOnce * static_cast<std::int32_t>(blockDim.x)) {
-      Key keys[kAtOnce];
-#pragma unroll
-      for (int k = 0; k < kAtOnce; ++k) {
-        const std::int32_t i = begin + k * static_cast<std::int32_t>(blockDim.x);
-        keys[k] = i < size ? key_at(i) : kNoKey;
-      }
-#pragma unroll
-      for (int k = 0; k < kAtOnce; ++k) {
-        if (keys[k] < lowest || keys[k] > highest) continue;
-        histogram.add((highest - keys[k]) >> shift, mass_of(keys[k]));
-      }
-    }
+    visit_where(
+        size, key_at, [&](std::int32_t, Key key) { return key >= lowest && key <= highest; },
+        [&](std::int32_t, Key key) { histogram.add((highest - key) >> shift, mass_of(key)); });
     __syncthreads();
     const Place place = find_bin(histogram, goal, before);
     before = place.before;
