@@ -104,7 +104,9 @@ TEST(Sizing, TheSeventyBillionOnEightCudaGpus) {
   for (const Promise& promise : std::initializer_list<Promise>{{75, "bf16", "236 session(s)"},
                                                                {75, "int8", "267 session(s)"},
                                                                {75, "int4", "281 session(s)"},
-                                                               {134, "bf16", "478 session(s)"}}) {
+                                                               {134, "bf16", "478 session(s)"},
+                                                               {134, "int8", "509 session(s)"},
+                                                               {134, "int4", "523 session(s)"}}) {
     Config config = config_of("llama70b.yaml");
     config.parallel.device = "cuda";
     config.model.weights = promise.weights;
