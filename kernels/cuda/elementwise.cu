@@ -57,7 +57,8 @@ __global__ void silu_multiply_kernel(const float* gate_up, std::int64_t width, s
   const std::int64_t row = i / width;
   const float gate = gate_up[i + row * width];
   const float up = gate_up[i + (row + 1) * width];
-  out[i] = gate / (1.0f + expf(-gate)) * up;
+  const float power = expf(-fabsf(gate));  // which never overflows
+  out[i] = (gate < 0 ? gate * power : gate) / (1.0f + power) * up;
 }
 
 __global__ void add_kernel(const float* y, std::int64_t elements, float* x) {

@@ -18,7 +18,7 @@ MOST_SECONDS = 9 * 60  # of a part
 MOST_MIB = 40  # of a pack
 # Of the C library, which every machine has; the pack's own would not fit its kernel's loader.
 LEFT_OUT = ("ld-linux", "libc.so", "libm.so", "libpthread.so", "libdl.so", "librt.so", "linux-vdso")
-CUDA_TESTS = "*/cuda:*Cuda*:*_cuda_*:*/cuda_*"
+CUDA_TESTS = "*/cuda:*/cuda_*-*emulated*"
 
 # Programs of a pack, from build/release.
 PROGRAMS = [
@@ -30,7 +30,7 @@ PROGRAMS = [
     "tests/gpus/bench-choose",
     "tests/gpus/bench-steps",
 ]
-MODULE = "kernels/cuda/libsinkstream_cuda.so"
+MODULE = "lib/sinkstream/libsinkstream_cuda.so"
 
 
 class Part:

@@ -60,6 +60,20 @@ INSTANTIATE_TEST_SUITE_P(Reference, GoldenOnBackend,
                                           testing::Values(2)),
                          name_of_case);
 
+std::vector<std::string> cuda_backends() {
+  std::vector<std::string> names = {"cuda-emulated"};
+  for (const std::string& name : kernels::backend_names()) {
+    if (name == "cuda") names.push_back(name);  // there is a GPU
+  }
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Cuda, GoldenOnBackend,
+                         testing::Combine(testing::ValuesIn(cuda_backends()),
+                                          testing::ValuesIn(kGoldenArchitectures),
+                                          testing::Values(1, 2)),
+                         name_of_case);
+
 // Logits of the scored text, with sinks.
 Logits logits_of(const Reference& reference, const GroupSettings& settings) {
   Logits logits;

@@ -8,6 +8,7 @@
 #include <random>
 #include <thread>
 
+#include "kernels/cuda/cuda_backend.h"
 #include "parallel/communicator/in_process.h"
 #include "tests/kernels/awkward/awkward_backend.h"
 #include "worker/model/checkpoint/checkpoint.h"
@@ -42,12 +43,17 @@ double negative_log_likelihood(std::span<const float> logits, TokenId token) {
 
 std::unique_ptr<kernels::Backend> make_test_backend(const std::string& name, Communicator& group) {
   if (name == "awkward") return std::make_unique<kernels::AwkwardBackend>(group);
-  return kernels::make_backend({.device = name, .threads = 1}, group);
+  if (name == "cuda-emulated") {
+    const kernels::CudaOptions options = {.workspace_bytes = 2 << 20, .upload_segment_bytes = 64 << 10};
+    return std::make_unique<kernels::CudaBackend>(options, group);
+  }
+  return kernels::make_backend({.device = name, .threads = 1, .through_host = true}, group);
 }
 
 std::vector<std::string> test_backends() {
   std::vector<std::string> names = kernels::backend_names();
   names.push_back("awkward");
+  names.push_back("cuda-emulated");
   return names;
 }
 

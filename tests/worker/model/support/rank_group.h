@@ -20,7 +20,7 @@ struct GroupSettings {
   kernels::WeightFormat weights = kernels::WeightFormat::f32;
   KvCacheSizes cache;
   std::int64_t max_rows = 64;
-  std::string backend = "cpu";  // or "reference", "awkward"
+  std::string backend = "cpu";  // one of test_backends()
 };
 
 // Logits of some tokens, [tokens, vocab].
@@ -45,7 +45,7 @@ class Logits {
 TokenId most_likely(std::span<const float> logits);
 double negative_log_likelihood(std::span<const float> logits, TokenId token);
 
-// One of kernels::backend_names(), or the deliberately awkward one, with one thread.
+// One of kernels::backend_names(), with one thread or one GPU for all ranks; "awkward"; or "cuda-emulated".
 std::unique_ptr<kernels::Backend> make_test_backend(const std::string& name, Communicator& group);
 std::vector<std::string> test_backends();
 
