@@ -81,7 +81,10 @@ std::unique_ptr<Backend> make_backend(const BackendOptions& options, Communicato
   if (options.device == "reference") return std::make_unique<ReferenceBackend>(group);
   if (options.device == "cpu") return std::make_unique<CpuBackend>(options.threads, group);
   find_gpus();
-  return cuda_module().make_backend({.device = options.gpu, .through_host = options.through_host}, group);
+  const CudaOptions cuda = {.device = options.gpu,
+                            .through_host = options.through_host,
+                            .peer_patience_ms = options.patience.count()};
+  return cuda_module().make_backend(cuda, group);
 }
 
 std::int64_t packed_bytes(const std::string& device, const WeightShape& shape) {

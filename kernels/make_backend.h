@@ -1,6 +1,7 @@
 // The backends that there are, by the names that parallel.device takes.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -20,6 +21,8 @@ struct BackendOptions {
   // Of the cuda backend: sums between ranks go through memory of the hosts, not over NCCL. Ranks may then
   // share a GPU.
   bool through_host = false;
+  // How long one of its sums waits for a rank before the group is given up.
+  std::chrono::milliseconds patience{60'000};
 };
 
 // All that there may be.

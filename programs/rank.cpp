@@ -7,6 +7,7 @@
 #include <optional>
 #include <sstream>
 
+#include "base/durations.h"
 #include "kernels/make_backend.h"
 #include "parallel/host/cpu_quota.h"
 #include "parallel/start/affinity.h"
@@ -103,7 +104,8 @@ Rank load_rank(Communicator& group, const Config& config, const ModelConfig& mod
   const kernels::BackendOptions options = {.device = device,
                                            .threads = static_cast<int>(threads),
                                            .gpu = place ? place->gpu.number : 0,
-                                           .through_host = may_share_gpus(config)};
+                                           .through_host = may_share_gpus(config),
+                                           .patience = to_milliseconds(config.parallel.stuck_seconds)};
   rank.backend = make_together(group, [&] { return kernels::make_backend(options, group); });
 
   const auto begin = std::chrono::steady_clock::now();
