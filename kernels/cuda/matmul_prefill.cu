@@ -92,7 +92,7 @@ template <WeightFormat kFormat, int kGroups, int kFeatureTiles, int kTokenTiles>
 __device__ inline void multiply_groups(const std::byte* weights, const std::byte* x_records, int lane,
                                        float (&sums)[kFeatureTiles][kTokenTiles][4]) {
   // Where values are turned into bf16 as well, registers are short for two groups at a time.
-  constexpr int kUnrolled = kFormat == WeightFormat::bf16 ? kGroups : 1;
+  [[maybe_unused]] constexpr int kUnrolled = kFormat == WeightFormat::bf16 ? kGroups : 1;
 #pragma unroll kUnrolled
   for (int group = 0; group < kGroups; ++group) {
     std::uint32_t x[kTokenTiles][4];
