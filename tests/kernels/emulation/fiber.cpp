@@ -25,6 +25,10 @@ __attribute__((weak)) void __tsan_switch_to_fiber(void* fiber, unsigned flags);
 namespace sinkstream::kernels::cuda::emulation {
 namespace {
 
+// To the thread sanitizer fibers are threads, and that one runs after the other orders nothing: only what
+// they do to wait for each other does (multiprocessor.cpp), so that it finds races of a kernel.
+constexpr unsigned kNoOrder = 1;
+
 std::size_t page_bytes() {
   static const auto bytes = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   return bytes;
@@ -89,7 +93,7 @@ class Fiber::Context {
       __sanitizer_start_switch_fiber(&fake_stack, stack_.bottom(), stack_.size());
     if (__tsan_switch_to_fiber) {
       tsan_caller_ = __tsan_get_current_fiber();
-      __tsan_switch_to_fiber(tsan_fiber_, 0);
+      __tsan_switch_to_fiber(tsan_fiber_, kNoOrder);
     }
     fiber_ = std::move(fiber_).resume();
     if (__sanitizer_finish_switch_fiber) __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
@@ -117,7 +121,7 @@ class Fiber::Context {
   void leave(void** fake_stack) {
     if (__sanitizer_start_switch_fiber)
       __sanitizer_start_switch_fiber(fake_stack, caller_bottom_, caller_size_);
-    if (__tsan_switch_to_fiber) __tsan_switch_to_fiber(tsan_caller_, 0);
+    if (__tsan_switch_to_fiber) __tsan_switch_to_fiber(tsan_caller_, kNoOrder);
   }
   void arrive(void* fake_stack) {
     if (__sanitizer_finish_switch_fiber)

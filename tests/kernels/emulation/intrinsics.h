@@ -28,7 +28,7 @@ struct Shuffle {
 };
 
 template <typename T>
-void complete_shuffle(std::span<void* const> payloads) {
+__attribute__((no_sanitize_thread)) void complete_shuffle(std::span<void* const> payloads) {
   for (void* const payload : payloads) {
     auto* const mine = static_cast<Shuffle<T>*>(payload);
     mine->result = static_cast<const Shuffle<T>*>(payloads[static_cast<std::size_t>(mine->source)])->value;

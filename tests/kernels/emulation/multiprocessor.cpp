@@ -15,6 +15,13 @@
 #define ASAN_UNPOISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
 #endif
 
+// There where the program runs under the thread sanitizer. This file is compiled without it: what the
+// scheduler does is no access of a kernel's.
+extern "C" {
+__attribute__((weak)) void __tsan_acquire(void* address);
+__attribute__((weak)) void __tsan_release(void* address);
+}
+
 namespace sinkstream::kernels::cuda::emulation {
 
 constinit thread_local Thread* current = nullptr;
@@ -23,6 +30,14 @@ namespace {
 
 // Ends a thread whose block has failed.
 struct Aborted {};
+
+// What happened before a publish() happened before what comes after a see() of the same.
+void publish(void* address) {
+  if (__tsan_release) __tsan_release(address);
+}
+void see(void* address) {
+  if (__tsan_acquire) __tsan_acquire(address);
+}
 
 constexpr std::byte kPoison{0xff};  // NaN as a float, -1 as an integer
 constexpr std::byte kGuard{0xa5};
@@ -127,8 +142,9 @@ void Schedule::order(std::size_t count, std::vector<int>& numbers) {
 
 // ---- Threads
 
-Thread::Thread(int number, Multiprocessor& its_multiprocessor)
-    : multiprocessor(its_multiprocessor), fiber(number, [this] {
+Thread::Thread(int its_number, Multiprocessor& its_multiprocessor)
+    : number(its_number), multiprocessor(its_multiprocessor), fiber(its_number, [this] {
+        see(&multiprocessor.block_begins_);
         try {
           grid->kernel();
         } catch (const Aborted&) {
@@ -138,6 +154,7 @@ Thread::Thread(int number, Multiprocessor& its_multiprocessor)
           failure = "it threw what is no exception";
         }
         state = State::returned;
+        publish(&multiprocessor.block_ends_);
       }) {}
 
 void meet(const Meeting& meeting, void* payload, const std::source_location& where) {
@@ -147,8 +164,11 @@ void meet(const Meeting& meeting, void* payload, const std::source_location& whe
   self.payload = payload;
   self.where = where;
   self.state = Thread::State::waiting;
+  void* const those_who_meet = self.multiprocessor.those_who_meet(meeting, self);
+  publish(those_who_meet);
   self.fiber.suspend();
   if (self.multiprocessor.aborting_) throw Aborted();
+  see(those_who_meet);
 }
 
 // ---- Multiprocessor
@@ -191,6 +211,12 @@ void* Multiprocessor::shared_memory() {
   if (shared_bytes_ == 0)
     throw KernelFailure("dynamic_shared() in a kernel that was launched without shared memory");
   return shared_->begin();
+}
+
+// An address for the thread sanitizer.
+void* Multiprocessor::those_who_meet(const Meeting& meeting, const Thread& thread) {
+  return meeting.of_block ? threads_[0]
+                          : threads_[static_cast<std::size_t>(thread.number) / kLanes * kLanes + 1];
 }
 
 std::span<Thread* const> Multiprocessor::threads_of(int warp) const {
@@ -239,7 +265,9 @@ void Multiprocessor::run_block(uint3 index) {
     thread->failure.clear();
     thread->copies.clear();
   }
+  publish(&block_begins_);
   run_warps();
+  see(&block_ends_);
   if (!shared_->guards_hold(shared_bytes_)) {
     fail("it wrote beside its " + std::to_string(shared_bytes_) + " bytes of dynamic shared memory");
   }
@@ -277,7 +305,10 @@ Multiprocessor::WarpState Multiprocessor::run_warp(int warp) {
     current = &thread;
     thread.fiber.resume();
     current = nullptr;
-    if (!thread.failure.empty()) fail("thread " + text(thread.thread_index) + ": " + thread.failure);
+    if (!thread.failure.empty()) {
+      see(&block_ends_);
+      fail("thread " + text(thread.thread_index) + ": " + thread.failure);
+    }
   }
   const Thread& first = *threads.front();
   for (const Thread* const thread : threads) {
@@ -328,6 +359,7 @@ void Multiprocessor::fail(const std::string& what) {
     current = nullptr;
   }
   aborting_ = false;
+  see(&block_ends_);
   throw KernelFailure("block " + text(block_index_) + ": " + what);
 }
 

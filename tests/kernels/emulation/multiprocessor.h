@@ -70,8 +70,9 @@ class Multiprocessor;
 struct Thread {
   enum class State : std::uint8_t { ready, waiting, returned };
 
-  Thread(int number, Multiprocessor& multiprocessor);
+  Thread(int its_number, Multiprocessor& its_multiprocessor);
 
+  const int number;  // in its block
   uint3 thread_index{};
   uint3 block_index{};
   const Grid* grid = nullptr;
@@ -139,6 +140,7 @@ class Multiprocessor {
   void run_warps();
   WarpState run_warp(int warp);
   void complete(std::span<Thread* const> threads);
+  void* those_who_meet(const Meeting& meeting, const Thread& thread);
   [[noreturn]] void fail(const std::string& what);
   [[noreturn]] void fail_where_they_are(const std::string& what);
   std::string whereabouts(std::span<Thread* const> threads) const;
@@ -154,6 +156,7 @@ class Multiprocessor {
   uint3 block_index_{};
   std::size_t shared_bytes_ = 0;
   bool aborting_ = false;
+  char block_begins_ = 0, block_ends_ = 0;  // addresses for the thread sanitizer
 
   struct Shared;
   std::unique_ptr<Shared> shared_;

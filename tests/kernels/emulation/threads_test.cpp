@@ -1,6 +1,7 @@
 // That the threads of an emulated kernel do what a GPU's do, and that what breaks their rules is found.
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <numeric>
 #include <random>
 
@@ -292,29 +293,50 @@ __global__ void missing_barrier(int* out) {
   out[threadIdx.x] = all[(threadIdx.x + blockDim.x / 2) % blockDim.x];
 }
 
-TEST_F(EmulatedThreads, SeeABarrierMissingInAnySchedule) {
+using EmulatedThreadsDeathTest = Emulation;
+
+TEST_F(EmulatedThreadsDeathTest, SeeABarrierMissingInAnySchedule) {
   for (int schedule = 0; schedule < kSchedules; ++schedule) {
     const OnGpu<int> out(64);
+#ifdef __SANITIZE_THREAD__  // it finds the race itself, also where it does no harm
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+    EXPECT_EXIT(
+        {
+          emulation::set_schedule(static_cast<std::uint64_t>(schedule));
+          launch(missing_barrier, {1, 64, 64 * sizeof(int)}, stream_, out.data());
+          cudaStreamSynchronize(stream_);
+          std::exit(0);
+        },
+        testing::ExitedWithCode(66), "data race(.|\n)*missing_barrier");
+    if (schedule == 2) break;  // one of each kind
+#else
     launch(missing_barrier, {1, 64, 64 * sizeof(int)}, stream_, out.data());
     const std::vector<int> read = out.read(stream_);
     EXPECT_NE(std::count(read.begin(), read.end(), -1), 0);
+#endif
   }
 }
-
-#ifndef __SANITIZE_ADDRESS__  // which finds it first
 
 __global__ void write_beside(int at) {
   dynamic_shared<char>()[at] = 1;
 }
 
-TEST_F(EmulatedThreads, MayNotWriteBesideSharedMemory) {
+TEST_F(EmulatedThreadsDeathTest, MayNotWriteBesideSharedMemory) {
   for (const int at : {100, 130, -1}) {
+#ifdef __SANITIZE_ADDRESS__
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+    EXPECT_DEATH(
+        {
+          launch(write_beside, {1, 1, 100}, stream_, at);
+          cudaStreamSynchronize(stream_);
+        },
+        "AddressSanitizer: use-after-poison");
+#else
     launch(write_beside, {1, 1, 100}, stream_, at);
     EXPECT_THAT(failure(), HasSubstr("beside its 100 bytes of dynamic shared memory"));
+#endif
   }
 }
-
-#endif
 
 // ---- Copies that are awaited
 
