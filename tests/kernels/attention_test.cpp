@@ -187,6 +187,21 @@ TEST_P(Attention, IsLikeTheReferenceWithAlibi) {
   }
 }
 
+TEST_P(Attention, IsLikeTheReferenceForHeadSizesOfModels) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const int head_dim : {64, 80, 96, 112, 128, 256}) {
+      for (const std::int64_t position : {530, 4'000'000}) {
+        Scene scene;
+        scene.ring_dtype = dtype;
+        scene.head_dim = head_dim;
+        scene.window = 300;
+        scene.alibi = head_dim == 80;
+        expect_like_reference(scene, position);
+      }
+    }
+  }
+}
+
 TEST_P(Attention, ARowsBitsDependOnThatRowAlone) {
   for (const bool alibi : {false, true}) {
     SCOPED_TRACE(alibi);
@@ -229,6 +244,72 @@ TEST_P(Attention, ARowsBitsDependOnThatRowAlone) {
       several->attention(of_rows, window, sink, cache.view(), scene.shard, 0.25f, slopes, together);
       expect_same_bits(together.read().data, alone.data);
     }
+  }
+}
+
+// Chunks of prompts between tokens of sessions that decode, in one step.
+struct MixedRows {
+  static constexpr std::int64_t kWindow = 290;
+  static constexpr std::int64_t kSlack = 100;
+
+  explicit MixedRows(std::int64_t sinks) {
+    const auto add = [&](std::int32_t slot, std::int64_t position, std::int64_t window) {
+      rows.push_back(row_at(slot, position, sinks, window));
+    };
+    for (std::int64_t p = 540; p < 577; ++p) add(1, p, kWindow);
+    add(0, 3, kWindow);
+    for (std::int64_t p = 577; p < 580; ++p) add(1, p, kWindow);
+    add(2, 999, kWindow);
+    for (std::int64_t p = 4; p < 10; ++p) add(0, p, kWindow);
+    for (std::int64_t p = 950; p < 967; ++p) add(2, p, p - 940);
+  }
+
+  std::vector<AttentionRow> rows;
+};
+
+TEST_P(Attention, ARowsBitsDependOnNeitherChunksNorWhatStandsBetween) {
+  constexpr std::int64_t kEvery = 3;  // row is computed alone too
+  for (const int head_dim : {64, 80, 112, 256}) {
+    Scene scene;
+    scene.ring_dtype = head_dim == 64 || head_dim == 256 ? DType::f32 : DType::bf16;
+    scene.head_dim = head_dim;
+    scene.sinks = head_dim == 112 ? 40 : 4;
+    scene.alibi = head_dim == 80;
+    scene.window = MixedRows::kWindow;
+    scene.slack = MixedRows::kSlack;
+    scene.shard = {
+        .first_head = 3, .local_heads = 4, .group_size = 4, .first_kv_head = 0, .local_kv_heads = 2};
+    SCOPED_TRACE(testing::Message() << scene);
+    const std::vector<AttentionRow> rows = MixedRows(scene.sinks).rows;
+    const std::int64_t width = static_cast<std::int64_t>(scene.shard.local_heads) * scene.head_dim;
+    Random random(static_cast<std::uint32_t>(head_dim));
+    const Tensor window_queries = random.matrix(std::ssize(rows), width);
+    const Tensor sink_queries = random.matrix(std::ssize(rows), width);
+    const auto attend = [&](Backend& on, bool together) {
+      const DeviceCache cache(on, cache_shape(scene));
+      Scene wider = scene;
+      wider.window += scene.slack;
+      for (const auto& [slot, last] : {std::pair(0, 9), std::pair(1, 579), std::pair(2, 999)})
+        fill_session(on, wider, slot, last, cache.view());
+      const OnDevice<AttentionRow> of_rows(on, rows);
+      const DeviceTensor window(on, window_queries), sink(on, sink_queries), out(on, std::ssize(rows), width);
+      const OnDevice<float> slopes(on, scene.alibi_slopes());
+      const std::int64_t count = together ? std::ssize(rows) : 1;
+      for (std::int64_t r = 0; r < std::ssize(rows); r += together ? count : kEvery) {
+        on.attention(DeviceSpan<const AttentionRow>(of_rows).part(r, count), window.rows(r, count),
+                     sink.rows(r, count), cache.view(), scene.shard, 0.125f, slopes, out.rows(r, count));
+      }
+      return out.read();
+    };
+    const Tensor together = attend(backend(), true);
+    const Tensor alone = attend(backend(), false);
+    for (std::int64_t r = 0; r < alone.rows; r += kEvery) expect_same_bits(alone.row(r), together.row(r));
+    expect_close(together, attend(reference(), true), [&](std::int64_t r, std::int64_t i) {
+      const std::int64_t head = i / head_dim * head_dim;  // scores aren't divided by sqrt(head_dim) here
+      return std::sqrt(head_dim) * 0.125 *
+             (attention_bound(head_dim, rows[r], window_queries.row(r).subspan(head, head_dim)) +
+              attention_bound(head_dim, rows[r], sink_queries.row(r).subspan(head, head_dim)));
+    });
   }
 }
 

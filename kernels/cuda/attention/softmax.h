@@ -93,23 +93,26 @@ __device__ inline Ring window_ring(const CacheLayerView& cache, std::int64_t slo
 // Neighbouring positions of a ring from `begin` on, of which those in [first, end) are wanted; both count from `begin`.
 struct Stretch {
   std::int64_t place;  // of `begin`
-  std::int64_t capacity;
+  int until_wrap;      // how many stand before the ring's end
+  int capacity;
   int first;
   int end;
 
   // `size`: the most positions that are asked for.
   __device__ Stretch(std::int64_t begin, int size, const Reach& reach, std::int64_t ring_capacity)
       : place(ring_index(begin, ring_capacity)),
-        capacity(ring_capacity),
+        until_wrap(clamp(ring_capacity - place, size)),
+        capacity(clamp(ring_capacity, size)),
         first(clamp(reach.first - begin, size)),
         end(clamp(reach.end - begin, size)) {}
 
   __device__ bool wants(int i) const { return i >= first && i < end; }
-  // Where the i-th stands, below the ring's capacity.
+  __device__ bool wants_any(int i, int count) const { return i < end && i + count > first; }
+  // Where the i-th stands.
   __device__ std::int64_t place_of(int i) const {
-    std::int64_t at = place + i;
-    while (at >= capacity) at -= capacity;
-    return at;
+    if (i < until_wrap) return place + i;
+    const int past = i - until_wrap;
+    return past < capacity ? past : past % capacity;
   }
 
   __device__ static int clamp(std::int64_t offset, int size) {

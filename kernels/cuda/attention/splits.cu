@@ -114,7 +114,7 @@ struct Staging {
   static constexpr int kStride = kRowBytes + 16;  // rows that are read together lie in different banks
   static constexpr int kTileBytes = kTileKeys * kStride;
   static constexpr int kTiles = smaller(kTilesPerSplit, larger(2, (72 << 10) / kTileBytes));  // in shared memory at once
-  static constexpr int kEightsAtOnce = smaller(kTileEights, larger(1, 16 / Loads::kCount));   // of keys, in registers
+  static constexpr int kEightsAtOnce = smaller(kTileEights, larger(1, 8 / Loads::kCount));    // of keys, in registers
   static constexpr int kOperands = larger(kWeightVectors, Loads::kChunks * kOperandVectors);
 };
 
@@ -156,8 +156,10 @@ __device__ void write_queries(const SplitTask& task, uint4* operands) {
   }
 }
 
-template <typename Element, int kHeadDim>
-__device__ void score_tile(const SplitTask& task, const Stretch& stretch, uint4* queries, TileScores& scores) {
+// `meanwhile`, while keys are on their way, ends with a barrier after which queries are there.
+template <typename Element, int kHeadDim, typename Meanwhile>
+__device__ void score_tile(const SplitTask& task, const Stretch& stretch, const uint4* queries, TileScores& scores,
+                           const Meanwhile& meanwhile) {
   using Own = Staging<Element, kHeadDim>;
   using Loads = KeyLoads<Element, kHeadDim>;
   constexpr int kAtOnce = Own::kEightsAtOnce;
@@ -174,8 +176,8 @@ __device__ void score_tile(const SplitTask& task, const Stretch& stretch, uint4*
     }
   };
   read_keys(0);
-  write_queries<Element, kHeadDim>(task, queries);  // while keys are on their way
-  __syncthreads();
+  meanwhile();
+  if (!stretch.wants_any(warp_id() * kTileKeys, kTileKeys)) return;
 #pragma unroll
   for (int n = 0; n < kTileEights; n += kAtOnce) {
     if (n > 0) read_keys(n);
@@ -194,9 +196,12 @@ __device__ void attend_split(const SplitTask& task, Exchange& exchange, uint4* o
   using Own = Staging<Element, kHeadDim>;
   constexpr int kGroups = ceil_divide(Own::Loads::kChunks, kWarps);  // of 16 dimensions, that a warp has
   const Stretch stretch(task.begin, kSplitKeys, task.reach, task.ring.capacity);
-  for (int tile = 0; tile < Own::kTiles; ++tile) copy_values<Element, kHeadDim>(task, stretch, tile, staged);
-  TileScores scores;
-  score_tile<Element, kHeadDim>(task, stretch, operands, scores);
+  TileScores scores = {};
+  score_tile<Element, kHeadDim>(task, stretch, operands, scores, [&] {
+    for (int tile = 0; tile < Own::kTiles; ++tile) copy_values<Element, kHeadDim>(task, stretch, tile, staged);
+    write_queries<Element, kHeadDim>(task, operands);
+    __syncthreads();
+  });
   weigh_split(task, scores, exchange, operands);
   write_softmax(task, exchange);
 
@@ -210,7 +215,7 @@ __device__ void attend_split(const SplitTask& task, Exchange& exchange, uint4* o
 #pragma unroll
     for (int i = 0; i < kGroups; ++i) {
       const int group = warp_id() + i * kWarps;
-      if (group >= Own::Loads::kChunks) break;  // a whole warp
+      if (group >= Own::Loads::kChunks || !stretch.wants_any(tile * kTileKeys, kTileKeys)) break;  // a whole warp
       add_tile_values<Element>(
           exchange, operands, tile,
           [&](int half, RightOperand<Element>(&right)[2]) {
@@ -288,6 +293,7 @@ __device__ void score_tile(const SplitTask& task, const Stretch& stretch, AnySiz
       return task.queries[std::int64_t{head} * size.head_dim + dimension];
     });
   };
+  if (!stretch.wants_any(warp_id() * kTileKeys, kTileKeys)) return;
   for (int chunk = 0; chunk < size.chunks(); ++chunk) {
     const LeftOperand left = query_operand(queries(g, chunk), queries(g + 8, chunk));
 #pragma unroll
@@ -321,6 +327,7 @@ __device__ void attend_split(const SplitTask& task, Exchange& exchange, uint4* o
   for (int group = warp_id(); group < size.chunks(); group += kWarps) {
     float sums[2][4] = {};
     for (int tile = 0; tile < kTilesPerSplit; ++tile) {
+      if (!stretch.wants_any(tile * kTileKeys, kTileKeys)) continue;
       add_tile_values<Element>(
           exchange, operands, tile,
           [&](int half, RightOperand<Element>(&right)[2]) {
@@ -358,7 +365,7 @@ struct RowSplits {
 
 // Blocks: splits, tiles of heads, rows (each takes more than one where there are more). kHeadDim 0: any.
 template <typename Element, int kHeadDim>
-__global__ void __launch_bounds__(kThreads, 2)
+__global__ void __launch_bounds__(kThreads, kHeadDim <= 128 ? 2 : 1)
     attend(AttentionTask task, RowPlan plan, SplitResults results) {
   std::byte* const shared = dynamic_shared<std::byte>();
   Exchange& exchange = *reinterpret_cast<Exchange*>(shared);
