@@ -28,8 +28,8 @@ float truncated(double value) {
 
 // PTX ISA 9.7.14.5.8: which elements of a [16, 16], b [16, 8] and d [16, 8] a lane has.
 void complete_mma(std::span<void* const> payloads) {
-  float a[16][16];
-  float b[16][8];
+  double a[16][16];
+  double b[16][8];
   for (std::size_t lane = 0; lane < payloads.size(); ++lane) {
     const auto& mine = *static_cast<const Fragments*>(payloads[lane]);
     const std::size_t group = lane / 4;
@@ -46,8 +46,7 @@ void complete_mma(std::span<void* const> payloads) {
   for (std::size_t row = 0; row < 16; ++row) {
     double sums[8] = {};
     for (std::size_t k = 0; k < 16; ++k) {
-      for (std::size_t column = 0; column < 8; ++column)
-        sums[column] += static_cast<double>(a[row][k]) * b[k][column];
+      for (std::size_t column = 0; column < 8; ++column) sums[column] += a[row][k] * b[k][column];
     }
     for (std::size_t column = 0; column < 8; ++column) {
       float& d =

@@ -370,12 +370,6 @@ inline float __int2float_rn(int a) {
 inline float __saturatef(float a) {
   return a > 0 ? (a < 1 ? a : 1.0f) : 0.0f;
 }
-inline float rsqrtf(float a) {
-  return 1.0f / std::sqrt(a);
-}
-inline double rsqrt(double a) {
-  return 1.0 / std::sqrt(a);
-}
 
 #define SINKSTREAM_EMULATED_MIN_MAX(T) \
   constexpr T min(T a, T b) {          \
@@ -403,3 +397,15 @@ inline double min(double a, double b) {
 inline double max(double a, double b) {
   return std::fmax(a, b);
 }
+
+namespace sinkstream::kernels::cuda {
+
+// Newer C libraries have these too, at the top.
+inline float rsqrtf(float a) {
+  return 1.0f / std::sqrt(a);
+}
+inline double rsqrt(double a) {
+  return 1.0 / std::sqrt(a);
+}
+
+}  // namespace sinkstream::kernels::cuda

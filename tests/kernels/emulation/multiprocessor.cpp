@@ -215,8 +215,8 @@ void* Multiprocessor::shared_memory() {
 
 // An address for the thread sanitizer.
 void* Multiprocessor::those_who_meet(const Meeting& meeting, const Thread& thread) {
-  return meeting.of_block ? threads_[0]
-                          : threads_[static_cast<std::size_t>(thread.number) / kLanes * kLanes + 1];
+  if (meeting.of_block) return &block_meets_;
+  return threads_[static_cast<std::size_t>(thread.number / kLanes * kLanes)];
 }
 
 std::span<Thread* const> Multiprocessor::threads_of(int warp) const {

@@ -156,7 +156,7 @@ class Multiprocessor {
   uint3 block_index_{};
   std::size_t shared_bytes_ = 0;
   bool aborting_ = false;
-  char block_begins_ = 0, block_ends_ = 0;  // addresses for the thread sanitizer
+  char block_begins_ = 0, block_meets_ = 0, block_ends_ = 0;  // addresses for the thread sanitizer
 
   struct Shared;
   std::unique_ptr<Shared> shared_;
