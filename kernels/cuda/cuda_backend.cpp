@@ -97,7 +97,6 @@ CudaBackend::CudaBackend(const CudaOptions& options, std::unique_ptr<cuda::Excha
 
 CudaBackend::~CudaBackend() {
   cudaSetDevice(device_.number);
-  if (cudaStreamQuery(device_.stream) == cudaErrorNotReady) exchange_->abort();  // it may wait for who is gone
   cudaStreamSynchronize(device_.stream);  // whatever became of it
   recorder_.reset();
 }
@@ -171,12 +170,17 @@ std::uint64_t CudaBackend::mark() {
 void CudaBackend::wait(std::uint64_t mark) {
   if (mark < 1 || mark > marks_) throw std::invalid_argument("wait: there is no such mark");
   check(cudaSetDevice(device_.number), "choosing a GPU");
-  while (!open_marks_.empty() && open_marks_.front().number <= mark) {
-    for (Backoff backoff(kLongestSleep); !open_marks_.front().event.is_done(); backoff.pause()) {
-      exchange_->check_peers();
+  try {
+    while (!open_marks_.empty() && open_marks_.front().number <= mark) {
+      for (Backoff backoff(kLongestSleep); !open_marks_.front().event.is_done(); backoff.pause()) {
+        exchange_->check_peers();
+      }
+      exchange_->check_peers();  // work ends too when a peer is gone
+      open_marks_.pop_front();
     }
-    exchange_->check_peers();
-    open_marks_.pop_front();
+  } catch (...) {
+    exchange_->abort();  // who frees memory now does not wait for peers that won't come
+    throw;
   }
   // What failed after this mark fails the backend too.
   const cudaError_t state = cudaStreamQuery(device_.stream);

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cstring>
-#include <utility>
 #include <vector>
 
 #include "kernels/cuda/exchange.h"
@@ -31,7 +30,7 @@ class NcclExchange final : public Exchange {
     check_nccl(nccl().comm_init_rank(&communicator_, ranks_, id, rank_), "joining the ranks");
   }
   // Not a destroy, which would wait for ranks that may be gone.
-  ~NcclExchange() override { NcclExchange::abort(); }
+  ~NcclExchange() override { nccl().comm_abort(communicator_); }
 
   std::string description() const override {
     int version = 0;
@@ -63,13 +62,8 @@ class NcclExchange final : public Exchange {
 
   void check_peers() override {
     ncclResult_t failure = ncclSuccess;
-    if (communicator_ == nullptr) throw std::runtime_error("NCCL: sums over ranks were aborted");
     check_nccl(nccl().comm_get_async_error(communicator_, &failure), "asking how ranks are");
     check_nccl(failure, "between ranks");
-  }
-
-  void abort() override {
-    if (communicator_ != nullptr) nccl().comm_abort(std::exchange(communicator_, nullptr));
   }
 
  private:

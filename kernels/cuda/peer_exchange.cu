@@ -6,9 +6,11 @@
 #include <utility>
 #include <vector>
 
+#include "base/error.h"
 #include "kernels/cuda/peer_exchange.h"
 #include "kernels/cuda/pinned_memory.h"
 #include "kernels/cuda/ptx.h"
+#include "parallel/start/together.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {
@@ -21,8 +23,6 @@ constexpr std::int64_t kBlockBytes = kBlockElements * std::int64_t{sizeof(float)
 constexpr std::int64_t kMostBlocks =
     128;  // have room at once on any GPU that we know, beside other ranks' too
 constexpr int kBuffers = 2;
-// Of the first sums, to which all come at once.
-constexpr std::chrono::milliseconds kFirstPatience{10'000};
 constexpr std::uint64_t kLeft = ~std::uint64_t{0};
 constexpr unsigned kTriesBetweenLooks = 1024;  // a look at the host's memory takes longer than a sum
 
@@ -138,11 +138,11 @@ __global__ void __launch_bounds__(kThreads)
     *reinterpret_cast<float4*>(peers.slot(peer, buffer, peers.rank) + first) = mine;
   }
   __syncthreads();
-  bool came = true;
-  if (thread < ranks && thread != peers.rank) {
-    store_release_system(peers.word(thread, peers.layout.flag(peers.rank, block)), epoch);
-    came = wait_for(peers.word(peers.rank, peers.layout.flag(thread, block)), epoch, peers, thread);
-  }
+  const bool has_peer = thread < ranks && thread != peers.rank;
+  if (has_peer) store_release_system(peers.word(thread, peers.layout.flag(peers.rank, block)), epoch);
+  __syncwarp();  // all peers are told before any thread waits
+  const bool came =
+      !has_peer || wait_for(peers.word(peers.rank, peers.layout.flag(thread, block)), epoch, peers, thread);
   if (__syncthreads_or(came ? 0 : 1) != 0) {
     if (thread == 0) *last_epoch = kLeft;
     return;
@@ -265,70 +265,69 @@ class PeerExchange final : public Exchange {
   std::string why_not_;
 };
 
-// There are machines where GPUs say that they reach each other's memory, but don't: the first sums are of
-// known numbers. Collective; empty if they were right on all ranks.
-std::string try_out(Communicator& group, const PeerSums& sums) {
-  constexpr std::int64_t kElements = kBlockElements + 1;
-  std::string mine;
-  try {
-    std::vector<float> values(kElements, static_cast<float>(group.rank() + 1));
-    const auto bytes = static_cast<std::int64_t>(values.size() * sizeof(float));
-    PinnedMemory pinned(static_cast<std::size_t>(bytes));
-    std::memcpy(pinned.bytes().data(), values.data(), pinned.bytes().size());
-    cudaStream_t stream = nullptr;
-    check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "a stream");
-    const std::shared_ptr<void> owner(stream,
-                                      [](void* made) { cudaStreamDestroy(static_cast<cudaStream_t>(made)); });
-    // The GPU reads and writes pinned memory as its own.
-    for (int i = 0; i < kBuffers + 1; ++i) {
-      sums.sum(stream, reinterpret_cast<float*>(pinned.bytes().data()), kElements);
+// There are machines whose GPUs say that they reach each other's memory, but don't: the first sums are of
+// known numbers. Collective. Throws StartupError on all ranks where one got others.
+void try_out(Communicator& group, const PeerSums& sums) {
+  constexpr int kSums = kBuffers + 1;
+  std::vector<float> values(kBlockElements + 1, static_cast<float>(group.rank() + 1));
+  const std::size_t bytes = values.size() * sizeof(float);
+  std::unique_ptr<PinnedMemory> pinned;  // which the GPU reads and writes as its own
+  std::shared_ptr<void> stream;
+  together(group, [&] {
+    pinned = std::make_unique<PinnedMemory>(bytes);
+    std::memcpy(pinned->bytes().data(), values.data(), bytes);
+    cudaStream_t made = nullptr;
+    check(cudaStreamCreateWithFlags(&made, cudaStreamNonBlocking), "a stream");
+    stream = {made, [](void* owned) { cudaStreamDestroy(static_cast<cudaStream_t>(owned)); }};
+  });
+  // Ranks of one process come here together: calls above may wait for the whole GPU.
+  together(group, [&] {
+    const auto queue = static_cast<cudaStream_t>(stream.get());
+    for (int i = 0; i < kSums; ++i) {
+      sums.sum(queue, reinterpret_cast<float*>(pinned->bytes().data()), std::ssize(values));
     }
-    check(cudaStreamSynchronize(stream), "a first sum");
+    check(cudaStreamSynchronize(queue), "a first sum");
     sums.check_peers();
-    std::memcpy(values.data(), pinned.bytes().data(), pinned.bytes().size());
-    // (1 + ... + ranks), then that times ranks for each further sum
+    std::memcpy(values.data(), pinned->bytes().data(), bytes);
     const auto ranks = static_cast<float>(group.size());
-    const float expected = ranks * (ranks + 1) / 2 * ranks * ranks;
+    float expected = (ranks + 1) / 2;
+    for (int i = 0; i < kSums; ++i) expected *= ranks;
     if (std::ranges::any_of(values, [&](float value) { return value != expected; })) {
-      mine = "a first sum over peer memory came out wrong";
+      throw std::runtime_error("a first sum over peer memory came out wrong");
     }
-  } catch (const std::exception& error) {
-    mine = error.what();
-  }
-  const std::vector<std::string> failures = all_gather_strings(group, mine);
-  for (std::size_t rank = 0; rank < failures.size(); ++rank) {
-    if (!failures[rank].empty()) return "rank " + std::to_string(rank) + ": " + failures[rank];
-  }
-  return {};
+  });
 }
 
-std::unique_ptr<PeerSums> make_sums(Communicator& group, const PeerOptions& options, std::string& why_not) {
-  if (options.most_bytes <= 0) {
-    why_not = "it is not wanted";
-    return nullptr;
-  }
+// Throws StartupError on all ranks where one can't.
+std::unique_ptr<PeerSums> make_sums(Communicator& group, const PeerOptions& options) {
+  if (options.most_bytes <= 0) throw StartupError(ExitCode::device, "it is not wanted");
   if (group.size() > kMostRanks) {
-    why_not = "there are more than " + std::to_string(kMostRanks) + " ranks";
-    return nullptr;
+    throw StartupError(ExitCode::device, "there are more than " + std::to_string(kMostRanks) + " ranks");
   }
   const Layout layout = {
       .ranks = group.size(),
       .blocks = static_cast<int>(std::min(kMostBlocks, ceil_divide(options.most_bytes, kBlockBytes)))};
-  auto memory = PeerMemory::share(group, layout.bytes(), options.place, why_not);
-  if (memory == nullptr) return nullptr;
-  auto sums = std::make_unique<PeerSums>(std::move(memory), layout, group.rank());
-  sums->set_patience(kFirstPatience);
-  why_not = try_out(group, *sums);
+  auto memory = PeerMemory::share(group, layout.bytes(), options.place);
+  std::unique_ptr<PeerSums> sums;
+  together(group, [&] { sums = std::make_unique<PeerSums>(std::move(memory), layout, group.rank()); });
+  sums->set_patience(options.first_patience);
+  try_out(group, *sums);
   sums->set_patience(options.patience);
-  return why_not.empty() ? std::move(sums) : nullptr;
+  return sums;
 }
 
 }  // namespace
 
 std::unique_ptr<Exchange> make_peer_exchange(std::unique_ptr<Exchange> large, Communicator& group,
                                              const PeerOptions& options) {
+  std::unique_ptr<PeerSums> sums;
   std::string why_not;
-  auto sums = make_sums(group, options, why_not);
+  try {
+    sums = make_sums(group, options);
+  } catch (const StartupError& error) {
+    why_not = error.what();
+    cudaGetLastError();  // it is told here, and no later call should tell it again
+  }
   return std::make_unique<PeerExchange>(std::move(large), std::move(sums), std::move(why_not));
 }
 

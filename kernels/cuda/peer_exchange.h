@@ -16,6 +16,7 @@ struct PeerOptions {
   std::int64_t most_bytes = 128 << 10;  // of a sum that goes this way; 0: none does
   // For a rank that does not come; then the group can only end.
   std::chrono::milliseconds patience{60'000};
+  std::chrono::milliseconds first_patience{10'000};  // of the first sums, which are to show that it works
   PeerPlace place = PeerPlace::of_this_process();
 };
 

@@ -3,13 +3,14 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <exception>
 #include <mutex>
 #include <stdexcept>
 #include <utility>
 
+#include "base/error.h"
 #include "kernels/cuda/cuda_error.h"
 #include "parallel/start/local_ranks.h"
+#include "parallel/start/together.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {
@@ -25,26 +26,6 @@ int current_device() {
   int device = 0;
   check(cudaGetDevice(&device), "which GPU is chosen");
   return device;
-}
-
-// What `attempt` throws, in words; empty if it doesn't.
-template <typename Attempt>
-std::string failure_of(const Attempt& attempt) {
-  try {
-    attempt();
-    return {};
-  } catch (const std::exception& error) {
-    cudaGetLastError();  // no later call should tell it again
-    return error.what();
-  }
-}
-
-// Collective: the first rank's failure, with its number; empty where there is none. The same on every rank.
-std::string first_failure(Communicator& group, const std::string& mine) {
-  const std::vector<std::string> failures = all_gather_strings(group, mine);
-  const auto first =
-      std::ranges::find_if(failures, [](const std::string& failure) { return !failure.empty(); });
-  return first == failures.end() ? "" : "rank " + std::to_string(first - failures.begin()) + ": " + *first;
 }
 
 std::shared_ptr<void> allocate(std::int64_t bytes) {
@@ -98,47 +79,43 @@ PeerPlace PeerPlace::of_this_process() {
 
 PeerMemory::~PeerMemory() = default;
 
-std::unique_ptr<PeerMemory> PeerMemory::share(Communicator& group, std::int64_t bytes, const PeerPlace& place,
-                                              std::string& why_not) {
+std::unique_ptr<PeerMemory> PeerMemory::share(Communicator& group, std::int64_t bytes,
+                                              const PeerPlace& place) {
   const std::vector<std::string> hosts = all_gather_strings(group, place.host);
   const auto other =
       std::ranges::find_if(hosts, [&](const std::string& host) { return host != hosts.front(); });
   if (other != hosts.end()) {
-    why_not = "rank " + std::to_string(other - hosts.begin()) + " is on another host than rank 0";
-    return nullptr;
+    throw StartupError(ExitCode::device,
+                       "rank " + std::to_string(other - hosts.begin()) + " is on another host than rank 0");
   }
   const std::vector<std::int64_t> processes = all_gather_value(group, place.process);
   const bool all_in_process =
-      std::ranges::all_of(processes, [&](auto process) { return process == place.process; });
+      std::ranges::all_of(processes, [&](std::int64_t process) { return process == place.process; });
 
   std::shared_ptr<void> mine;
   Card card{};
-  why_not = first_failure(group, failure_of([&] {
-                            mine = allocate(bytes);
-                            card.device = current_device();
-                            card.in_process = &mine;
-                            if (!all_in_process) {
-                              check(cudaIpcGetMemHandle(&card.handle, mine.get()),
-                                    "sharing memory with other ranks");
-                            }
-                          }));
-  if (!why_not.empty()) return nullptr;
-
+  together(group, [&] {
+    mine = allocate(bytes);
+    card.device = current_device();
+    card.in_process = &mine;
+    if (!all_in_process)
+      check(cudaIpcGetMemHandle(&card.handle, mine.get()), "sharing memory with other ranks");
+  });
   const std::vector<Card> cards = all_gather_value(group, card);
   std::unique_ptr<PeerMemory> shared(new PeerMemory);
   shared->of_ranks_.resize(cards.size());
-  why_not = first_failure(group, failure_of([&] {
-                            for (std::size_t rank = 0; rank < cards.size(); ++rank) {
-                              shared->of_ranks_[rank] = static_cast<int>(rank) == group.rank() ? mine
-                                                        : processes[rank] == place.process
-                                                            ? take(cards[rank])
-                                                            : open(cards[rank]);
-                            }
-                          }));
-  if (!why_not.empty()) {
+  try {
+    together(group, [&] {
+      for (std::size_t rank = 0; rank < cards.size(); ++rank) {
+        shared->of_ranks_[rank] = static_cast<int>(rank) == group.rank() ? mine
+                                  : processes[rank] == place.process     ? take(cards[rank])
+                                                                         : open(cards[rank]);
+      }
+    });
+  } catch (const StartupError&) {
     shared.reset();
-    group.barrier();  // before `mine` is freed nobody has it open
-    return nullptr;
+    group.barrier();  // nobody has `mine` open when it is freed
+    throw;
   }
   if (!all_in_process) keep_for_ever(std::move(mine));
   return shared;

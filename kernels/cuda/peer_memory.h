@@ -22,10 +22,9 @@ struct PeerPlace {
 
 class PeerMemory {
  public:
-  // `bytes`, zeroed, of this thread's current GPU and every other rank's: every rank calls it. On all ranks
-  // null if on one it can't be; `why_not` says which and why. Uses `group` only here.
-  static std::unique_ptr<PeerMemory> share(Communicator& group, std::int64_t bytes, const PeerPlace& place,
-                                           std::string& why_not);
+  // `bytes`, zeroed, of this thread's current GPU and every other rank's. Every rank calls it; where it can't
+  // be on one of them, all throw StartupError, which says why. Uses `group` only here.
+  static std::unique_ptr<PeerMemory> share(Communicator& group, std::int64_t bytes, const PeerPlace& place);
   ~PeerMemory();
 
   std::byte* of_rank(int rank) const {

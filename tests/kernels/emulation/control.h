@@ -15,6 +15,8 @@ void set_versions(int driver, int runtime);
 // Whether devices reach each other's memory, and whether processes may share theirs; at first they do.
 void set_peer_access(bool allowed);
 void set_sharing(bool allowed);
+// Memory of other processes that is opened is another's, as on machines whose GPUs don't do what they say.
+void misdirect_sharing(bool misdirected);
 // Memory of others that is open now.
 int open_handles();
 

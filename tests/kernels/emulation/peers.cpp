@@ -12,7 +12,9 @@ namespace {
 
 std::atomic<bool> peer_access = true;
 std::atomic<bool> sharing = true;
+std::atomic<bool> misdirected = false;
 std::atomic<int> opened = 0;
+constexpr std::size_t kMisdirectedBytes = 1 << 20;
 
 int this_device() {
   int device = 0;
@@ -33,6 +35,9 @@ void set_peer_access(bool allowed) {
 }
 void set_sharing(bool allowed) {
   sharing = allowed;
+}
+void misdirect_sharing(bool its_misdirected) {
+  misdirected = its_misdirected;
 }
 int open_handles() {
   return opened;
@@ -66,6 +71,10 @@ cudaError_t cudaIpcOpenMemHandle(void** memory, cudaIpcMemHandle_t handle, unsig
   if (device < 0) return failed(cudaErrorInvalidValue, "a handle of memory that is gone");
   if (flags != cudaIpcMemLazyEnablePeerAccess || !reaches(this_device(), device))
     return failed(cudaErrorPeerAccessUnsupported, "not allowed");
+  if (misdirected) {
+    made = Memory::instance().allocate(kMisdirectedBytes, Memory::Kind::device, this_device());
+    std::memset(made, 0, kMisdirectedBytes);
+  }
   *memory = made;
   ++opened;
   return cudaSuccess;
@@ -75,5 +84,6 @@ cudaError_t cudaIpcCloseMemHandle(void* memory) {
   if (Memory::instance().device_of(memory) < 0)
     return failed(cudaErrorInvalidValue, "closing what was freed before");
   --opened;
+  if (misdirected) Memory::instance().release(memory, Memory::Kind::device);
   return cudaSuccess;
 }
