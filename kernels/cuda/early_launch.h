@@ -22,6 +22,12 @@ __device__ inline void wait_for_previous_kernel() {
 #endif
 }
 
+// For kernels that have nothing to do before the previous one has ended: only their launch overlaps.
+__device__ inline void begin_after_previous() {
+  allow_next_kernel();
+  wait_for_previous_kernel();
+}
+
 #ifdef SINKSTREAM_CUDA_EMULATED
 
 template <typename... Parameters, typename... Arguments>

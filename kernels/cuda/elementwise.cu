@@ -1,4 +1,5 @@
 // Operations on one element after the other, and copies of rows.
+#include "kernels/cuda/early_launch.h"
 #include "kernels/cuda/operations.h"
 
 namespace sinkstream::kernels::cuda {
@@ -38,6 +39,7 @@ struct Clip {
 
 template <typename Function>
 __global__ void map_kernel(const float* x, std::int64_t elements, Function function, float* out) {
+  begin_after_previous();
   const std::int64_t i = this_element();
   if (i < elements) out[i] = function(x[i]);
 }
@@ -46,12 +48,13 @@ template <typename Function>
 void map(const Device& device, ConstMatrix x, const Function& function, Matrix out) {
   const std::int64_t elements = x.rows * x.cols;
   if (elements == 0) return;
-  launch(map_kernel<Function>, thread_an_element(elements), device.stream,
-         device_pointer<const float>(x.data), elements, function, device_pointer<float>(out.data));
+  launch_early(device, map_kernel<Function>, thread_an_element(elements), device_pointer<const float>(x.data),
+               elements, function, device_pointer<float>(out.data));
 }
 
 __global__ void silu_multiply_kernel(const float* gate_up, std::int64_t width, std::int64_t elements,
                                      float* out) {
+  begin_after_previous();
   const std::int64_t i = this_element();
   if (i >= elements) return;
   const std::int64_t row = i / width;
@@ -62,12 +65,14 @@ __global__ void silu_multiply_kernel(const float* gate_up, std::int64_t width, s
 }
 
 __global__ void add_kernel(const float* y, std::int64_t elements, float* x) {
+  begin_after_previous();
   const std::int64_t i = this_element();
   if (i < elements) x[i] += y[i];
 }
 
 __global__ void select_rows_kernel(const float* x, const std::int32_t* selected, std::int64_t width,
                                    std::int64_t elements, float* out) {
+  begin_after_previous();
   const std::int64_t i = this_element();
   if (i < elements) out[i] = x[selected[i / width] * width + i % width];
 }
@@ -77,8 +82,9 @@ __global__ void select_rows_kernel(const float* x, const std::int32_t* selected,
 void silu_multiply(const Device& device, ConstMatrix gate_up, Matrix out) {
   const std::int64_t elements = out.rows * out.cols;
   if (elements == 0) return;
-  launch(silu_multiply_kernel, thread_an_element(elements), device.stream,
-         device_pointer<const float>(gate_up.data), out.cols, elements, device_pointer<float>(out.data));
+  launch_early(device, silu_multiply_kernel, thread_an_element(elements),
+               device_pointer<const float>(gate_up.data), out.cols, elements,
+               device_pointer<float>(out.data));
 }
 
 void gelu(const Device& device, ConstMatrix x, Matrix out) {
@@ -92,8 +98,8 @@ void gelu_tanh(const Device& device, ConstMatrix x, Matrix out) {
 void add(const Device& device, ConstMatrix y, Matrix x) {
   const std::int64_t elements = x.rows * x.cols;
   if (elements == 0) return;
-  launch(add_kernel, thread_an_element(elements), device.stream, device_pointer<const float>(y.data),
-         elements, device_pointer<float>(x.data));
+  launch_early(device, add_kernel, thread_an_element(elements), device_pointer<const float>(y.data), elements,
+               device_pointer<float>(x.data));
 }
 
 void scale(const Device& device, float factor, Matrix x) {
@@ -107,9 +113,9 @@ void clip(const Device& device, float limit, Matrix x) {
 void select_rows(const Device& device, ConstMatrix x, DeviceSpan<const std::int32_t> selected, Matrix out) {
   const std::int64_t elements = out.rows * out.cols;
   if (elements == 0) return;
-  launch(select_rows_kernel, thread_an_element(elements), device.stream, device_pointer<const float>(x.data),
-         device_pointer<const std::int32_t>(selected.data), x.cols, elements,
-         device_pointer<float>(out.data));
+  launch_early(device, select_rows_kernel, thread_an_element(elements), device_pointer<const float>(x.data),
+               device_pointer<const std::int32_t>(selected.data), x.cols, elements,
+               device_pointer<float>(out.data));
 }
 
 }  // namespace sinkstream::kernels::cuda

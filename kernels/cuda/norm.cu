@@ -1,16 +1,21 @@
-// Norms: a block a row. How many threads it has depends on the width alone, so that a row's bits do too.
+// Norms: a block a row, which its threads hold in registers. How it is spread over them depends on the width
+// alone, so that a row's bits do too.
+#include <stdexcept>
+
 #include "kernels/cuda/block_sum.h"
+#include "kernels/cuda/early_launch.h"
 #include "kernels/cuda/operations.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {
 
-unsigned threads_for(std::int64_t width) {
-  return width >= 4096 ? 512 : width >= 512 ? 128 : 32;
-}
+constexpr int kVector = 4;  // neighbours that a thread reads at once
+constexpr int kMostThreads = 1024;
+constexpr int kMostVectors = 4;  // of a thread
 
-LaunchShape block_a_row(std::int64_t rows, std::int64_t width) {
-  return {.grid = dim3(static_cast<unsigned>(rows)), .block = dim3(threads_for(width))};
+int threads_for(std::int64_t width) {
+  const std::int64_t threads = ceil_divide<std::int64_t>(width, kVector * kWarpSize) * kWarpSize;
+  return static_cast<int>(threads < kMostThreads ? threads : kMostThreads);
 }
 
 // Kernels take a norm's vectors as pointers; no bias: null.
@@ -25,61 +30,168 @@ NormWeights weights_of(const Norm& norm) {
           norm.bias.empty() ? nullptr : device_pointer<const float>(norm.bias.data)};
 }
 
-// Sum of (x - mean)^2 over a row.
-__device__ float sum_of_squares(const float* x, std::int64_t width, float mean) {
-  float squares = 0;
-  for (std::int64_t i = threadIdx.x; i < width; i += blockDim.x) {
-    const float difference = x[i] - mean;
-    squares += difference * difference;
+// A block's row, or part of one: vector v of thread t is its (v * threads + t)-th.
+template <int kVectors>
+struct Row {
+  float values[kVectors][kVector];
+
+  static __device__ int first_of(int vector) {
+    return (vector * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x)) * kVector;
   }
-  return block_sum(squares);
-}
+  static __device__ bool can_be_read_whole(const float* from, int first, int width) {
+    return first + kVector <= width && reinterpret_cast<std::uintptr_t>(from + first) % sizeof(float4) == 0;
+  }
 
-__device__ float mean_of(const float* x, std::int64_t width) {
-  float sum = 0;
-  for (std::int64_t i = threadIdx.x; i < width; i += blockDim.x) sum += x[i];
-  return block_sum(sum) / static_cast<float>(width);
-}
+  // Zero behind the width.
+  __device__ void read(const float* from, int width) {
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      const int first = first_of(v);
+      if (can_be_read_whole(from, first, width)) {
+        const float4 four = *reinterpret_cast<const float4*>(from + first);
+        values[v][0] = four.x;
+        values[v][1] = four.y;
+        values[v][2] = four.z;
+        values[v][3] = four.w;
+      } else {
+#pragma unroll
+        for (int i = 0; i < kVector; ++i) values[v][i] = first + i < width ? from[first + i] : 0.0f;
+      }
+    }
+  }
 
-// out = norm(x) for the block's row; a thread reads only elements that it may have written itself.
-template <NormKind kKind>
-__device__ void normalize(const float* x, std::int64_t width, const NormWeights& norm, float* out) {
-  const float mean = kKind == NormKind::layer ? mean_of(x, width) : 0.0f;
-  const float variance = sum_of_squares(x, width, mean) / static_cast<float>(width);
+  __device__ void write(float* to, int width) const {
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      const int first = first_of(v);
+      if (can_be_read_whole(to, first, width)) {
+        *reinterpret_cast<float4*>(to + first) =
+            make_float4(values[v][0], values[v][1], values[v][2], values[v][3]);
+      } else {
+#pragma unroll
+        for (int i = 0; i < kVector; ++i) {
+          if (first + i < width) to[first + i] = values[v][i];
+        }
+      }
+    }
+  }
+
+  __device__ float mean(int width) const {
+    float sum = 0;
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+#pragma unroll
+      for (int i = 0; i < kVector; ++i) sum += values[v][i];
+    }
+    return block_sum(sum) / static_cast<float>(width);
+  }
+
+  // Sum of (x - mean)^2.
+  __device__ float squares(int width, float mean) const {
+    float sum = 0;
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+#pragma unroll
+      for (int i = 0; i < kVector; ++i) {
+        const float difference = first_of(v) + i < width ? values[v][i] - mean : 0.0f;
+        sum += difference * difference;
+      }
+    }
+    return block_sum(sum);
+  }
+};
+
+// A row becomes norm(row). Of short rows there are registers to read the norm's weights while sums are made.
+template <NormKind kKind, int kVectors>
+__device__ void normalize(Row<kVectors>& row, int width, const NormWeights& norm) {
+  constexpr bool kReadsAhead = kVectors <= 2;
+  Row<kVectors> weight;
+  if constexpr (kReadsAhead) weight.read(norm.weight, width);
+  const float mean = kKind == NormKind::layer ? row.mean(width) : 0.0f;
+  const float variance = row.squares(width, mean) / static_cast<float>(width);
   const float factor = 1.0f / sqrtf(variance + norm.epsilon);
-  for (std::int64_t i = threadIdx.x; i < width; i += blockDim.x) {
-    const float shift = norm.bias == nullptr ? 0.0f : norm.bias[i];
-    out[i] = (x[i] - mean) * factor * norm.weight[i] + shift;
+  if constexpr (!kReadsAhead) weight.read(norm.weight, width);
+#pragma unroll
+  for (int v = 0; v < kVectors; ++v) {
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) {
+      row.values[v][i] = (row.values[v][i] - mean) * factor * weight.values[v][i];
+    }
+  }
+  if (norm.bias == nullptr) return;
+  Row<kVectors> bias;
+  bias.read(norm.bias, width);
+#pragma unroll
+  for (int v = 0; v < kVectors; ++v) {
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) row.values[v][i] += bias.values[v][i];
   }
 }
 
-template <NormKind kKind>
-__global__ void norm_kernel(const float* x, std::int64_t width, NormWeights norm, float* out) {
-  const std::int64_t first = blockIdx.x * width;
-  normalize<kKind>(x + first, width, norm, out + first);
+template <NormKind kKind, int kVectors>
+__global__ void __launch_bounds__(kMostThreads)
+    norm_kernel(const float* x, int width, NormWeights norm, float* out) {
+  begin_after_previous();
+  Row<kVectors> row;
+  row.read(x + std::int64_t{blockIdx.x} * width, width);
+  normalize<kKind>(row, width, norm);
+  row.write(out + std::int64_t{blockIdx.x} * width, width);
 }
 
-template <NormKind kKind>
-__global__ void add_and_norm_kernel(const float* partial, std::int64_t width, NormWeights norm, float* hidden,
-                                    float* normed) {
-  const std::int64_t first = blockIdx.x * width;
-  for (std::int64_t i = threadIdx.x; i < width; i += blockDim.x) hidden[first + i] += partial[first + i];
-  normalize<kKind>(hidden + first, width, norm, normed + first);
+template <NormKind kKind, int kVectors>
+__global__ void __launch_bounds__(kMostThreads)
+    add_and_norm_kernel(const float* partial, int width, NormWeights norm, float* hidden, float* normed) {
+  begin_after_previous();
+  const std::int64_t first = std::int64_t{blockIdx.x} * width;
+  Row<kVectors> row, added;
+  row.read(hidden + first, width);
+  added.read(partial + first, width);
+#pragma unroll
+  for (int v = 0; v < kVectors; ++v) {
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) row.values[v][i] += added.values[v][i];
+  }
+  row.write(hidden + first, width);
+  normalize<kKind>(row, width, norm);
+  row.write(normed + first, width);
 }
 
-__global__ void row_moments_kernel(const float* x, std::int64_t width, std::int64_t first_column,
-                                   std::int64_t columns, float* moments) {
-  const float* const part = x + blockIdx.x * width + first_column;
-  const float mean = columns == 0 ? 0.0f : mean_of(part, columns);
-  const float squares = columns == 0 ? 0.0f : sum_of_squares(part, columns, mean);
+template <int kVectors>
+__global__ void __launch_bounds__(kMostThreads)
+    row_moments_kernel(const float* x, int width, int first_column, int columns, float* moments) {
+  begin_after_previous();
+  Row<kVectors> part;
+  part.read(x + std::int64_t{blockIdx.x} * width + first_column, columns);
+  const float mean = columns == 0 ? 0.0f : part.mean(columns);
+  const float squares = part.squares(columns, mean);
   if (threadIdx.x != 0) return;
   moments[2 * blockIdx.x] = mean;
   moments[2 * blockIdx.x + 1] = squares;
 }
 
+// Calls launch.template operator()<vectors of a thread>(shape) for rows of this width.
+template <typename Launch>
+void for_width(std::int64_t rows, std::int64_t width, const Launch& launch) {
+  const int threads = width == 0 ? kWarpSize : threads_for(width);
+  const LaunchShape shape = {.grid = dim3(static_cast<unsigned>(rows)),
+                             .block = dim3(static_cast<unsigned>(threads))};
+  const std::int64_t vectors = ceil_divide<std::int64_t>(width, std::int64_t{kVector} * threads);
+  if (vectors <= 1) {
+    launch.template operator()<1>(shape);
+  } else if (vectors <= 2) {
+    launch.template operator()<2>(shape);
+  } else if (vectors <= kMostVectors) {
+    launch.template operator()<kMostVectors>(shape);
+  } else {
+    throw std::invalid_argument("norm: a row of " + std::to_string(width) +
+                                " features is too wide for this backend");
+  }
+}
+
 // A thread a row (Chan et al. 1979).
 __global__ void combine_moments_kernel(const float* moments, const std::int64_t* counts, std::int64_t ranks,
                                        float epsilon, std::int64_t rows, float* statistics) {
+  begin_after_previous();
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (row >= rows) return;
   double count = 0, mean = 0, squares = 0;
@@ -99,6 +211,7 @@ __global__ void combine_moments_kernel(const float* moments, const std::int64_t*
 __global__ void normalize_columns_kernel(const float* statistics, const float* weight, const float* bias,
                                          std::int64_t columns, std::int64_t first_column, std::int64_t width,
                                          float* x) {
+  begin_after_previous();
   float* const part = x + blockIdx.x * width + first_column;
   const float mean = statistics[2 * blockIdx.x];
   const float factor = statistics[2 * blockIdx.x + 1];
@@ -111,25 +224,31 @@ __global__ void normalize_columns_kernel(const float* statistics, const float* w
 
 void norm(const Device& device, ConstMatrix x, const Norm& norm, Matrix out) {
   if (x.rows == 0) return;
-  const auto kernel = norm.kind == NormKind::rms ? norm_kernel<NormKind::rms> : norm_kernel<NormKind::layer>;
-  launch(kernel, block_a_row(x.rows, x.cols), device.stream, device_pointer<const float>(x.data), x.cols,
-         weights_of(norm), device_pointer<float>(out.data));
+  for_width(x.rows, x.cols, [&]<int kVectors>(const LaunchShape& shape) {
+    const auto kernel = norm.kind == NormKind::rms ? norm_kernel<NormKind::rms, kVectors>
+                                                   : norm_kernel<NormKind::layer, kVectors>;
+    launch_early(device, kernel, shape, device_pointer<const float>(x.data), static_cast<int>(x.cols),
+                 weights_of(norm), device_pointer<float>(out.data));
+  });
 }
 
 void add_and_norm(const Device& device, ConstMatrix partial, const Norm& norm, Matrix hidden, Matrix normed) {
   if (partial.rows == 0) return;
-  const auto kernel =
-      norm.kind == NormKind::rms ? add_and_norm_kernel<NormKind::rms> : add_and_norm_kernel<NormKind::layer>;
-  launch(kernel, block_a_row(partial.rows, partial.cols), device.stream,
-         device_pointer<const float>(partial.data), partial.cols, weights_of(norm),
-         device_pointer<float>(hidden.data), device_pointer<float>(normed.data));
+  for_width(partial.rows, partial.cols, [&]<int kVectors>(const LaunchShape& shape) {
+    const auto kernel = norm.kind == NormKind::rms ? add_and_norm_kernel<NormKind::rms, kVectors>
+                                                   : add_and_norm_kernel<NormKind::layer, kVectors>;
+    launch_early(device, kernel, shape, device_pointer<const float>(partial.data), partial.cols,
+                 weights_of(norm), device_pointer<float>(hidden.data), device_pointer<float>(normed.data));
+  });
 }
 
 void row_moments(const Device& device, ConstMatrix x, std::int64_t first_column, std::int64_t columns,
                  Matrix moments) {
   if (x.rows == 0) return;
-  launch(row_moments_kernel, block_a_row(x.rows, columns), device.stream, device_pointer<const float>(x.data),
-         x.cols, first_column, columns, device_pointer<float>(moments.data));
+  for_width(x.rows, columns, [&]<int kVectors>(const LaunchShape& shape) {
+    launch_early(device, row_moments_kernel<kVectors>, shape, device_pointer<const float>(x.data), x.cols,
+                 first_column, columns, device_pointer<float>(moments.data));
+  });
 }
 
 void combine_moments(const Device& device, ConstMatrix moments, DeviceSpan<const std::int64_t> counts,
@@ -137,18 +256,18 @@ void combine_moments(const Device& device, ConstMatrix moments, DeviceSpan<const
   if (statistics.rows == 0) return;
   constexpr unsigned kThreads = 64;
   const dim3 blocks(ceil_divide(static_cast<unsigned>(statistics.rows), kThreads));
-  launch(combine_moments_kernel, {blocks, dim3(kThreads)}, device.stream,
-         device_pointer<const float>(moments.data), device_pointer<const std::int64_t>(counts.data),
-         counts.size, epsilon, statistics.rows, device_pointer<float>(statistics.data));
+  launch_early(device, combine_moments_kernel, {blocks, dim3(kThreads)},
+               device_pointer<const float>(moments.data), device_pointer<const std::int64_t>(counts.data),
+               counts.size, epsilon, statistics.rows, device_pointer<float>(statistics.data));
 }
 
 void normalize_columns(const Device& device, ConstMatrix statistics, Vector weight, Vector bias,
                        std::int64_t first_column, Matrix x) {
   if (x.rows == 0 || weight.empty()) return;
-  launch(normalize_columns_kernel, block_a_row(x.rows, weight.size), device.stream,
-         device_pointer<const float>(statistics.data), device_pointer<const float>(weight.data),
-         bias.empty() ? nullptr : device_pointer<const float>(bias.data), weight.size, first_column, x.cols,
-         device_pointer<float>(x.data));
+  launch_early(device, normalize_columns_kernel, {dim3(static_cast<unsigned>(x.rows)), dim3(256)},
+               device_pointer<const float>(statistics.data), device_pointer<const float>(weight.data),
+               bias.empty() ? nullptr : device_pointer<const float>(bias.data), weight.size, first_column,
+               x.cols, device_pointer<float>(x.data));
 }
 
 }  // namespace sinkstream::kernels::cuda
