@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Checks and times the CUDA backend on a machine with a GPU.
 
 From the project: builds, packs and runs. With --pack DIR it only packs: a folder of a few megabytes that needs no network,
@@ -6,6 +7,7 @@ no MPI and no packages where it is run, as DIR/gpu. Each part has a time limit; 
 
 import argparse
 import datetime
+import glob
 import os
 import shutil
 import subprocess
@@ -16,8 +18,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 MOST_SECONDS = 9 * 60  # of a part
 MOST_MIB = 40  # of a pack
-# Of the C library, which every machine has; the pack's own would not fit its kernel's loader.
-LEFT_OUT = ("ld-linux", "libc.so", "libm.so", "libpthread.so", "libdl.so", "librt.so", "linux-vdso")
+# Of the C library, which every machine has; the pack's own would not fit its kernel's loader. And cuBLASLt, which is
+# large: a timing that wants it looks for the machine's own.
+LEFT_OUT = ("ld-linux", "libc.so", "libm.so", "libpthread.so", "libdl.so", "librt.so", "linux-vdso", "libcublas")
+CUBLAS_PLACES = ("/usr/local/cuda*/lib64", "/opt/*/.venv/lib/python3*/site-packages/nvidia/*/lib", "/usr/lib/*-linux-gnu")
 CUDA_TESTS = "*/cuda:*/cuda_*-*emulated*"
 
 # Programs of a pack, from build/release.
@@ -87,6 +91,9 @@ def pack(project, folder):
     (folder / "bin").mkdir(parents=True)
     (folder / "lib").mkdir()
     for program in PROGRAMS:
+        if not (build / program).exists():
+            print(f"not built, so not packed: {program}")
+            continue
         target = folder / "bin" / Path(program).name
         shutil.copy(build / program, target)
         subprocess.run(["strip", target], check=True)
@@ -109,10 +116,15 @@ def in_pack(folder, command):
     return [str(folder / "bin" / word) if (folder / "bin" / word).is_file() else word for word in command]
 
 
+def folders_of_cublas():
+    found = [path for place in CUBLAS_PLACES for path in glob.glob(f"{place}/libcublasLt.so.1[3-9]")]
+    return [str(Path(path).parent) for path in found]
+
+
 def run_command(folder, command, log, seconds):
     """The exit status, or what else became of it."""
     environment = os.environ | {
-        "LD_LIBRARY_PATH": f"{folder / 'lib'}:{os.environ.get('LD_LIBRARY_PATH', '')}",
+        "LD_LIBRARY_PATH": ":".join([str(folder / "lib"), os.environ.get("LD_LIBRARY_PATH", ""), *folders_of_cublas()]),
         "SINKSTREAM_TEST_PROJECT": str(folder),
     }
     log.write(f"$ {' '.join(command)}\n")
