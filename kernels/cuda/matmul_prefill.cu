@@ -3,6 +3,7 @@
 // chunk of the inputs each, and a last kernel adds the chunks.
 #include <algorithm>
 #include <stdexcept>
+#include <type_traits>
 
 #include "kernels/cuda/early_launch.h"
 #include "kernels/cuda/matmul_kernels.h"
@@ -12,7 +13,6 @@ namespace {
 
 constexpr int kWarps = 8;
 constexpr int kThreads = kWarps * kWarpSize;
-constexpr int kStageGroups = 2;
 
 // ---- x
 // Like a weight's: [token tiles][groups] records of 8 tokens x 32 inputs
@@ -58,23 +58,47 @@ struct TileTask {
   int chunks_of_block;  // one, or all
 };
 
-// kWarpsM x kWarpsN warps, each kFeatureTiles x kTokenTiles tiles of mma_bf16.
-template <WeightFormat kFormat, int kWarpsM, int kWarpsN, int kFeatureTiles, int kTokenTiles>
-struct Tile {
-  static_assert(kWarpsM * kWarpsN == kWarps && kWarpsM * kFeatureTiles == kWarps,
-                "a warp copies a feature tile");
-  static constexpr int kBlockFeatureTiles = kWarpsM * kFeatureTiles;
-  static constexpr int kBlockTokenTiles = kWarpsN * kTokenTiles;
-  static constexpr bool kIsLarge = kBlockTokenTiles > 8;
-  // A stage: weights, then x, kStageGroups records of each tile.
-  static constexpr int kWeightBytes = kStageGroups * record_bytes(kFormat);
-  static constexpr int kXBytes = kStageGroups * x_record_bytes(kFormat);
-  static constexpr int kXOffset = kBlockFeatureTiles * kWeightBytes;
-  static constexpr int kStageBytes = kXOffset + kBlockTokenTiles * kXBytes;
-  // Small tiles are for few rows, where speed is that of memory: two blocks on a multiprocessor, with many
-  // copies under way. A large one's accumulators leave room for no other.
-  static constexpr int kStages = std::clamp((kIsLarge ? 136 : 96) * 1024 / kStageBytes, 3, 8);
-  static constexpr int kSharedBytes = kStages * kStageBytes;
+// The shape of a block: kWarpsM x kWarpsN warps, each of which computes kFeatureTiles x kTokenTiles tiles of
+// mma_bf16; and how many blocks are to share a multiprocessor.
+template <int kWarpsM, int kWarpsN, int kFeatureTiles, int kTokenTiles, int kMultiprocessorBlocks>
+struct Shape {
+  static constexpr int kM = kWarpsM;
+  static constexpr int kWarps = kWarpsM * kWarpsN;
+  static constexpr int kThreads = kWarps * kWarpSize;
+  static constexpr int kBlocks = kMultiprocessorBlocks;
+  static constexpr int kWarpFeatureTiles = kFeatureTiles;
+  static constexpr int kWarpTokenTiles = kTokenTiles;
+  static constexpr int kFeatureTilesOfBlock = kWarpsM * kFeatureTiles;
+  static constexpr int kTokenTilesOfBlock = kWarpsN * kTokenTiles;
+  static constexpr bool kIsLarge = kTokenTilesOfBlock > 8;
+  // Where the sums of a chunk are all that registers have room for, those of all chunks are in shared memory.
+  static constexpr bool kTotalsAreShared = kFeatureTiles * kTokenTiles > 16;
+  static constexpr int kTotalBytes = kTotalsAreShared ? kFeatureTiles * kTokenTiles * 4 * 4 * kThreads : 0;
+};
+
+// For up to so many tiles of 8 rows, where speed is that of memory.
+template <int kTokenTiles>
+using FewRows = Shape < 8,
+      1, 1, kTokenTiles, kTokenTiles<8 ? 2 : 1>;
+
+// Tiles of a warp as large as registers allow: the larger, the less is read from shared memory, which is what
+// bounds bf16. Where values are turned into bf16 first, instructions bound it, and need registers.
+template <WeightFormat kFormat>
+using ManyRows =
+    std::conditional_t<kFormat == WeightFormat::bf16, Shape<2, 2, 4, 8, 2>, Shape<2, 4, 4, 4, 1>>;
+
+template <WeightFormat kFormat, typename S>
+struct Stages {
+  // A stage: weights, then x, kGroups records of each tile.
+  static constexpr int kGroups = S::kTotalsAreShared ? 1 : 2;
+  static constexpr int kWeightBytes = kGroups * record_bytes(kFormat);
+  static constexpr int kXBytes = kGroups * x_record_bytes(kFormat);
+  static constexpr int kXOffset = S::kFeatureTilesOfBlock * kWeightBytes;
+  static constexpr int kBytes = kXOffset + S::kTokenTilesOfBlock * kXBytes;
+  // What a multiprocessor has since sm_90, and what a block may have since sm_80.
+  static constexpr int kMostBytes = (S::kBlocks == 1 ? 160 : 112) * 1024 - S::kTotalBytes;
+  static constexpr int kCount = std::clamp(kMostBytes / kBytes, 3, 8);
+  static constexpr int kAllBytes = kCount * kBytes;
 };
 
 // Copies the first `bytes` of a run of kBytes with a warp.
@@ -87,8 +111,8 @@ __device__ inline void copy_run(SharedAddress to, const std::byte* from, int lan
   }
 }
 
-// sums += the first kGroups groups of a stage, of a warp's tiles.
-template <WeightFormat kFormat, int kGroups, int kFeatureTiles, int kTokenTiles>
+// sums += the first kGroups groups of a stage of kStageGroups, of a warp's tiles.
+template <WeightFormat kFormat, int kStageGroups, int kGroups, int kFeatureTiles, int kTokenTiles>
 __device__ inline void multiply_groups(const std::byte* weights, const std::byte* x_records, int lane,
                                        float (&sums)[kFeatureTiles][kTokenTiles][4]) {
   // Where values are turned into bf16 as well, registers are short for two groups at a time.
@@ -119,110 +143,140 @@ __device__ inline void multiply_groups(const std::byte* weights, const std::byte
   }
 }
 
-template <WeightFormat kFormat, int kWarpsM, int kWarpsN, int kFeatureTiles, int kTokenTiles>
-__global__ void __launch_bounds__(kThreads) multiply_tile(TileTask task) {
-  using T = Tile<kFormat, kWarpsM, kWarpsN, kFeatureTiles, kTokenTiles>;
+// totals += sums. Totals in shared memory are there between the first chunk and the last.
+template <bool kTotalsAreShared, int kFeatureTiles, int kTokenTiles>
+__device__ inline void add_chunk(const float (&sums)[kFeatureTiles][kTokenTiles][4], bool is_first,
+                                 bool is_last, float4* shared_totals, int stride,
+                                 float (&totals)[kFeatureTiles][kTokenTiles][4]) {
+#pragma unroll
+  for (int m = 0; m < kFeatureTiles; ++m) {
+#pragma unroll
+    for (int n = 0; n < kTokenTiles; ++n) {
+      float4* const at = shared_totals + (m * kTokenTiles + n) * stride;
+      if constexpr (kTotalsAreShared) {
+        const float4 before = is_first ? float4{0, 0, 0, 0} : *at;
+        totals[m][n][0] = before.x;
+        totals[m][n][1] = before.y;
+        totals[m][n][2] = before.z;
+        totals[m][n][3] = before.w;
+      }
+#pragma unroll
+      for (int i = 0; i < 4; ++i) totals[m][n][i] += sums[m][n][i];
+      if constexpr (kTotalsAreShared) {
+        if (!is_last) *at = float4{totals[m][n][0], totals[m][n][1], totals[m][n][2], totals[m][n][3]};
+      }
+    }
+  }
+}
+
+template <WeightFormat kFormat, typename S>
+__global__ void __launch_bounds__(S::kThreads, S::kBlocks) multiply_tile(TileTask task) {
+  using T = Stages<kFormat, S>;
   constexpr int kRecordBytes = record_bytes(kFormat);
   constexpr int kXRecordBytes = x_record_bytes(kFormat);
   const MatmulTask& matmul = task.matmul;
   std::byte* const shared = dynamic_shared<std::byte>();
   const SharedAddress shared_to = shared_address(shared);
+  auto* const shared_totals = reinterpret_cast<float4*>(shared + T::kAllBytes) + threadIdx.x;
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
-  const int first_token_tile = static_cast<int>(blockIdx.x) * T::kBlockTokenTiles;
-  const int first_feature_tile = static_cast<int>(blockIdx.y) * T::kBlockFeatureTiles;
+  const int first_token_tile = static_cast<int>(blockIdx.x) * S::kTokenTilesOfBlock;
+  const int first_feature_tile = static_cast<int>(blockIdx.y) * S::kFeatureTilesOfBlock;
   const int first_chunk = static_cast<int>(blockIdx.z) * task.chunks_of_block;
+  const int end_chunk = first_chunk + task.chunks_of_block;
   const int begin = chunk_begin(matmul.groups, matmul.chunks, first_chunk);
-  const int end = chunk_begin(matmul.groups, matmul.chunks, first_chunk + task.chunks_of_block);
+  const int end = chunk_begin(matmul.groups, matmul.chunks, end_chunk);
 
-  // Each warp copies one tile of features and, of each 8, one of tokens. Past the last tile it is the last
-  // one again, whose results are not written.
+  // Of each kWarps tiles a warp copies one. Past the last tile it is the last one again, whose results are
+  // not written.
   const auto tile_records = [&](const std::byte* records, int tile, std::int64_t size, int tile_size,
                                 int bytes) {
     const auto last = static_cast<int>((size - 1) / tile_size);
     return records + (static_cast<std::int64_t>(tile < last ? tile : last) * matmul.groups + begin) * bytes;
   };
-  const std::byte* weight_from = tile_records(matmul.weight, first_feature_tile + warp, matmul.out_features,
-                                              kTileFeatures, kRecordBytes);
-  constexpr int kXRuns = ceil_divide(T::kBlockTokenTiles, kWarps);
+  constexpr int kWeightRuns = ceil_divide(S::kFeatureTilesOfBlock, S::kWarps);
+  constexpr int kXRuns = ceil_divide(S::kTokenTilesOfBlock, S::kWarps);
+  const std::byte* weight_from[kWeightRuns];
   const std::byte* x_from[kXRuns];
+#pragma unroll
+  for (int i = 0; i < kWeightRuns; ++i) {
+    weight_from[i] = tile_records(matmul.weight, first_feature_tile + i * S::kWarps + warp,
+                                  matmul.out_features, kTileFeatures, kRecordBytes);
+  }
+#pragma unroll
   for (int i = 0; i < kXRuns; ++i) {
-    x_from[i] = tile_records(task.x_records, first_token_tile + i * kWarps + warp, matmul.rows, kTileTokens,
-                             kXRecordBytes);
+    x_from[i] = tile_records(task.x_records, first_token_tile + i * S::kWarps + warp, matmul.rows,
+                             kTileTokens, kXRecordBytes);
   }
   int copied = begin;  // groups
   int copied_to = 0;   // which stage
   const auto copy_stage = [&] {
     if (copied < end) {
-      const int groups = end - copied < kStageGroups ? end - copied : kStageGroups;
-      const SharedAddress to = shared_to + copied_to * T::kStageBytes;
-      copy_run<T::kWeightBytes>(to + warp * T::kWeightBytes, weight_from, lane, groups * kRecordBytes);
-      weight_from += T::kWeightBytes;
+      const int groups = end - copied < T::kGroups ? end - copied : T::kGroups;
+      const SharedAddress to = shared_to + copied_to * T::kBytes;
+#pragma unroll
+      for (int i = 0; i < kWeightRuns; ++i) {
+        copy_run<T::kWeightBytes>(to + (i * S::kWarps + warp) * T::kWeightBytes, weight_from[i], lane,
+                                  groups * kRecordBytes);
+        weight_from[i] += T::kWeightBytes;
+      }
 #pragma unroll
       for (int i = 0; i < kXRuns; ++i) {
-        const int tile = i * kWarps + warp;
-        if (tile < T::kBlockTokenTiles) {
+        const int tile = i * S::kWarps + warp;
+        if (tile < S::kTokenTilesOfBlock) {
           copy_run<T::kXBytes>(to + T::kXOffset + tile * T::kXBytes, x_from[i], lane, groups * kXRecordBytes);
         }
         x_from[i] += T::kXBytes;
       }
-      copied += kStageGroups;
-      copied_to = copied_to + 1 == T::kStages ? 0 : copied_to + 1;
+      copied += T::kGroups;
+      copied_to = copied_to + 1 == T::kCount ? 0 : copied_to + 1;
     }
     commit_copies();
   };
   allow_next_kernel();
   wait_for_previous_kernel();
-  for (int i = 0; i < T::kStages - 1; ++i) copy_stage();
+  for (int i = 0; i < T::kCount - 1; ++i) copy_stage();
 
-  const int weight_offset = warp % kWarpsM * kFeatureTiles * T::kWeightBytes;
-  const int x_offset = T::kXOffset + warp / kWarpsM * kTokenTiles * T::kXBytes;
-  float totals[kFeatureTiles][kTokenTiles][4] = {};
+  const int weight_offset = warp % S::kM * S::kWarpFeatureTiles * T::kWeightBytes;
+  const int x_offset = T::kXOffset + warp / S::kM * S::kWarpTokenTiles * T::kXBytes;
+  float totals[S::kWarpFeatureTiles][S::kWarpTokenTiles][4] = {};
   int slot = 0;
-  for (int chunk = first_chunk; chunk < first_chunk + task.chunks_of_block; ++chunk) {
+  for (int chunk = first_chunk; chunk < end_chunk; ++chunk) {
     const int chunk_end = chunk_begin(matmul.groups, matmul.chunks, chunk + 1);
-    float sums[kFeatureTiles][kTokenTiles][4] = {};
+    float sums[S::kWarpFeatureTiles][S::kWarpTokenTiles][4] = {};
     for (int group = chunk_begin(matmul.groups, matmul.chunks, chunk); group < chunk_end;
-         group += kStageGroups) {
-      wait_for_copies<T::kStages - 2>();
-      __syncthreads();  // the copies of all threads are there, and all have read the stage that is
-                        // overwritten next
+         group += T::kGroups) {
+      wait_for_copies<T::kCount - 2>();
+      // The copies of all threads are there, and all have read the stage that is overwritten next.
+      __syncthreads();
       copy_stage();
-      const std::byte* const stage = shared + slot * T::kStageBytes;
-      slot = slot + 1 == T::kStages ? 0 : slot + 1;
-      if (chunk_end - group >= kStageGroups) {
-        multiply_groups<kFormat, kStageGroups>(stage + weight_offset, stage + x_offset, lane, sums);
+      const std::byte* const stage = shared + slot * T::kBytes;
+      slot = slot + 1 == T::kCount ? 0 : slot + 1;
+      if (T::kGroups == 1 || chunk_end - group >= T::kGroups) {
+        multiply_groups<kFormat, T::kGroups, T::kGroups>(stage + weight_offset, stage + x_offset, lane, sums);
       } else {
-        multiply_groups<kFormat, 1>(stage + weight_offset, stage + x_offset, lane, sums);
+        multiply_groups<kFormat, T::kGroups, 1>(stage + weight_offset, stage + x_offset, lane, sums);
       }
     }
-#pragma unroll
-    for (int m = 0; m < kFeatureTiles; ++m) {
-#pragma unroll
-      for (int n = 0; n < kTokenTiles; ++n) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) totals[m][n][i] += sums[m][n][i];
-      }
-    }
+    add_chunk<S::kTotalsAreShared>(sums, chunk == first_chunk, chunk + 1 == end_chunk, shared_totals,
+                                   S::kThreads, totals);
   }
 
   float* const out = task.out + blockIdx.z * matmul.rows * matmul.out_features;
   // A chunk alone goes to add_chunks().
   const bool with_bias = gridDim.z == 1;
 #pragma unroll
-  for (int m = 0; m < kFeatureTiles; ++m) {
+  for (int m = 0; m < S::kWarpFeatureTiles; ++m) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const std::int64_t feature =
-          std::int64_t{first_feature_tile + warp % kWarpsM * kFeatureTiles + m} * kTileFeatures + lane / 4 +
-          i / 2 * 8;
+      const int tile = first_feature_tile + warp % S::kM * S::kWarpFeatureTiles + m;
+      const std::int64_t feature = std::int64_t{tile} * kTileFeatures + lane / 4 + i / 2 * 8;
       if (feature >= matmul.out_features) continue;
       const float bias = with_bias && matmul.bias != nullptr ? matmul.bias[feature] : 0.0f;
 #pragma unroll
-      for (int n = 0; n < kTokenTiles; ++n) {
-        const std::int64_t row =
-            std::int64_t{first_token_tile + warp / kWarpsM * kTokenTiles + n} * kTileTokens + lane % 4 * 2 +
-            i % 2;
+      for (int n = 0; n < S::kWarpTokenTiles; ++n) {
+        const int token_tile = first_token_tile + warp / S::kM * S::kWarpTokenTiles + n;
+        const std::int64_t row = std::int64_t{token_tile} * kTileTokens + lane % 4 * 2 + i % 2;
         if (row < matmul.rows) out[row * matmul.out_features + feature] = totals[m][n][i] + bias;
       }
     }
@@ -242,25 +296,25 @@ __global__ void __launch_bounds__(kThreads) add_chunks(MatmulTask task, const fl
 }
 
 // ---- Launches
-template <WeightFormat kFormat, int kWarpsM, int kWarpsN, int kFeatureTiles, int kTokenTiles>
+template <WeightFormat kFormat, typename S>
 void launch_tiles(const Device& device, const MatmulTask& task, const std::byte* x_records, float* parts,
                   std::int64_t parts_bytes) {
-  using T = Tile<kFormat, kWarpsM, kWarpsN, kFeatureTiles, kTokenTiles>;
-  const auto kernel = multiply_tile<kFormat, kWarpsM, kWarpsN, kFeatureTiles, kTokenTiles>;
-  const std::int64_t token_blocks = ceil_divide<std::int64_t>(task.rows, T::kBlockTokenTiles * kTileTokens);
+  constexpr int kSharedBytes = Stages<kFormat, S>::kAllBytes + S::kTotalBytes;
+  const auto kernel = multiply_tile<kFormat, S>;
+  const std::int64_t token_blocks = ceil_divide<std::int64_t>(task.rows, S::kTokenTilesOfBlock * kTileTokens);
   const std::int64_t feature_blocks =
-      ceil_divide<std::int64_t>(task.out_features, T::kBlockFeatureTiles * kTileFeatures);
+      ceil_divide<std::int64_t>(task.out_features, S::kFeatureTilesOfBlock * kTileFeatures);
   // Writing and reading parts must not cost more than idle multiprocessors do.
-  const bool too_few = token_blocks * feature_blocks * (T::kIsLarge ? 2 : 1) <= device.multiprocessors;
+  const bool too_few = token_blocks * feature_blocks * (S::kIsLarge ? 2 : 1) <= device.multiprocessors;
   const std::int64_t outputs = task.rows * task.out_features;
   const bool cut = task.chunks > 1 && too_few &&
                    task.chunks * outputs * static_cast<std::int64_t>(sizeof(float)) <= parts_bytes;
 
-  allow_shared(kernel, T::kSharedBytes);
+  allow_shared(kernel, kSharedBytes);
   launch_early(device, kernel,
                {dim3(static_cast<unsigned>(token_blocks), static_cast<unsigned>(feature_blocks),
                      static_cast<unsigned>(cut ? task.chunks : 1)),
-                dim3(kThreads), T::kSharedBytes},
+                dim3(S::kThreads), kSharedBytes},
                TileTask{.matmul = task,
                         .x_records = x_records,
                         .out = cut ? parts : task.out,
@@ -280,20 +334,20 @@ void multiply_rows(const Device& device, const MatmulTask& task) {
   launch_early(device, make_x_records<kFormat>,
                {dim3(static_cast<unsigned>(ceil_divide<std::int64_t>(records, kWarps))), dim3(kThreads)},
                task, x_records);
-  const auto with_tile = [&]<int kWarpsM, int kWarpsN, int kFeatureTiles, int kTokenTiles>() {
-    launch_tiles<kFormat, kWarpsM, kWarpsN, kFeatureTiles, kTokenTiles>(
-        device, task, x_records, reinterpret_cast<float*>(x_records + bytes), device.workspace_bytes - bytes);
+  const auto with_shape = [&]<typename S>() {
+    launch_tiles<kFormat, S>(device, task, x_records, reinterpret_cast<float*>(x_records + bytes),
+                             device.workspace_bytes - bytes);
   };
   if (task.rows <= 8) {
-    with_tile.template operator()<8, 1, 1, 1>();
+    with_shape.template operator()<FewRows<1>>();
   } else if (task.rows <= 16) {
-    with_tile.template operator()<8, 1, 1, 2>();
+    with_shape.template operator()<FewRows<2>>();
   } else if (task.rows <= 32) {
-    with_tile.template operator()<8, 1, 1, 4>();
+    with_shape.template operator()<FewRows<4>>();
   } else if (task.rows <= 64) {
-    with_tile.template operator()<8, 1, 1, 8>();
+    with_shape.template operator()<FewRows<8>>();
   } else {
-    with_tile.template operator()<2, 4, 4, 4>();
+    with_shape.template operator()<ManyRows<kFormat>>();
   }
 }
 
