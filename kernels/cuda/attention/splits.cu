@@ -131,6 +131,7 @@ __device__ void copy_values(const SplitTask& task, const Stretch& stretch, int t
   using Own = Staging<Element, kHeadDim>;
   constexpr int kVectors = Own::kRowBytes / 16;
   std::byte* const to = staged + tile % Own::kTiles * Own::kTileBytes;
+#pragma unroll 1  // while addresses of many copies would take the registers of keys
   for (int i = static_cast<int>(threadIdx.x); i < kTileKeys * kVectors; i += kThreads) {
     const int key = i / kVectors;
     const int place = tile * kTileKeys + key;
@@ -144,6 +145,7 @@ __device__ void copy_values(const SplitTask& task, const Stretch& stretch, int t
 template <typename Element, int kHeadDim>
 __device__ void write_queries(const SplitTask& task, uint4* operands) {
   using Loads = KeyLoads<Element, kHeadDim>;
+#pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x); i < Loads::kChunks * kWarpSize; i += kThreads) {
     const int lane = i % kWarpSize;
     const int chunk = i / kWarpSize;
@@ -180,7 +182,10 @@ __device__ void score_tile(const SplitTask& task, const Stretch& stretch, const 
   if (!stretch.wants_any(warp_id() * kTileKeys, kTileKeys)) return;
 #pragma unroll
   for (int n = 0; n < kTileEights; n += kAtOnce) {
-    if (n > 0) read_keys(n);
+    if (n > 0) {
+      __syncwarp();  // or the compiler prepares these addresses ahead, in registers that are taken
+      read_keys(n);
+    }
     float products[kAtOnce][4] = {};
     multiply_keys<Element, kHeadDim>(queries, [&](int i, int load) { return keys[i][load]; }, products);
 #pragma unroll
@@ -198,6 +203,7 @@ __device__ void attend_split(const SplitTask& task, Exchange& exchange, uint4* o
   const Stretch stretch(task.begin, kSplitKeys, task.reach, task.ring.capacity);
   TileScores scores = {};
   score_tile<Element, kHeadDim>(task, stretch, operands, scores, [&] {
+#pragma unroll 1
     for (int tile = 0; tile < Own::kTiles; ++tile) copy_values<Element, kHeadDim>(task, stretch, tile, staged);
     write_queries<Element, kHeadDim>(task, operands);
     __syncthreads();
