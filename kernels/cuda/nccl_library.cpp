@@ -18,7 +18,7 @@ std::string show_version(int version) {
 [[noreturn]] void refuse(const std::string& reason) {
   throw StartupError(ExitCode::device,
                      "NCCL, over which ranks on several GPUs talk: " + reason +
-                         "; install libnccl2 (docs/gpus.md) or set parallel.communication: host");
+                         "; install libnccl2 (docs/gpus.md) or set parallel.communicator: mpi");
 }
 
 template <typename Function>
