@@ -57,3 +57,32 @@ def test_without_apt_the_equivalents_are_named_and_the_build_goes_on(tmp_path):
     result, asked = install(tmp_path, {}, apt=False)
     assert result.returncode == 0
     assert "Fedora: " in result.stderr and "Arch: " in result.stderr
+
+
+def toolkit(directory, version):
+    """A CUDA toolkit with NCCL's header, as far as it is looked for."""
+    (directory / "bin").mkdir(parents=True)
+    (directory / "include").mkdir()
+    (directory / "include/nccl.h").touch()
+    nvcc = directory / "bin/nvcc"
+    nvcc.write_text(f'#!/bin/sh\necho "Cuda compilation tools, release {version}, V{version}.88"\n')
+    nvcc.chmod(0o755)
+    return nvcc
+
+
+def run_with_toolkit(directory, *command):
+    return subprocess.run(command, env=os.environ | {"CUDA_HOME": str(directory)}, capture_output=True, text=True,
+                          timeout=PATIENCE_SECONDS)
+
+
+def test_a_cuda_toolkit_that_is_new_enough_is_used_and_nothing_fetched(tmp_path):
+    nvcc = toolkit(tmp_path, "13.1")
+    assert run_with_toolkit(tmp_path, PROJECT / "launch/find-nvcc").stdout == f"{nvcc}\n"
+    result = run_with_toolkit(tmp_path, PROJECT / "launch/install", "cuda")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == ""
+
+
+def test_an_older_cuda_toolkit_is_passed_by(tmp_path):
+    nvcc = toolkit(tmp_path, "12.9")
+    assert str(nvcc) not in run_with_toolkit(tmp_path, PROJECT / "launch/find-nvcc").stdout
