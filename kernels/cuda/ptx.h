@@ -194,4 +194,18 @@ __device__ inline uint4 load_streaming(const uint4* from) {
 #endif
 }
 
+// 16 bytes that are read once by this kernel; a kernel before it, which may have been running still when this one
+// began, may have written them.
+__device__ inline uint4 load_fresh_streaming(const uint4* from) {
+#ifdef SINKSTREAM_CUDA_EMULATED
+  return *from;
+#else
+  uint4 value;
+  asm volatile("ld.global.L1::no_allocate.L2::256B.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+               : "l"(from));
+  return value;
+#endif
+}
+
 }  // namespace sinkstream::kernels::cuda

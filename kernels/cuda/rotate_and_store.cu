@@ -1,5 +1,6 @@
 // Rotates queries and keys by their positions, and writes keys and values into the cache.
 #include "kernels/cache_layout.h"
+#include "kernels/cuda/early_launch.h"
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/ptx.h"
 
@@ -90,10 +91,11 @@ __device__ void store(const RotateTask& task, const AttentionRow& row, int kv_he
   write(value, device_pointer<float>(cache.sink_values) + in_sinks);
 }
 
-// Blocks: rows, parts of a row. A thread has kWidth numbers of a head's first half and those that turn with them, or
-// kWidth of those that don't turn.
+// Blocks: rows, parts of a row. A thread has kWidth numbers of a head's first half and those that turn with
+// them, or kWidth of those that don't turn.
 template <int kWidth>
 __global__ void __launch_bounds__(kThreads) rotate(RotateTask task) {
+  begin_after_previous();
   const int head_dim = task.head_dim();
   const int turning = task.half / kWidth;  // threads of a head
   const int threads_of_head = turning + (head_dim - 2 * task.half) / kWidth;
@@ -133,8 +135,8 @@ __global__ void __launch_bounds__(kThreads) rotate(RotateTask task) {
 }  // namespace
 
 void rotate_and_store(const Device& device, ConstMatrix qkv, const RotaryAngles& angles,
-                      DeviceSpan<const AttentionRow> rows, const HeadShard& shard, const CacheLayerView& cache,
-                      Matrix window_queries, Matrix sink_queries) {
+                      DeviceSpan<const AttentionRow> rows, const HeadShard& shard,
+                      const CacheLayerView& cache, Matrix window_queries, Matrix sink_queries) {
   if (rows.empty()) return;
   const auto half = static_cast<int>(angles.true_cosines.cols);
   const RotateTask task{.qkv = device_pointer<const float>(qkv.data),
@@ -152,8 +154,9 @@ void rotate_and_store(const Device& device, ConstMatrix qkv, const RotaryAngles&
   const int width = half % 4 == 0 && cache.head_dim % 4 == 0 ? 4 : 1;
   const int threads = (shard.local_heads + shard.local_kv_heads) * ((cache.head_dim - half) / width);
   const LaunchShape shape{
-      dim3(static_cast<unsigned>(rows.size), static_cast<unsigned>(ceil_divide(threads, kThreads))), dim3(kThreads)};
-  launch(width == 4 ? rotate<4> : rotate<1>, shape, device.stream, task);
+      dim3(static_cast<unsigned>(rows.size), static_cast<unsigned>(ceil_divide(threads, kThreads))),
+      dim3(kThreads)};
+  launch_early(device, width == 4 ? rotate<4> : rotate<1>, shape, task);
 }
 
 }  // namespace sinkstream::kernels::cuda

@@ -1,6 +1,6 @@
-// Times of attention, as one of a model's layers takes it: decoding by the bandwidth that it reaches, beside that of a
-// copy; chunks of prompts by their operations. Caches are larger than the GPU's own and change from call to call, calls
-// are replayed from a graph. Without CMake, in the root of the tree:
+// Times of attention, as one of a model's layers takes it: decoding by the bandwidth that it reaches, beside
+// that of a copy; chunks of prompts by their operations. Caches are larger than the GPU's own and change from
+// call to call, calls are replayed from a graph. Without CMake, in the root of the tree:
 //   nvcc -std=c++20 --expt-relaxed-constexpr -I. -O3 -arch=sm_90 -o bench-attention
 //     tests/gpus/bench_attention.cu kernels/cuda/attention/*.cu
 #include <algorithm>
@@ -38,7 +38,9 @@ __global__ void write_numbers(std::uint32_t* words, std::int64_t count, bool bf1
 
 class DeviceMemory {
  public:
-  explicit DeviceMemory(std::int64_t bytes) { check(cudaMalloc(&memory_, static_cast<std::size_t>(bytes)), "memory"); }
+  explicit DeviceMemory(std::int64_t bytes) {
+    check(cudaMalloc(&memory_, static_cast<std::size_t>(bytes)), "memory");
+  }
   ~DeviceMemory() { cudaFree(memory_); }
   DeviceMemory(const DeviceMemory&) = delete;
   DeviceMemory& operator=(const DeviceMemory&) = delete;
@@ -94,7 +96,11 @@ struct Case {
 
 class Bench {
  public:
-  Bench() : cache_(kMostCacheBytes), workspace_(kWorkspaceBytes), activations_(3 * kActivationBytes), rows_(kRowsBytes) {
+  Bench()
+      : cache_(kMostCacheBytes),
+        workspace_(kWorkspaceBytes),
+        activations_(3 * kActivationBytes),
+        rows_(kRowsBytes) {
     cudaDeviceProp properties;
     check(cudaGetDeviceProperties(&properties, 0), "the device");
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "a stream");
@@ -105,8 +111,8 @@ class Bench {
     fill(activations_.address(), 3 * kActivationBytes, false, stream_);
     constexpr std::int64_t kBytes = std::int64_t{4} << 30;
     const double copy = milliseconds(stream_, [&] {
-      check(cudaMemcpyAsync(cache_.get(), static_cast<char*>(cache_.get()) + kBytes, kBytes, cudaMemcpyDeviceToDevice,
-                            stream_),
+      check(cudaMemcpyAsync(cache_.get(), static_cast<char*>(cache_.get()) + kBytes, kBytes,
+                            cudaMemcpyDeviceToDevice, stream_),
             "a copy");
     });
     copy_ = 2.0 * kBytes / copy / 1e6;
@@ -127,7 +133,8 @@ class Bench {
     const std::int64_t sink_bytes = planes * kSinks * 4;
     const std::int64_t layer_bytes = 2 * (ring_bytes + sink_bytes);
     if (layer_bytes > kMostCacheBytes) return -1;
-    const auto layers = static_cast<int>(std::clamp<std::int64_t>(kFewestCacheBytes / layer_bytes, 1, kMostLayers));
+    const auto layers =
+        static_cast<int>(std::clamp<std::int64_t>(kFewestCacheBytes / layer_bytes, 1, kMostLayers));
     fill(cache_.address(), layers * layer_bytes, which.ring_dtype == DType::bf16, stream_);
 
     std::vector<AttentionRow> rows;
@@ -138,11 +145,15 @@ class Bench {
       }
     }
     const auto count = static_cast<std::int64_t>(rows.size());
-    check(cudaMemcpy(rows_.get(), rows.data(), rows.size() * sizeof(AttentionRow), cudaMemcpyHostToDevice), "rows");
+    check(cudaMemcpy(rows_.get(), rows.data(), rows.size() * sizeof(AttentionRow), cudaMemcpyHostToDevice),
+          "rows");
     const auto matrix = [&](int i) {
-      return Matrix{activations_.address() + i * kActivationBytes, count, std::int64_t{which.heads} * kHeadDim};
+      return Matrix{activations_.address() + i * kActivationBytes, count,
+                    std::int64_t{which.heads} * kHeadDim};
     };
-    const HeadShard shard{.local_heads = which.heads, .group_size = which.heads / which.kv_heads, .local_kv_heads = which.kv_heads};
+    const HeadShard shard{.local_heads = which.heads,
+                          .group_size = which.heads / which.kv_heads,
+                          .local_kv_heads = which.kv_heads};
     const double all = milliseconds(stream_, [&] {
       for (int layer = 0; layer < layers; ++layer) {
         const Address at = cache_.address() + layer * layer_bytes;
@@ -173,17 +184,19 @@ class Bench {
 void run() {
   Bench bench;
   const auto name = [](DType dtype) { return dtype == DType::f32 ? "f32 " : "bf16"; };
-  std::printf("\ndecoding, heads of %d\nheads  ring  window  batch         us     GB/s  of the copy's\n", kHeadDim);
+  std::printf("\ndecoding, heads of %d\nheads  ring  window  batch         us     GB/s  of the copy's\n",
+              kHeadDim);
   for (const auto& [heads, kv_heads] : {std::pair(32, 8), std::pair(32, 32), std::pair(8, 1)}) {
     for (const DType dtype : {DType::bf16, DType::f32}) {
       for (const int window : {1024, 4096, 32768}) {
         for (const int batch : {1, 16, 64}) {
           const double us = bench.microseconds({heads, kv_heads, dtype, window, batch, 1});
           if (us < 0) continue;
-          const double bytes = 2.0 * batch * kv_heads * kHeadDim * (window * (dtype == DType::f32 ? 4.0 : 2.0) + 4.0 * kSinks);
+          const double bytes =
+              2.0 * batch * kv_heads * kHeadDim * (window * (dtype == DType::f32 ? 4.0 : 2.0) + 4.0 * kSinks);
           const double rate = bytes / us / 1e3;
-          std::printf("%2d/%-2d  %s  %6d  %5d  %9.1f  %7.0f  %5.1f %%\n", heads, kv_heads, name(dtype), window, batch, us,
-                      rate, 100 * rate / bench.copy());
+          std::printf("%2d/%-2d  %s  %6d  %5d  %9.1f  %7.0f  %5.1f %%\n", heads, kv_heads, name(dtype),
+                      window, batch, us, rate, 100 * rate / bench.copy());
         }
       }
     }

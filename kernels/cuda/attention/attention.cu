@@ -1,5 +1,6 @@
-// Softmax attention over sinks and window with one softmax over both. Many rows that stand beside others of their slot
-// are attended for together, the others each for itself; softmax.h says why a row's bits are the same either way.
+// Softmax attention over sinks and window with one softmax over both. Many rows that stand beside others of
+// their slot are attended for together, the others each for itself; softmax.h says why a row's bits are the
+// same either way.
 #include <algorithm>
 #include <stdexcept>
 
@@ -23,13 +24,15 @@ struct Scratch {
   std::int64_t bytes;
 };
 
-// Rows for themselves, as many of them at a time as `scratch` has room for the splits of; if it has not for all heads
-// of one, some heads at a time.
-void attend_rows_apart(const Device& device, const AttentionTask& task, const RowPlan& plan, const Scratch& scratch) {
+// Rows for themselves, as many of them at a time as `scratch` has room for the splits of; if it has not for
+// all heads of one, some heads at a time.
+void attend_rows_apart(const Device& device, const AttentionTask& task, const RowPlan& plan,
+                       const Scratch& scratch) {
   const int tiles = head_tiles(task.shard);
   SplitResults results{.splits = most_splits(task.cache), .heads = heads_per_tile(task.shard)};
   const std::int64_t heads_of_tile = std::int64_t{results.splits} * results.heads;
-  const std::int64_t tile_bytes = heads_of_tile * (std::int64_t{sizeof(Softmax)} + task.cache.head_dim * std::int64_t{sizeof(float)});
+  const std::int64_t tile_bytes =
+      heads_of_tile * (std::int64_t{sizeof(Softmax)} + task.cache.head_dim * std::int64_t{sizeof(float)});
   const std::int64_t room = (scratch.bytes - kAlignment) / tile_bytes;  // tiles
   if (room < 1) {
     throw std::runtime_error("attention: the workspace is too small for the splits of one row");
@@ -37,7 +40,8 @@ void attend_rows_apart(const Device& device, const AttentionTask& task, const Ro
   const auto tiles_at_once = static_cast<int>(std::min<std::int64_t>(room, tiles));
   const auto rows_at_once = static_cast<int>(std::min<std::int64_t>(room / tiles_at_once, task.num_rows));
   const std::int64_t softmax_bytes =
-      ceil_divide(rows_at_once * tiles_at_once * heads_of_tile * std::int64_t{sizeof(Softmax)}, kAlignment / 2) *
+      ceil_divide(rows_at_once * tiles_at_once * heads_of_tile * std::int64_t{sizeof(Softmax)},
+                  kAlignment / 2) *
       (kAlignment / 2);
   results.softmaxes = device_pointer<Softmax>(scratch.address);
   results.sums = device_pointer<float>(scratch.address + softmax_bytes);

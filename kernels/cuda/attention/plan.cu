@@ -1,5 +1,7 @@
-// Which rows stand beside others of their slot (a chunk of a prompt) and which for themselves (a session that decodes).
+// Which rows stand beside others of their slot (a chunk of a prompt) and which for themselves (a session that
+// decodes).
 #include "kernels/cuda/attention/task.h"
+#include "kernels/cuda/early_launch.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {
@@ -33,6 +35,7 @@ __global__ void __launch_bounds__(kThreads)
     plan(const AttentionRow* rows, int num_rows, int longest, int shortest, PlanMemory to) {
   __shared__ int totals[3][kWarps];
   __shared__ int carried[3];
+  begin_after_previous();
   int begin_before = 0;
   int apart_before = 0;
   int runs_before = 0;
@@ -78,8 +81,8 @@ RowPlan plan_rows(const Device& device, const AttentionTask& task, Address memor
   int* const counts = device_pointer<int>(memory);
   int* const apart = counts + 2;
   const PlanMemory to{counts, counts + 1, apart, reinterpret_cast<RowRun*>(apart + task.num_rows)};
-  launch(plan, {dim3(1), dim3(kThreads)}, device.stream, task.rows, task.num_rows, rows_per_run(task.shard),
-         fewest_rows_of_run(task.shard), to);
+  launch_early(device, plan, {dim3(1), dim3(kThreads)}, task.rows, task.num_rows, rows_per_run(task.shard),
+               fewest_rows_of_run(task.shard), to);
   return {to.num_apart, to.num_runs, to.apart, to.runs};
 }
 

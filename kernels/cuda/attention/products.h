@@ -1,10 +1,10 @@
-// Matrix products of attention on tensor cores, as exact as in float32. A float is the sum of three bf16 numbers, its
-// parts; a product takes the products of parts that matter, from the smallest to the largest. Elements of a bf16 ring
-// are a part as they are.
+// Matrix products of attention on tensor cores, as exact as in float32. A float is the sum of three bf16
+// numbers, its parts; a product takes the products of parts that matter, from the smallest to the largest.
+// Elements of a bf16 ring are a part as they are.
 //
-// A warp multiplies kColumns queries (of any heads and rows, see below) with keys, and their probabilities with
-// values, in mma_bf16's terms: g = lane / 4, t = lane % 4. Each result is summed in an order that depends on the head
-// size and the element alone, whoever loads the operands, wherever from.
+// A warp multiplies kColumns queries (of any heads and rows, see below) with keys, and their probabilities
+// with values, in mma_bf16's terms: g = lane / 4, t = lane % 4. Each result is summed in an order that
+// depends on the head size and the element alone, whoever loads the operands, wherever from.
 #pragma once
 
 #include <type_traits>
@@ -50,7 +50,8 @@ struct RightOperand {
 };
 
 template <typename Element>
-__device__ inline void multiply(float (&sums)[4], const LeftOperand& left, const RightOperand<Element>& right) {
+__device__ inline void multiply(float (&sums)[4], const LeftOperand& left,
+                                const RightOperand<Element>& right) {
 #pragma unroll
   for (int order = kParts - 1; order >= 0; --order) {
 #pragma unroll
@@ -84,10 +85,10 @@ __device__ inline LeftOperand load_operand(const uint4* operands) {
   return operand;
 }
 
-// How a lane takes its share of keys: four lanes read 64 neighbouring bytes of a key, each 16, and what they read is a
-// chunk of floats, or two of bf16 (one at the end, where 32 bytes are left, of which each reads 8). So a chunk's
-// dimensions come in an order of their own, the same for queries: lane t has four of them, from first_dimension() on,
-// which stand at places 2t, 2t+1, 2t+8, 2t+9 of the product.
+// How a lane takes its share of keys: four lanes read 64 neighbouring bytes of a key, each 16, and what they
+// read is a chunk of floats, or two of bf16 (one at the end, where 32 bytes are left, of which each reads 8).
+// So a chunk's dimensions come in an order of their own, the same for queries: lane t has four of them, from
+// first_dimension() on, which stand at places 2t, 2t+1, 2t+8, 2t+9 of the product.
 inline constexpr int kKeyLoadBytes = 64;
 
 template <typename Element, int kHeadDim>
@@ -120,7 +121,7 @@ __device__ inline uint4 load_key(const std::byte* key, int load) {
     return make_uint4(half.x, half.y, 0, 0);
   }
   const uint4* const whole = reinterpret_cast<const uint4*>(from) + t;
-  if constexpr (kOnce) return load_streaming(whole);
+  if constexpr (kOnce) return load_fresh_streaming(whole);
   return *whole;
 }
 
@@ -160,8 +161,8 @@ __device__ inline LeftOperand query_operand(const float4& low, const float4& hig
   return operand;
 }
 
-// Scores of kEights times eight keys: scores[n][2h + e] is that of column g + 8h and key 8n + 2t + e. `read(n, load)`
-// is what this lane has read of key 8n + g.
+// Scores of kEights times eight keys: scores[n][2h + e] is that of column g + 8h and key 8n + 2t + e.
+// `read(n, load)` is what this lane has read of key 8n + g.
 template <typename Element, int kHeadDim, int kEights, typename Read>
 __device__ inline void multiply_keys(const uint4* queries, const Read& read, float (&scores)[kEights][4]) {
   using Loads = KeyLoads<Element, kHeadDim>;
@@ -176,15 +177,17 @@ __device__ inline void multiply_keys(const uint4* queries, const Read& read, flo
     for (int n = 0; n < kEights; ++n) {
       const uint4 key = read(n, load);
 #pragma unroll
-      for (int c = 0; c < Loads::chunks(load); ++c) multiply(scores[n], left[c], key_operand<Element>(key, c));
+      for (int c = 0; c < Loads::chunks(load); ++c)
+        multiply(scores[n], left[c], key_operand<Element>(key, c));
     }
   }
 }
 
-// Right operands of 16 values in shared memory, whose rows are `stride` bytes apart: of dimensions [0, 8) and [8, 16)
-// from `values` on.
+// Right operands of 16 values in shared memory, whose rows are `stride` bytes apart: of dimensions [0, 8) and
+// [8, 16) from `values` on.
 template <typename Element>
-__device__ inline void load_values(const std::byte* values, int stride, RightOperand<Element> (&operands)[2]) {
+__device__ inline void load_values(const std::byte* values, int stride,
+                                   RightOperand<Element> (&operands)[2]) {
   const int lane = lane_id();
   if constexpr (std::is_same_v<Element, float>) {
     const int g = lane / 4;

@@ -1,16 +1,18 @@
-// Attention of neighbouring rows of one slot: a block takes a run of rows with a tile of heads, a warp 16 of their
-// queries, and all pass over the slot's keys and values together. A row's sums over splits stand in `out` meanwhile.
-// Of large heads a block has a part of the values' dimensions, for which a warp's registers are enough.
+// Attention of neighbouring rows of one slot: a block takes a run of rows with a tile of heads, a warp 16 of
+// their queries, and all pass over the slot's keys and values together. A row's sums over splits stand in
+// `out` meanwhile. Of large heads a block has a part of the values' dimensions, for which a warp's registers
+// are enough.
 #include "kernels/cuda/attention/head_sizes.h"
 #include "kernels/cuda/attention/task.h"
+#include "kernels/cuda/early_launch.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {
 
 constexpr int kThreads = kRunWarps * kWarpSize;
 
-// How keys and values of the type lie in shared memory: a stage of them at a time, rows padded so that those that are
-// read together lie in different banks.
+// How keys and values of the type lie in shared memory: a stage of them at a time, rows padded so that those
+// that are read together lie in different banks.
 template <typename Element, int kHeadDim>
 struct Stage {
   using Loads = KeyLoads<Element, kHeadDim>;
@@ -19,21 +21,26 @@ struct Stage {
   static constexpr int kRowBytes = Loads::kRowBytes;
   static constexpr int kValueDims = kHeadDim <= 128 ? kHeadDim : 128;  // of a block
   static constexpr int kValueRowBytes = kValueDims * static_cast<int>(sizeof(Element));
-  static constexpr int kKeyStride = ceil_divide(kRowBytes + 64, 128) * 128 - 64;  // 64 more than a multiple of 128
+  static constexpr int kKeyStride =
+      ceil_divide(kRowBytes + 64, 128) * 128 - 64;  // 64 more than a multiple of 128
   static constexpr int kValueStride = kValueRowBytes + 16;
   static constexpr int kKeyBytes = kKeys * kKeyStride;
   static constexpr int kValueBytes = kKeys * kValueStride;
 };
 
-constexpr int larger(int a, int b) { return a < b ? b : a; }
+constexpr int larger(int a, int b) {
+  return a < b ? b : a;
+}
 
 // A block's shared memory, behind each other.
 template <typename Element, int kHeadDim>
 struct RunMemory {
   static constexpr int kQueryVectors = kHeadDim / kChunk * kOperandVectors;  // uint4, of a warp
   static constexpr int kQueryBytes = kRunWarps * kQueryVectors * static_cast<int>(sizeof(uint4));
-  static constexpr int kKeyBytes = larger(Stage<Element, kHeadDim>::kKeyBytes, Stage<float, kHeadDim>::kKeyBytes);
-  static constexpr int kValueBytes = larger(Stage<Element, kHeadDim>::kValueBytes, Stage<float, kHeadDim>::kValueBytes);
+  static constexpr int kKeyBytes =
+      larger(Stage<Element, kHeadDim>::kKeyBytes, Stage<float, kHeadDim>::kKeyBytes);
+  static constexpr int kValueBytes =
+      larger(Stage<Element, kHeadDim>::kValueBytes, Stage<float, kHeadDim>::kValueBytes);
   static constexpr int kBytes = kQueryBytes + kKeyBytes + kValueBytes;
 
   __device__ static uint4* queries() { return dynamic_shared<uint4>(); }
@@ -94,8 +101,8 @@ __device__ void write_queries(const AttentionTask& task, const Column (&columns)
     return *reinterpret_cast<const float4*>(queries + task.head_offset(column.row, column.head) + dimension);
   };
   for (int chunk = 0; chunk < Loads::kChunks; ++chunk) {
-    store_operand(query_operand(read(columns[0], chunk), read(columns[1], chunk)), operands + chunk * kOperandVectors,
-                  lane_id());
+    store_operand(query_operand(read(columns[0], chunk), read(columns[1], chunk)),
+                  operands + chunk * kOperandVectors, lane_id());
   }
   __syncwarp();
 }
@@ -110,7 +117,8 @@ __device__ void copy_stage(const std::byte* from, const Ring& ring, const Reach&
   for (int i = static_cast<int>(threadIdx.x); i < Own::kKeys * kVectors; i += kThreads) {
     const int key = i / kVectors;
     const int byte = i % kVectors * 16;
-    copy_async_16(to + key * stride + byte, from + stretch.place_of(key) * Own::kRowBytes + byte, stretch.wants(key));
+    copy_async_16(to + key * stride + byte, from + stretch.place_of(key) * Own::kRowBytes + byte,
+                  stretch.wants(key));
   }
   commit_copies();
 }
@@ -139,8 +147,9 @@ struct SplitSums {
 };
 
 template <typename Element, int kHeadDim>
-__device__ void add_tile(TileScores& scores, const RunReach& reach, int begin, float scale, const float (&slopes)[2],
-                         const std::byte* values, SplitSums<Stage<Element, kHeadDim>::kValueDims>& split) {
+__device__ void add_tile(TileScores& scores, const RunReach& reach, int begin, float scale,
+                         const float (&slopes)[2], const std::byte* values,
+                         SplitSums<Stage<Element, kHeadDim>::kValueDims>& split) {
   constexpr int kStride = Stage<Element, kHeadDim>::kValueStride;
   float highest[2], shrink[2];
 #pragma unroll
@@ -182,7 +191,8 @@ __device__ void end_split(const SplitSums<kValueDims>& split, bool is_last, Tota
       float2 sum = is_first ? make_float2(0, 0) : out[4 * n];
       sum.x = merged(sum.x, split.sums[n][2 * h], factors);
       sum.y = merged(sum.y, split.sums[n][2 * h + 1], factors);
-      if (is_last) sum = make_float2(__fdiv_rn(sum.x, total.softmax.sum), __fdiv_rn(sum.y, total.softmax.sum));
+      if (is_last)
+        sum = make_float2(__fdiv_rn(sum.x, total.softmax.sum), __fdiv_rn(sum.y, total.softmax.sum));
       out[4 * n] = sum;
     }
   }
@@ -208,7 +218,8 @@ __device__ void attend_array(const Ring& ring, const RunReach& reach, float scal
     const bool ends = stage + 1 == stages;
     wait_for_copies<0>();
     __syncthreads();  // this stage's keys are there; nobody reads the values of the one before
-    copy_stage<Element, kHeadDim, Own::kValueRowBytes>(ring.values + first_value * sizeof(Element), ring, reach.all, begin, Own::kValueStride, values);
+    copy_stage<Element, kHeadDim, Own::kValueRowBytes>(ring.values + first_value * sizeof(Element), ring,
+                                                       reach.all, begin, Own::kValueStride, values);
     float scores[Own::kTiles * kTileEights][4] = {};
     multiply_keys<Element, kHeadDim>(
         queries,
@@ -219,13 +230,14 @@ __device__ void attend_array(const Ring& ring, const RunReach& reach, float scal
     wait_for_copies<0>();
     __syncthreads();  // its values are there; nobody reads its keys
     if (!ends) {
-      copy_stage<Element, kHeadDim, Own::kRowBytes>(ring.keys, ring, reach.all, begin + Own::kKeys, Own::kKeyStride, keys);
+      copy_stage<Element, kHeadDim, Own::kRowBytes>(ring.keys, ring, reach.all, begin + Own::kKeys,
+                                                    Own::kKeyStride, keys);
     }
 #pragma unroll
     for (int tile = 0; tile < Own::kTiles; ++tile) {
       TileScores& of_tile = *reinterpret_cast<TileScores*>(&scores[tile * kTileEights]);
-      add_tile<Element, kHeadDim>(of_tile, reach, before + stage * Own::kKeys + tile * kTileKeys, scale, slopes,
-                                  values + tile * kTileKeys * Own::kValueStride, split);
+      add_tile<Element, kHeadDim>(of_tile, reach, before + stage * Own::kKeys + tile * kTileKeys, scale,
+                                  slopes, values + tile * kTileKeys * Own::kValueStride, split);
     }
     if (ends || (first_of_split + stage + 1) % kStagesPerSplit == 0) {
       end_split(split, is_last && ends, totals);
@@ -235,10 +247,13 @@ __device__ void attend_array(const Ring& ring, const RunReach& reach, float scal
   __syncthreads();  // nobody reads this array's queries, keys and values
 }
 
-// Blocks: runs (each takes more than one where there are more), tiles of heads, parts of the values' dimensions.
+// Blocks: runs (each takes more than one where there are more), tiles of heads, parts of the values'
+// dimensions.
 template <typename Element, int kHeadDim>
-__global__ void __launch_bounds__(kThreads, kHeadDim <= 128 ? 2 : 1) attend(AttentionTask task, RowPlan plan) {
+__global__ void __launch_bounds__(kThreads, kHeadDim <= 128 ? 2 : 1)
+    attend(AttentionTask task, RowPlan plan) {
   using Memory = RunMemory<Element, kHeadDim>;
+  begin_after_previous();
   const HeadTile heads = head_tile(task.shard, static_cast<int>(blockIdx.y));
   if (heads.heads == 0) return;
   const int first_value = static_cast<int>(blockIdx.z) * Stage<Element, kHeadDim>::kValueDims;
@@ -263,8 +278,8 @@ __global__ void __launch_bounds__(kThreads, kHeadDim <= 128 ? 2 : 1) attend(Atte
         reach_of(task, run, columns, [](const AttentionRow& row) { return reach_in_sinks(row); });
     if (!in_sinks.all.empty()) {
       write_queries<float, kHeadDim>(task, columns, task.sink_queries, queries);
-      attend_array<float, kHeadDim, Memory>(sinks_ring(task.cache, slot, heads.kv_head), in_sinks, task.scale, slopes,
-                                            first_value, false, totals);
+      attend_array<float, kHeadDim, Memory>(sinks_ring(task.cache, slot, heads.kv_head), in_sinks, task.scale,
+                                            slopes, first_value, false, totals);
     }
     const RunReach in_window =
         reach_of(task, run, columns, [](const AttentionRow& row) { return reach_in_window(row); });
@@ -281,7 +296,8 @@ void launch_runs(const Device& device, const AttentionTask& task, const RowPlan&
   const dim3 grid(static_cast<unsigned>(ceil_divide(task.num_rows, rows_per_run(task.shard))),
                   static_cast<unsigned>(head_tiles(task.shard)),
                   kHeadDim / Stage<Element, kHeadDim>::kValueDims);
-  launch(attend<Element, kHeadDim>, {grid, dim3(kThreads), static_cast<std::size_t>(kBytes)}, device.stream, task, plan);
+  launch_early(device, attend<Element, kHeadDim>, {grid, dim3(kThreads), static_cast<std::size_t>(kBytes)},
+               task, plan);
 }
 
 }  // namespace

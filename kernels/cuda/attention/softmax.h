@@ -1,9 +1,10 @@
 // What attention is made of: tiles of keys, which make splits, which make a row's result.
 //
-// Splits are cut by absolute position: split s is [s * kSplitKeys, (s + 1) * kSplitKeys), of the sinks' array first,
-// then of the ring's. A query's softmax starts anew in each split and runs over its tiles in ascending order; splits are
-// merged in ascending order too. Places that a query does not attend to add exact zeros. So a result is the same
-// whoever computes the tiles and splits: warps and blocks side by side (splits.cu) or one warp after the other (runs.cu).
+// Splits are cut by absolute position: split s is [s * kSplitKeys, (s + 1) * kSplitKeys), of the sinks' array
+// first, then of the ring's. A query's softmax starts anew in each split and runs over its tiles in ascending
+// order; splits are merged in ascending order too. Places that a query does not attend to add exact zeros. So
+// a result is the same whoever computes the tiles and splits: warps and blocks side by side (splits.cu) or
+// one warp after the other (runs.cu).
 //
 // Scores are in units of log 2: they are what 2 is raised to.
 #pragma once
@@ -27,7 +28,8 @@ __device__ inline float lowest() {
   return -__uint_as_float(0x7f800000u);  // infinity
 }
 
-// What a row attends to in one of the cache's two arrays: positions [first, end). Distances count from `origin`.
+// What a row attends to in one of the cache's two arrays: positions [first, end). Distances count from
+// `origin`.
 struct Reach {
   std::int64_t first = 0;
   std::int64_t end = 0;
@@ -42,7 +44,9 @@ struct NearReach {
   int end = 0;
   int origin = 0;
 
-  __device__ NearReach from(int position) const { return {first - position, end - position, origin - position}; }
+  __device__ NearReach from(int position) const {
+    return {first - position, end - position, origin - position};
+  }
 };
 
 __device__ inline NearReach near(const Reach& reach, std::int64_t position) {
@@ -70,7 +74,8 @@ __device__ inline Splits splits_of(const Reach& reach) {
   return {reach.first / kSplitKeys, (reach.end - 1) / kSplitKeys + 1};
 }
 
-// One of the cache's arrays for a slot and KV head. The sinks' is a ring too, in which nothing is ever overwritten.
+// One of the cache's arrays for a slot and KV head. The sinks' is a ring too, in which nothing is ever
+// overwritten.
 struct Ring {
   const std::byte* keys;
   const std::byte* values;
@@ -78,19 +83,21 @@ struct Ring {
 };
 
 __device__ inline Ring sinks_ring(const CacheLayerView& cache, std::int64_t slot, int local_kv_head) {
-  const std::int64_t at = sink_offset(cache, cache_plane(cache, slot, local_kv_head), 0) * std::int64_t{sizeof(float)};
-  return {device_pointer<const std::byte>(cache.sink_keys) + at, device_pointer<const std::byte>(cache.sink_values) + at,
-          cache.sink_capacity};
+  const std::int64_t at =
+      sink_offset(cache, cache_plane(cache, slot, local_kv_head), 0) * std::int64_t{sizeof(float)};
+  return {device_pointer<const std::byte>(cache.sink_keys) + at,
+          device_pointer<const std::byte>(cache.sink_values) + at, cache.sink_capacity};
 }
 template <typename Element>
 __device__ inline Ring window_ring(const CacheLayerView& cache, std::int64_t slot, int local_kv_head) {
   const std::int64_t at =
       ring_offset(cache, cache_plane(cache, slot, local_kv_head), 0) * std::int64_t{sizeof(Element)};
-  return {device_pointer<const std::byte>(cache.ring_keys) + at, device_pointer<const std::byte>(cache.ring_values) + at,
-          cache.ring_capacity};
+  return {device_pointer<const std::byte>(cache.ring_keys) + at,
+          device_pointer<const std::byte>(cache.ring_values) + at, cache.ring_capacity};
 }
 
-// Neighbouring positions of a ring from `begin` on, of which those in [first, end) are wanted; both count from `begin`.
+// Neighbouring positions of a ring from `begin` on, of which those in [first, end) are wanted; both count
+// from `begin`.
 struct Stretch {
   std::int64_t place;  // of `begin`
   int until_wrap;      // how many stand before the ring's end
@@ -149,9 +156,11 @@ __device__ inline HeadTile head_tile(const HeadShard& shard, int index) {
 // ---- A tile, of which a warp has the scores as multiply_keys() leaves them
 using TileScores = float[kTileEights][4];
 
-// Scales the scores of columns g + 8h and takes the distances' penalty off; -infinity where nothing is attended to.
+// Scales the scores of columns g + 8h and takes the distances' penalty off; -infinity where nothing is
+// attended to.
 //   reach: counted from the tile's first position; scale, slope: times kLog2OfE
-__device__ inline void finish_scores(TileScores& scores, int h, const NearReach& reach, float scale, float slope) {
+__device__ inline void finish_scores(TileScores& scores, int h, const NearReach& reach, float scale,
+                                     float slope) {
   const NearReach of_lane = reach.from(2 * (lane_id() % 4));
   const auto origin = static_cast<float>(of_lane.origin);
 #pragma unroll

@@ -1,7 +1,9 @@
-// Attention of rows for themselves: a block a split, which is read once for all heads of a tile; then the splits of each
-// row are merged. Bound by memory: a warp has its tile's keys on their way at once, and the block most of its values.
+// Attention of rows for themselves: a block a split, which is read once for all heads of a tile; then the
+// splits of each row are merged. Bound by memory: a warp has its tile's keys on their way at once, and the
+// block most of its values.
 #include "kernels/cuda/attention/head_sizes.h"
 #include "kernels/cuda/attention/task.h"
+#include "kernels/cuda/early_launch.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {
@@ -10,8 +12,12 @@ constexpr int kWarps = kTilesPerSplit;
 constexpr int kThreads = kWarps * kWarpSize;
 constexpr int kMergeThreads = 128;
 
-constexpr int smaller(int a, int b) { return a < b ? a : b; }
-constexpr int larger(int a, int b) { return a < b ? b : a; }
+constexpr int smaller(int a, int b) {
+  return a < b ? a : b;
+}
+constexpr int larger(int a, int b) {
+  return a < b ? b : a;
+}
 
 // A block's shared memory.
 struct Exchange {
@@ -20,7 +26,8 @@ struct Exchange {
   float sum[kTilesPerSplit][kColumns];
 };
 
-constexpr int kWeightVectors = kTilesPerSplit * 2 * kOperandVectors;  // uint4: of a split, 16 keys after the other
+constexpr int kWeightVectors =
+    kTilesPerSplit * 2 * kOperandVectors;  // uint4: of a split, 16 keys after the other
 
 // One row's split, and where its result goes.
 struct SplitTask {
@@ -35,8 +42,8 @@ struct SplitTask {
   float* sums;         // [heads, head_dim]
 };
 
-// A warp takes its tile from scores to weights: `scores` are the products of keys and queries. Leaves `weights` and
-// `exchange` for everybody.
+// A warp takes its tile from scores to weights: `scores` are the products of keys and queries. Leaves
+// `weights` and `exchange` for everybody.
 __device__ void weigh_split(const SplitTask& task, TileScores& scores, Exchange& exchange, uint4* weights) {
   const int g = lane_id() / 4;
   const int t = lane_id() % 4;
@@ -45,7 +52,8 @@ __device__ void weigh_split(const SplitTask& task, TileScores& scores, Exchange&
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const int head = g + 8 * h;
-    const float slope = task.slopes == nullptr || head >= task.heads ? 0.0f : __fmul_rn(task.slopes[head], kLog2OfE);
+    const float slope =
+        task.slopes == nullptr || head >= task.heads ? 0.0f : __fmul_rn(task.slopes[head], kLog2OfE);
     finish_scores(scores, h, near(task.reach, task.begin + tile * kTileKeys), task.scale, slope);
     highest[h] = highest_score(scores, h);
     if (t == 0) exchange.highest[tile][head] = highest[h];
@@ -84,8 +92,8 @@ __device__ void write_softmax(const SplitTask& task, const Exchange& exchange) {
 
 // One more tile for the weighted sums of 16 dimensions, of which load_values() has 8 and 8.
 template <typename Element, typename Values>
-__device__ void add_tile_values(const Exchange& exchange, const uint4* weights, int tile, const Values& values,
-                                float (&sums)[2][4]) {
+__device__ void add_tile_values(const Exchange& exchange, const uint4* weights, int tile,
+                                const Values& values, float (&sums)[2][4]) {
   const int g = lane_id() / 4;
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
@@ -113,9 +121,11 @@ struct Staging {
   static constexpr int kRowBytes = Loads::kRowBytes;
   static constexpr int kStride = kRowBytes + 16;  // rows that are read together lie in different banks
   static constexpr int kTileBytes = kTileKeys * kStride;
-  static constexpr int kTiles = smaller(kTilesPerSplit, larger(2, (72 << 10) / kTileBytes));  // in shared memory at once
-  static constexpr int kEightsAtOnce = smaller(kTileEights, larger(1, 8 / Loads::kCount));    // of keys, in registers
-  static constexpr int kOperands = larger(kWeightVectors, Loads::kChunks * kOperandVectors);
+  static constexpr int kTiles =
+      smaller(kTilesPerSplit, larger(2, (72 << 10) / kTileBytes));  // in shared memory at once
+  static constexpr int kEightsAtOnce =
+      smaller(kTileEights, larger(1, 8 / Loads::kCount));  // of keys, in registers
+  static constexpr int kOperands = larger(kWeightVectors, Loads::kChunks* kOperandVectors);
 };
 
 template <typename Element, int kHeadDim>
@@ -154,14 +164,15 @@ __device__ void write_queries(const SplitTask& task, uint4* operands) {
       const int dimension = Loads::first_dimension(chunk, lane % 4);
       return *reinterpret_cast<const float4*>(task.queries + head * kHeadDim + dimension);
     };
-    store_operand(query_operand(read(lane / 4), read(lane / 4 + 8)), operands + chunk * kOperandVectors, lane);
+    store_operand(query_operand(read(lane / 4), read(lane / 4 + 8)), operands + chunk * kOperandVectors,
+                  lane);
   }
 }
 
 // `meanwhile`, while keys are on their way, ends with a barrier after which queries are there.
 template <typename Element, int kHeadDim, typename Meanwhile>
-__device__ void score_tile(const SplitTask& task, const Stretch& stretch, const uint4* queries, TileScores& scores,
-                           const Meanwhile& meanwhile) {
+__device__ void score_tile(const SplitTask& task, const Stretch& stretch, const uint4* queries,
+                           TileScores& scores, const Meanwhile& meanwhile) {
   using Own = Staging<Element, kHeadDim>;
   using Loads = KeyLoads<Element, kHeadDim>;
   constexpr int kAtOnce = Own::kEightsAtOnce;
@@ -173,7 +184,8 @@ __device__ void score_tile(const SplitTask& task, const Stretch& stretch, const 
       const std::byte* const key = task.ring.keys + stretch.place_of(place) * Loads::kRowBytes;
 #pragma unroll
       for (int load = 0; load < Loads::kCount; ++load) {
-        keys[n][load] = stretch.wants(place) ? load_key<Element, kHeadDim, true>(key, load) : make_uint4(0, 0, 0, 0);
+        keys[n][load] =
+            stretch.wants(place) ? load_key<Element, kHeadDim, true>(key, load) : make_uint4(0, 0, 0, 0);
       }
     }
   };
@@ -187,7 +199,8 @@ __device__ void score_tile(const SplitTask& task, const Stretch& stretch, const 
       read_keys(n);
     }
     float products[kAtOnce][4] = {};
-    multiply_keys<Element, kHeadDim>(queries, [&](int i, int load) { return keys[i][load]; }, products);
+    multiply_keys<Element, kHeadDim>(
+        queries, [&](int i, int load) { return keys[i][load]; }, products);
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
 #pragma unroll
@@ -204,7 +217,8 @@ __device__ void attend_split(const SplitTask& task, Exchange& exchange, uint4* o
   TileScores scores = {};
   score_tile<Element, kHeadDim>(task, stretch, operands, scores, [&] {
 #pragma unroll 1
-    for (int tile = 0; tile < Own::kTiles; ++tile) copy_values<Element, kHeadDim>(task, stretch, tile, staged);
+    for (int tile = 0; tile < Own::kTiles; ++tile)
+      copy_values<Element, kHeadDim>(task, stretch, tile, staged);
     write_queries<Element, kHeadDim>(task, operands);
     __syncthreads();
   });
@@ -221,12 +235,13 @@ __device__ void attend_split(const SplitTask& task, Exchange& exchange, uint4* o
 #pragma unroll
     for (int i = 0; i < kGroups; ++i) {
       const int group = warp_id() + i * kWarps;
-      if (group >= Own::Loads::kChunks || !stretch.wants_any(tile * kTileKeys, kTileKeys)) break;  // a whole warp
+      if (group >= Own::Loads::kChunks || !stretch.wants_any(tile * kTileKeys, kTileKeys))
+        break;  // a whole warp
       add_tile_values<Element>(
           exchange, operands, tile,
           [&](int half, RightOperand<Element>(&right)[2]) {
-            load_values<Element>(values + half * 16 * Own::kStride + group * 16 * int{sizeof(Element)}, Own::kStride,
-                                 right);
+            load_values<Element>(values + half * 16 * Own::kStride + group * 16 * int{sizeof(Element)},
+                                 Own::kStride, right);
           },
           sums[i]);
     }
@@ -264,8 +279,12 @@ struct AnySize {
   __device__ int chunks() const { return ceil_divide(head_dim, kChunk); }
 };
 
-__device__ inline float to_number(float value) { return value; }
-__device__ inline float to_number(bfloat16 value) { return to_float(value); }
+__device__ inline float to_number(float value) {
+  return value;
+}
+__device__ inline float to_number(bfloat16 value) {
+  return to_float(value);
+}
 
 template <typename Element>
 __device__ RightOperand<Element> right_operand(const float (&numbers)[4]) {
@@ -373,6 +392,7 @@ struct RowSplits {
 template <typename Element, int kHeadDim>
 __global__ void __launch_bounds__(kThreads, kHeadDim <= 128 ? 2 : 1)
     attend(AttentionTask task, RowPlan plan, SplitResults results) {
+  begin_after_previous();
   std::byte* const shared = dynamic_shared<std::byte>();
   Exchange& exchange = *reinterpret_cast<Exchange*>(shared);
   auto* const operands = reinterpret_cast<uint4*>(shared + sizeof(Exchange));
@@ -424,7 +444,9 @@ __global__ void __launch_bounds__(kThreads, kHeadDim <= 128 ? 2 : 1)
 }
 
 // Blocks: heads of tiles, rows. A thread has dimensions of its own.
-__global__ void __launch_bounds__(kMergeThreads) merge_rows(AttentionTask task, RowPlan plan, SplitResults results) {
+__global__ void __launch_bounds__(kMergeThreads)
+    merge_rows(AttentionTask task, RowPlan plan, SplitResults results) {
+  begin_after_previous();
   const int tile = static_cast<int>(blockIdx.x) / results.heads;
   const int head_of_tile = static_cast<int>(blockIdx.x) % results.heads;
   const HeadTile heads = head_tile(task.shard, results.first_tile + tile);
@@ -454,12 +476,15 @@ __global__ void __launch_bounds__(kMergeThreads) merge_rows(AttentionTask task, 
 // Grids end at 65,535 in y and z.
 unsigned blocks_for_rows(const SplitResults& results, const RowPlan& plan, const Device& device) {
   // Where few of many rows may be for themselves, blocks for all of them would be most of the work.
-  const int most = plan.apart == nullptr ? 65'535 : larger(1, 16 * device.multiprocessors / (results.splits * results.tiles));
+  const int most = plan.apart == nullptr
+                       ? 65'535
+                       : larger(1, 16 * device.multiprocessors / (results.splits * results.tiles));
   return static_cast<unsigned>(smaller(results.rows, most));
 }
 
 template <typename Element, int kHeadDim>
-void launch_splits(const Device& device, const AttentionTask& task, const RowPlan& plan, const SplitResults& results) {
+void launch_splits(const Device& device, const AttentionTask& task, const RowPlan& plan,
+                   const SplitResults& results) {
   constexpr int kBytes = [] {
     if constexpr (kHeadDim == 0) {
       return static_cast<int>(sizeof(Exchange)) + kWeightVectors * static_cast<int>(sizeof(uint4));
@@ -470,13 +495,14 @@ void launch_splits(const Device& device, const AttentionTask& task, const RowPla
   allow_shared(attend<Element, kHeadDim>, kBytes);
   const dim3 grid(static_cast<unsigned>(results.splits), static_cast<unsigned>(results.tiles),
                   blocks_for_rows(results, plan, device));
-  launch(attend<Element, kHeadDim>, {grid, dim3(kThreads), static_cast<std::size_t>(kBytes)}, device.stream, task,
-         plan, results);
+  launch_early(device, attend<Element, kHeadDim>, {grid, dim3(kThreads), static_cast<std::size_t>(kBytes)},
+               task, plan, results);
 }
 
 }  // namespace
 
-void attend_splits(const Device& device, const AttentionTask& task, const RowPlan& plan, const SplitResults& results) {
+void attend_splits(const Device& device, const AttentionTask& task, const RowPlan& plan,
+                   const SplitResults& results) {
   for_head_dim(task.cache.head_dim, [&](auto head_dim) {
     if (task.cache.ring_dtype == DType::f32) {
       launch_splits<float, head_dim()>(device, task, plan, results);
@@ -486,10 +512,11 @@ void attend_splits(const Device& device, const AttentionTask& task, const RowPla
   });
 }
 
-void merge_splits(const Device& device, const AttentionTask& task, const RowPlan& plan, const SplitResults& results) {
+void merge_splits(const Device& device, const AttentionTask& task, const RowPlan& plan,
+                  const SplitResults& results) {
   const dim3 grid(static_cast<unsigned>(results.tiles * results.heads),
                   static_cast<unsigned>(smaller(results.rows, 65'535)));
-  launch(merge_rows, {grid, dim3(kMergeThreads)}, device.stream, task, plan, results);
+  launch_early(device, merge_rows, {grid, dim3(kMergeThreads)}, task, plan, results);
 }
 
 }  // namespace sinkstream::kernels::cuda

@@ -41,7 +41,9 @@ struct RowPlan {
   const RowRun* runs = nullptr;
 
   // The rows for themselves, counted from 0.
-  __device__ int apart_rows(const AttentionTask& task) const { return apart == nullptr ? task.num_rows : *num_apart; }
+  __device__ int apart_rows(const AttentionTask& task) const {
+    return apart == nullptr ? task.num_rows : *num_apart;
+  }
   __device__ int apart_row(int i) const { return apart == nullptr ? i : apart[i]; }
 };
 
@@ -49,8 +51,8 @@ constexpr std::int64_t row_plan_bytes(std::int64_t rows) {
   return (2 + 3 * rows) * std::int64_t{sizeof(int)};
 }
 
-// The result of each split of rows for themselves, of tiles [first_tile, first_tile + tiles) of heads and rows
-// [first_row, first_row + rows) of those.
+// The result of each split of rows for themselves, of tiles [first_tile, first_tile + tiles) of heads and
+// rows [first_row, first_row + rows) of those.
 //   softmaxes [rows, tiles, splits, heads]; sums [rows, tiles, splits, heads, head_dim]
 struct SplitResults {
   Softmax* softmaxes = nullptr;
@@ -67,7 +69,8 @@ struct SplitResults {
   }
 };
 
-// Runs hold rows_per_run(shard) rows at most. A shorter one than fills a warp's columns is cut in rows for themselves.
+// Runs hold rows_per_run(shard) rows at most. A shorter one than fills a warp's columns is cut in rows for
+// themselves.
 constexpr int kRunWarps = 4;
 constexpr int kRunColumns = kRunWarps * kColumns;
 constexpr int rows_per_run(const HeadShard& shard) {
@@ -85,7 +88,9 @@ RowPlan plan_rows(const Device& device, const AttentionTask& task, Address memor
 // Runs of the plan.
 void attend_runs(const Device& device, const AttentionTask& task, const RowPlan& plan);
 // Rows for themselves, those that the results name.
-void attend_splits(const Device& device, const AttentionTask& task, const RowPlan& plan, const SplitResults& results);
-void merge_splits(const Device& device, const AttentionTask& task, const RowPlan& plan, const SplitResults& results);
+void attend_splits(const Device& device, const AttentionTask& task, const RowPlan& plan,
+                   const SplitResults& results);
+void merge_splits(const Device& device, const AttentionTask& task, const RowPlan& plan,
+                  const SplitResults& results);
 
 }  // namespace sinkstream::kernels::cuda
