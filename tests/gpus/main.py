@@ -33,6 +33,7 @@ PROGRAMS = [
     "tests/gpus/bench-attention",
     "tests/gpus/bench-choose",
     "tests/gpus/bench-steps",
+    "tests/gpus/bench-sums",
 ]
 MODULE = "lib/sinkstream/libsinkstream_cuda.so"
 
@@ -62,6 +63,7 @@ def parts():
         Part("matmul", [["bench-copy"], ["bench-matmul"]], seconds=120),
         Part("attention", [["bench-attention"]], seconds=120),
         Part("choose", [["bench-choose"]], seconds=60),
+        Part("sums", [["bench-sums"]], seconds=30),  # checks too, between processes that share the GPU
         Part(
             "steps",
             [
