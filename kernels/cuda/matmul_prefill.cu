@@ -208,34 +208,39 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) multiply_tile(TileTas
     x_from[i] = tile_records(task.x_records, first_token_tile + i * S::kWarps + warp, matmul.rows,
                              kTileTokens, kXRecordBytes);
   }
-  int copied = begin;  // groups
-  int copied_to = 0;   // which stage
-  const auto copy_stage = [&] {
-    if (copied < end) {
-      const int groups = end - copied < T::kGroups ? end - copied : T::kGroups;
-      const SharedAddress to = shared_to + copied_to * T::kBytes;
+  const auto bytes_of = [&](int group, int record) {
+    return (end - group < T::kGroups ? 1 : T::kGroups) * record;
+  };
+  const auto copy_weights = [&](int group, SharedAddress to) {
+    if (group >= end) return;
 #pragma unroll
-      for (int i = 0; i < kWeightRuns; ++i) {
-        copy_run<T::kWeightBytes>(to + (i * S::kWarps + warp) * T::kWeightBytes, weight_from[i], lane,
-                                  groups * kRecordBytes);
-        weight_from[i] += T::kWeightBytes;
-      }
-#pragma unroll
-      for (int i = 0; i < kXRuns; ++i) {
-        const int tile = i * S::kWarps + warp;
-        if (tile < S::kTokenTilesOfBlock) {
-          copy_run<T::kXBytes>(to + T::kXOffset + tile * T::kXBytes, x_from[i], lane, groups * kXRecordBytes);
-        }
-        x_from[i] += T::kXBytes;
-      }
-      copied += T::kGroups;
-      copied_to = copied_to + 1 == T::kCount ? 0 : copied_to + 1;
+    for (int i = 0; i < kWeightRuns; ++i) {
+      copy_run<T::kWeightBytes>(to + (i * S::kWarps + warp) * T::kWeightBytes, weight_from[i], lane,
+                                bytes_of(group, kRecordBytes));
+      weight_from[i] += T::kWeightBytes;
     }
-    commit_copies();
+  };
+  const auto copy_x = [&](int group, SharedAddress to) {
+    if (group >= end) return;
+#pragma unroll
+    for (int i = 0; i < kXRuns; ++i) {
+      const int tile = i * S::kWarps + warp;
+      if (tile < S::kTokenTilesOfBlock) {
+        copy_run<T::kXBytes>(to + T::kXOffset + tile * T::kXBytes, x_from[i], lane,
+                             bytes_of(group, kXRecordBytes));
+      }
+      x_from[i] += T::kXBytes;
+    }
   };
   allow_next_kernel();
-  wait_for_previous_kernel();
-  for (int i = 0; i < T::kCount - 1; ++i) copy_stage();
+  for (int i = 0; i < T::kCount - 1; ++i) copy_weights(begin + i * T::kGroups, shared_to + i * T::kBytes);
+  wait_for_previous_kernel();  // for x and out; the weight was there before
+  for (int i = 0; i < T::kCount - 1; ++i) {
+    copy_x(begin + i * T::kGroups, shared_to + i * T::kBytes);
+    commit_copies();
+  }
+  int copied = begin + (T::kCount - 1) * T::kGroups;  // groups
+  int copied_to = T::kCount - 1;                      // which stage
 
   const int weight_offset = warp % S::kM * S::kWarpFeatureTiles * T::kWeightBytes;
   const int x_offset = T::kXOffset + warp / S::kM * S::kWarpTokenTiles * T::kXBytes;
@@ -249,7 +254,11 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) multiply_tile(TileTas
       wait_for_copies<T::kCount - 2>();
       // The copies of all threads are there, and all have read the stage that is overwritten next.
       __syncthreads();
-      copy_stage();
+      copy_weights(copied, shared_to + copied_to * T::kBytes);
+      copy_x(copied, shared_to + copied_to * T::kBytes);
+      commit_copies();
+      copied += T::kGroups;
+      copied_to = copied_to + 1 == T::kCount ? 0 : copied_to + 1;
       const std::byte* const stage = shared + slot * T::kBytes;
       slot = slot + 1 == T::kCount ? 0 : slot + 1;
       if (T::kGroups == 1 || chunk_end - group >= T::kGroups) {
