@@ -196,7 +196,7 @@ int as_processes(int ranks) {
     try {
       ForkedCommunicator group(*shared, number, ranks);
       Rank rank(group);
-      run(rank, "a process each, which take turns", ranks, 60, 4, 5);
+      run(rank, "a process each, which take turns", ranks, 30, 2, 3);
     } catch (const std::exception& error) {
       std::fprintf(stderr, "rank %d: %s\n", number, error.what());
       status = 1;
