@@ -87,7 +87,8 @@ CudaBackend::CudaBackend(const CudaOptions& options, std::unique_ptr<cuda::Excha
   stream_owner_ = make_stream();
   device_ = {.number = options.device,
              .stream = static_cast<cudaStream_t>(stream_owner_.get()),
-             .multiprocessors = properties.multiProcessorCount};
+             .multiprocessors = properties.multiProcessorCount,
+             .has_early_launch = properties.major >= 9};
   recorder_ = std::make_unique<cuda::Recorder>(device_);
   uploads_ = std::make_unique<cuda::Uploads>(static_cast<std::size_t>(options.upload_segment_bytes));
   workspace_ = allocate(options.workspace_bytes, "scratch of operations");
