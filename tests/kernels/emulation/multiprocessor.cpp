@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstring>
 #include <exception>
+#include <mutex>
 #include <numeric>
 #include <string_view>
 #include <thread>
@@ -196,9 +198,31 @@ struct Multiprocessor::Shared {
   }
 };
 
+// Making fibers takes long, under the thread sanitizer very long, and threads of the host come and go.
 Multiprocessor& Multiprocessor::of_this_thread() {
-  thread_local Multiprocessor multiprocessor;
-  return multiprocessor;
+  struct Idle {
+    std::mutex mutex;
+    std::vector<std::unique_ptr<Multiprocessor>> all;
+  };
+  static auto* const idle = new Idle;  // never gone: threads may end after all else
+  struct Lease {
+    Lease() {
+      const std::lock_guard lock(idle->mutex);
+      if (idle->all.empty()) {
+        mine = std::make_unique<Multiprocessor>();
+      } else {
+        mine = std::move(idle->all.back());
+        idle->all.pop_back();
+      }
+    }
+    ~Lease() {
+      const std::lock_guard lock(idle->mutex);
+      idle->all.push_back(std::move(mine));
+    }
+    std::unique_ptr<Multiprocessor> mine;
+  };
+  thread_local Lease lease;
+  return *lease.mine;
 }
 
 Multiprocessor::Multiprocessor() : shared_(std::make_unique<Shared>()) {}
@@ -386,7 +410,13 @@ void run_together(const Grid& grid, std::uint64_t schedule_number) {
 void wait_for_peers() {
   if (!current->grid->waits_for_peers)
     throw KernelFailure("it waits for peers, but was launched without waits_for_peers");
-  std::this_thread::yield();
+  // Mostly it is a turn of the processor that is waited for.
+  thread_local unsigned times = 0;
+  if (++times % 8 == 0) {
+    std::this_thread::sleep_for(std::chrono::microseconds(20));
+  } else {
+    std::this_thread::yield();
+  }
 }
 
 }  // namespace sinkstream::kernels::cuda::emulation

@@ -111,7 +111,7 @@ class Schedule {
   std::uint64_t state_;
 };
 
-// One for each thread of the host: it keeps the fibers for the next grid.
+// One for each thread of the host, which keeps its fibers for the next grid.
 class Multiprocessor {
  public:
   static Multiprocessor& of_this_thread();
