@@ -10,6 +10,7 @@
 #include "kernels/cuda/choosing/block_reduce.h"
 #include "kernels/cuda/choosing/logit_rows.h"
 #include "kernels/cuda/choosing/selection.h"
+#include "kernels/cuda/early_launch.h"
 #include "kernels/gumbel_noise.h"
 
 namespace sinkstream::kernels::cuda {
@@ -125,6 +126,7 @@ __device__ float store_adjusted(const PieceLogits& logits, const Adjustment& adj
 // Grid: pieces, outputs.
 __global__ void __launch_bounds__(kPieceThreads)
     survey_kernel(LogitRows rows, const ChoiceTask* tasks, SlotStatesView states, Scratch scratch) {
+  begin_after_previous();
   const std::int64_t output = blockIdx.y;
   const ChoiceTask task = tasks[output];
   const SlotState& slot = states.states[task.slot];
@@ -165,6 +167,7 @@ __device__ float adjusted_max_of(const Piece* pieces, std::int32_t num_pieces) {
 __global__ void __launch_bounds__(kPieceThreads)
     count_kernel(const ChoiceTask* tasks, const SlotState* states, std::int32_t vocab_size, Scratch scratch) {
   __shared__ Histogram histogram;
+  begin_after_previous();
   const std::int64_t output = blockIdx.y;
   const ChoiceTask task = tasks[output];
   const SlotState& slot = states[task.slot];
@@ -432,6 +435,7 @@ __global__ void __launch_bounds__(kRowThreads)
     decide_kernel(LogitRows rows, const ChoiceTask* tasks, const SlotState* states, Scratch scratch,
                   Choice* out) {
   __shared__ Histogram histogram;
+  begin_after_previous();
   const std::int64_t output = blockIdx.x;
   const ChoiceTask& task = tasks[output];
   const LogitRow row = rows.row(output);
@@ -469,6 +473,7 @@ __device__ void count_token(const SlotStatesView& states, std::int32_t slot, Tok
 // A thread an output; where several are of one slot, the first one's takes them all, in their order.
 __global__ void remember_kernel(const ChoiceTask* tasks, std::int64_t outputs, SlotStatesView states,
                                 const Choice* out) {
+  begin_after_previous();
   const std::int64_t mine = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (mine >= outputs || !tasks[mine].sample) return;
   const std::int32_t slot = tasks[mine].slot;
@@ -554,22 +559,22 @@ void choose(const Device& device, const Logits& logits, DeviceSpan<const ChoiceT
     LogitRows rows(logits);
     rows.data += begin * rows.stride;
     const auto* const some = device_pointer<const ChoiceTask>(tasks.part(begin, count).data);
-    launch(survey_kernel, pieces_and_outputs(vocab_size, kPieceTokens, count), device.stream, rows, some,
-           states, scratch);
-    launch(count_kernel, pieces_and_outputs(vocab_size, kCountedTokens, count), device.stream, some,
-           states.states, rows.vocab_size, scratch);
-    launch(decide_kernel,
-           {.grid = dim3(static_cast<unsigned>(count), 2),
-            .block = dim3(threads_for(vocab_size, kPieceTokens, kRowThreads))},
-           device.stream, rows, some, states.states, scratch,
-           device_pointer<Choice>(out.part(begin, count).data));
+    launch_early(device, survey_kernel, pieces_and_outputs(vocab_size, kPieceTokens, count), rows, some,
+                 states, scratch);
+    launch_early(device, count_kernel, pieces_and_outputs(vocab_size, kCountedTokens, count), some,
+                 states.states, rows.vocab_size, scratch);
+    launch_early(device, decide_kernel,
+                 {.grid = dim3(static_cast<unsigned>(count), 2),
+                  .block = dim3(threads_for(vocab_size, kPieceTokens, kRowThreads))},
+                 rows, some, states.states, scratch, device_pointer<Choice>(out.part(begin, count).data));
   }
   // Only now: all of them were chosen by what the slots were before.
   constexpr std::int64_t kThreads = 128;
-  launch(remember_kernel,
-         {.grid = dim3(static_cast<unsigned>(ceil_divide(tasks.size, kThreads))), .block = dim3(kThreads)},
-         device.stream, device_pointer<const ChoiceTask>(tasks.data), tasks.size, states,
-         device_pointer<const Choice>(out.data));
+  launch_early(
+      device, remember_kernel,
+      {.grid = dim3(static_cast<unsigned>(ceil_divide(tasks.size, kThreads))), .block = dim3(kThreads)},
+      device_pointer<const ChoiceTask>(tasks.data), tasks.size, states,
+      device_pointer<const Choice>(out.data));
 }
 
 }  // namespace sinkstream::kernels::cuda

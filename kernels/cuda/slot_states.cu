@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/round_up.h"
+#include "kernels/cuda/early_launch.h"
 #include "kernels/cuda/slot_states.h"
 
 namespace sinkstream::kernels::cuda {
@@ -45,6 +46,7 @@ __global__ void count_kernel(const TokenId* tokens, std::int64_t count, std::int
 
 __global__ void take_last_chosen_kernel(const std::int32_t* slots, std::int64_t rows, const SlotState* states,
                                         std::int32_t* tokens) {
+  begin_after_previous();
   const std::int64_t row = global_thread();
   if (row < rows && tokens[row] == kLastChosen) tokens[row] = states[slots[row]].last_chosen;
 }
@@ -203,9 +205,9 @@ void CudaSlotStates::close_slot(const Upload& upload, std::int32_t slot) {
 void take_last_chosen(const Device& device, DeviceSpan<const std::int32_t> slots,
                       const SlotStatesView& states, DeviceSpan<std::int32_t> tokens) {
   if (slots.empty()) return;
-  launch(take_last_chosen_kernel, a_thread_each(slots.size), device.stream,
-         device_pointer<const std::int32_t>(slots.data), slots.size, states.states,
-         device_pointer<std::int32_t>(tokens.data));
+  launch_early(device, take_last_chosen_kernel, a_thread_each(slots.size),
+               device_pointer<const std::int32_t>(slots.data), slots.size, states.states,
+               device_pointer<std::int32_t>(tokens.data));
 }
 
 }  // namespace sinkstream::kernels::cuda

@@ -144,6 +144,7 @@ void run_all() {
   Device device;
   check(cudaStreamCreateWithFlags(&device.stream, cudaStreamNonBlocking), "a stream");
   device.multiprocessors = properties.multiProcessorCount;
+  device.has_early_launch = properties.major >= 9;
   device.workspace = workspace.address();
   device.workspace_bytes = workspace.size;
   std::printf("%s: microseconds to choose from this many rows of logits\n", properties.name);
