@@ -1,6 +1,7 @@
 """Which device ranks take, on machines whose GPUs are made up: no GPU is needed, and none computes."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -114,6 +115,13 @@ def test_a_plan_for_gpus_needs_none(run):
 def test_a_module_of_another_build(run):
     assert_refuses(run("--set", "parallel.device=cuda", MADE_UP_INTERFACE="0.0.9-abc"), "is of another build (0.0.9-abc)")
     assert "is of another build" in run("--version", MADE_UP_INTERFACE="0.0.9-abc").stdout
+
+
+def test_the_module_of_this_build_can_be_loaded():
+    if not (STREAM_WORKER.parents[1] / "lib/sinkstream/libsinkstream_cuda.so").exists():
+        pytest.skip("built without CUDA (launch/build --cuda)")
+    text = subprocess.run([STREAM_WORKER, "--version"], capture_output=True, text=True, timeout=PATIENCE_SECONDS).stdout
+    assert "cuda (" in text and not re.search("cannot be loaded|another build|no CUDA backend", text)
 
 
 def test_nccl_goes_between_gpus_only(run):

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <optional>
+
 #include "base/error.h"
 #include "tests/temporary_directory.h"
 
@@ -29,6 +31,18 @@ TEST(CudaModule, AFileThatIsNoneIsRefused) {
                                                    HasSubstr("cannot be loaded"), HasSubstr(file.string()))));
   EXPECT_THAT([&] { load_cuda_module("libm.so.6"); },
               ThrowsMessage<StartupError>(HasSubstr("is not a CUDA backend")));
+}
+
+TEST(CudaModule, ItsErrorsAreCaughtByPrograms) {
+  std::optional<cuda::Module> module;
+  try {
+    module = cuda_module();
+  } catch (const StartupError& error) {
+    GTEST_SKIP() << error.what();
+  }
+  if (!search_gpus().gpus.empty()) GTEST_SKIP() << "there is a GPU";
+  EXPECT_THAT([&] { module->free_bytes(0); },
+              ThrowsMessage<StartupError>(HasSubstr("GPU 0 does not say what memory is free: ")));
 }
 
 }  // namespace
