@@ -96,30 +96,27 @@ __device__ inline Ring window_ring(const CacheLayerView& cache, std::int64_t slo
           device_pointer<const std::byte>(cache.ring_values) + at, cache.ring_capacity};
 }
 
-// Neighbouring positions of a ring from `begin` on, of which those in [first, end) are wanted; both count
-// from `begin`.
+// Neighbouring positions of a ring from `begin` on, of which those in [first, end) are wanted, not more than
+// the ring has; both count from `begin`.
 struct Stretch {
-  std::int64_t place;  // of `begin`
-  int until_wrap;      // how many stand before the ring's end
-  int capacity;
   int first;
   int end;
+  std::int64_t place;  // of the first
+  int until_wrap;      // how many of the wanted stand before the ring's end
 
   // `size`: the most positions that are asked for.
-  __device__ Stretch(std::int64_t begin, int size, const Reach& reach, std::int64_t ring_capacity)
-      : place(ring_index(begin, ring_capacity)),
-        until_wrap(clamp(ring_capacity - place, size)),
-        capacity(clamp(ring_capacity, size)),
-        first(clamp(reach.first - begin, size)),
-        end(clamp(reach.end - begin, size)) {}
+  __device__ Stretch(std::int64_t begin, int size, const Reach& reach, std::int64_t capacity)
+      : first(clamp(reach.first - begin, size)),
+        end(clamp(reach.end - begin, size)),
+        place(ring_index(begin + first, capacity)),
+        until_wrap(clamp(capacity - place, size)) {}
 
   __device__ bool wants(int i) const { return i >= first && i < end; }
   __device__ bool wants_any(int i, int count) const { return i < end && i + count > first; }
-  // Where the i-th stands.
+  // Where the i-th stands, some place if it isn't wanted.
   __device__ std::int64_t place_of(int i) const {
-    if (i < until_wrap) return place + i;
-    const int past = i - until_wrap;
-    return past < capacity ? past : past % capacity;
+    const int of_wanted = wants(i) ? i - first : 0;
+    return of_wanted < until_wrap ? place + of_wanted : of_wanted - until_wrap;
   }
 
   __device__ static int clamp(std::int64_t offset, int size) {

@@ -31,15 +31,15 @@ constexpr int kWeightVectors =
 
 // One row's split, and where its result goes.
 struct SplitTask {
-  Reach reach;
-  std::int64_t begin;  // its first position
+  NearReach reach;  // counted from its first position
+  Stretch stretch;
   Ring ring;
   const float* queries;  // [heads, head_dim]
   const float* slopes;   // [heads] or none
   int heads;
   float scale;
-  Softmax* softmaxes;  // [heads]
-  float* sums;         // [heads, head_dim]
+  const SplitResults* results;
+  std::int64_t result;  // among them, of the first head
 };
 
 // A warp takes its tile from scores to weights: `scores` are the products of keys and queries. Leaves
@@ -54,7 +54,7 @@ __device__ void weigh_split(const SplitTask& task, TileScores& scores, Exchange&
     const int head = g + 8 * h;
     const float slope =
         task.slopes == nullptr || head >= task.heads ? 0.0f : __fmul_rn(task.slopes[head], kLog2OfE);
-    finish_scores(scores, h, near(task.reach, task.begin + tile * kTileKeys), task.scale, slope);
+    finish_scores(scores, h, task.reach.from(tile * kTileKeys), task.scale, slope);
     highest[h] = highest_score(scores, h);
     if (t == 0) exchange.highest[tile][head] = highest[h];
   }
@@ -87,7 +87,7 @@ __device__ void write_softmax(const SplitTask& task, const Exchange& exchange) {
     softmax.highest = fmaxf(softmax.highest, exchange.highest[tile][head]);
     softmax.sum = add_tile(softmax.sum, exchange.shrink[tile][head], exchange.sum[tile][head]);
   }
-  task.softmaxes[head] = softmax;
+  task.results->softmaxes[task.result + head] = softmax;
 }
 
 // One more tile for the weighted sums of 16 dimensions, of which load_values() has 8 and 8.
@@ -137,17 +137,18 @@ constexpr int shared_bytes() {
 }
 
 template <typename Element, int kHeadDim>
-__device__ void copy_values(const SplitTask& task, const Stretch& stretch, int tile, std::byte* staged) {
+__device__ void copy_values(const SplitTask& task, int tile, std::byte* staged) {
   using Own = Staging<Element, kHeadDim>;
   constexpr int kVectors = Own::kRowBytes / 16;
   std::byte* const to = staged + tile % Own::kTiles * Own::kTileBytes;
-#pragma unroll 1  // while addresses of many copies would take the registers of keys
+#pragma unroll 1  // or the addresses of many copies take the registers of keys
   for (int i = static_cast<int>(threadIdx.x); i < kTileKeys * kVectors; i += kThreads) {
     const int key = i / kVectors;
     const int place = tile * kTileKeys + key;
     const int byte = i % kVectors * 16;
     copy_async_16(to + key * Own::kStride + byte,
-                  task.ring.values + stretch.place_of(place) * Own::kRowBytes + byte, stretch.wants(place));
+                  task.ring.values + task.stretch.place_of(place) * Own::kRowBytes + byte,
+                  task.stretch.wants(place));
   }
   commit_copies();
 }
@@ -171,8 +172,8 @@ __device__ void write_queries(const SplitTask& task, uint4* operands) {
 
 // `meanwhile`, while keys are on their way, ends with a barrier after which queries are there.
 template <typename Element, int kHeadDim, typename Meanwhile>
-__device__ void score_tile(const SplitTask& task, const Stretch& stretch, const uint4* queries,
-                           TileScores& scores, const Meanwhile& meanwhile) {
+__device__ void score_tile(const SplitTask& task, const uint4* queries, TileScores& scores,
+                           const Meanwhile& meanwhile) {
   using Own = Staging<Element, kHeadDim>;
   using Loads = KeyLoads<Element, kHeadDim>;
   constexpr int kAtOnce = Own::kEightsAtOnce;
@@ -181,23 +182,21 @@ __device__ void score_tile(const SplitTask& task, const Stretch& stretch, const 
 #pragma unroll
     for (int n = 0; n < kAtOnce; ++n) {
       const int place = warp_id() * kTileKeys + (first_eight + n) * 8 + lane_id() / 4;
-      const std::byte* const key = task.ring.keys + stretch.place_of(place) * Loads::kRowBytes;
+      const std::byte* const key = task.ring.keys + task.stretch.place_of(place) * Loads::kRowBytes;
 #pragma unroll
       for (int load = 0; load < Loads::kCount; ++load) {
         keys[n][load] =
-            stretch.wants(place) ? load_key<Element, kHeadDim, true>(key, load) : make_uint4(0, 0, 0, 0);
+            task.stretch.wants(place) ? load_key<Element, kHeadDim, true>(key, load) : make_uint4(0, 0, 0, 0);
       }
     }
   };
   read_keys(0);
   meanwhile();
-  if (!stretch.wants_any(warp_id() * kTileKeys, kTileKeys)) return;
 #pragma unroll
   for (int n = 0; n < kTileEights; n += kAtOnce) {
-    if (n > 0) {
-      __syncwarp();  // or the compiler prepares these addresses ahead, in registers that are taken
-      read_keys(n);
-    }
+    // The condition keeps the compiler from reading all keys ahead, too, in registers that are taken.
+    if (!task.stretch.wants_any(warp_id() * kTileKeys + 8 * n, 8 * kAtOnce)) continue;
+    if (n > 0) read_keys(n);
     float products[kAtOnce][4] = {};
     multiply_keys<Element, kHeadDim>(
         queries, [&](int i, int load) { return keys[i][load]; }, products);
@@ -213,12 +212,10 @@ template <typename Element, int kHeadDim>
 __device__ void attend_split(const SplitTask& task, Exchange& exchange, uint4* operands, std::byte* staged) {
   using Own = Staging<Element, kHeadDim>;
   constexpr int kGroups = ceil_divide(Own::Loads::kChunks, kWarps);  // of 16 dimensions, that a warp has
-  const Stretch stretch(task.begin, kSplitKeys, task.reach, task.ring.capacity);
   TileScores scores = {};
-  score_tile<Element, kHeadDim>(task, stretch, operands, scores, [&] {
+  score_tile<Element, kHeadDim>(task, operands, scores, [&] {
 #pragma unroll 1
-    for (int tile = 0; tile < Own::kTiles; ++tile)
-      copy_values<Element, kHeadDim>(task, stretch, tile, staged);
+    for (int tile = 0; tile < Own::kTiles; ++tile) copy_values<Element, kHeadDim>(task, tile, staged);
     write_queries<Element, kHeadDim>(task, operands);
     __syncthreads();
   });
@@ -235,7 +232,7 @@ __device__ void attend_split(const SplitTask& task, Exchange& exchange, uint4* o
 #pragma unroll
     for (int i = 0; i < kGroups; ++i) {
       const int group = warp_id() + i * kWarps;
-      if (group >= Own::Loads::kChunks || !stretch.wants_any(tile * kTileKeys, kTileKeys))
+      if (group >= Own::Loads::kChunks || !task.stretch.wants_any(tile * kTileKeys, kTileKeys))
         break;  // a whole warp
       add_tile_values<Element>(
           exchange, operands, tile,
@@ -248,7 +245,7 @@ __device__ void attend_split(const SplitTask& task, Exchange& exchange, uint4* o
     if (Own::kTiles < kTilesPerSplit) {
       __syncthreads();
       if (tile + Own::kTiles < kTilesPerSplit) {
-        copy_values<Element, kHeadDim>(task, stretch, tile + Own::kTiles, staged);
+        copy_values<Element, kHeadDim>(task, tile + Own::kTiles, staged);
       } else {
         commit_copies();  // an empty group, so that their number says which are there
       }
@@ -265,7 +262,7 @@ __device__ void attend_split(const SplitTask& task, Exchange& exchange, uint4* o
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
         const int dimension = group * 16 + 8 * j + lane_id() % 4 * 2;
-        *reinterpret_cast<float2*>(task.sums + head * kHeadDim + dimension) =
+        *reinterpret_cast<float2*>(task.results->sums + (task.result + head) * kHeadDim + dimension) =
             make_float2(sums[i][j][2 * h], sums[i][j][2 * h + 1]);
       }
     }
@@ -311,22 +308,22 @@ __device__ float4 four_of_chunk(int chunk, int head_dim, const Read& read) {
 }
 
 template <typename Element>
-__device__ void score_tile(const SplitTask& task, const Stretch& stretch, AnySize size, TileScores& scores) {
+__device__ void score_tile(const SplitTask& task, AnySize size, TileScores& scores) {
   const int g = lane_id() / 4;
   const auto queries = [&](int head, int chunk) {
     return four_of_chunk(chunk, head < task.heads ? size.head_dim : 0, [&](int dimension) {
       return task.queries[std::int64_t{head} * size.head_dim + dimension];
     });
   };
-  if (!stretch.wants_any(warp_id() * kTileKeys, kTileKeys)) return;
+  if (!task.stretch.wants_any(warp_id() * kTileKeys, kTileKeys)) return;
   for (int chunk = 0; chunk < size.chunks(); ++chunk) {
     const LeftOperand left = query_operand(queries(g, chunk), queries(g + 8, chunk));
 #pragma unroll
     for (int n = 0; n < kTileEights; ++n) {
       const int place = warp_id() * kTileKeys + n * 8 + g;
       const auto* const key =
-          reinterpret_cast<const Element*>(task.ring.keys) + stretch.place_of(place) * size.head_dim;
-      const float4 four = four_of_chunk(chunk, stretch.wants(place) ? size.head_dim : 0,
+          reinterpret_cast<const Element*>(task.ring.keys) + task.stretch.place_of(place) * size.head_dim;
+      const float4 four = four_of_chunk(chunk, task.stretch.wants(place) ? size.head_dim : 0,
                                         [&](int dimension) { return to_number(key[dimension]); });
       const float numbers[4] = {four.x, four.y, four.z, four.w};
       multiply(scores[n], left, right_operand<Element>(numbers));
@@ -336,23 +333,22 @@ __device__ void score_tile(const SplitTask& task, const Stretch& stretch, AnySiz
 
 template <typename Element>
 __device__ void attend_split(const SplitTask& task, Exchange& exchange, uint4* operands, AnySize size) {
-  const Stretch stretch(task.begin, kSplitKeys, task.reach, task.ring.capacity);
   TileScores scores = {};
-  score_tile<Element>(task, stretch, size, scores);
+  score_tile<Element>(task, size, scores);
   weigh_split(task, scores, exchange, operands);
   write_softmax(task, exchange);
 
   const int g = lane_id() / 4;
   const int t = lane_id() % 4;
   const auto value_at = [&](int place, int dimension) {
-    if (!stretch.wants(place) || dimension >= size.head_dim) return 0.0f;
+    if (!task.stretch.wants(place) || dimension >= size.head_dim) return 0.0f;
     return to_number(reinterpret_cast<const Element*>(
-        task.ring.values)[stretch.place_of(place) * size.head_dim + dimension]);
+        task.ring.values)[task.stretch.place_of(place) * size.head_dim + dimension]);
   };
   for (int group = warp_id(); group < size.chunks(); group += kWarps) {
     float sums[2][4] = {};
     for (int tile = 0; tile < kTilesPerSplit; ++tile) {
-      if (!stretch.wants_any(tile * kTileKeys, kTileKeys)) continue;
+      if (!task.stretch.wants_any(tile * kTileKeys, kTileKeys)) continue;
       add_tile_values<Element>(
           exchange, operands, tile,
           [&](int half, RightOperand<Element>(&right)[2]) {
@@ -371,7 +367,7 @@ __device__ void attend_split(const SplitTask& task, Exchange& exchange, uint4* o
       const int head = g + i / 2 % 2 * 8;
       const int dimension = group * kChunk + i / 4 * 8 + 2 * t + i % 2;
       if (head < task.heads && dimension < size.head_dim) {
-        task.sums[std::int64_t{head} * size.head_dim + dimension] = sums[i / 4][i % 4];
+        task.results->sums[(task.result + head) * size.head_dim + dimension] = sums[i / 4][i % 4];
       }
     }
   }
@@ -410,18 +406,20 @@ __global__ void __launch_bounds__(kThreads, kHeadDim <= 128 ? 2 : 1)
     const std::int64_t in_array =
         of_sinks ? splits.sinks.first + which : splits.window.first + which - splits.sinks.count();
     const std::int64_t at = task.head_offset(r, heads.first_head);
-    const std::int64_t result = results.index(i, tile, which, 0);
+    const Reach reach = of_sinks ? reach_in_sinks(row) : reach_in_window(row);
+    const std::int64_t begin = in_array * kSplitKeys;
+    const Ring ring = of_sinks ? sinks_ring(task.cache, row.slot, heads.kv_head)
+                               : window_ring<Element>(task.cache, row.slot, heads.kv_head);
     const SplitTask split{
-        .reach = of_sinks ? reach_in_sinks(row) : reach_in_window(row),
-        .begin = in_array * kSplitKeys,
-        .ring = of_sinks ? sinks_ring(task.cache, row.slot, heads.kv_head)
-                         : window_ring<Element>(task.cache, row.slot, heads.kv_head),
+        .reach = near(reach, begin),
+        .stretch = Stretch(begin, kSplitKeys, reach, ring.capacity),
+        .ring = ring,
         .queries = (of_sinks ? task.sink_queries : task.window_queries) + at,
         .slopes = task.alibi_slopes == nullptr ? nullptr : task.alibi_slopes + heads.first_head,
         .heads = heads.heads,
         .scale = task.scale,
-        .softmaxes = results.softmaxes + result,
-        .sums = results.sums + result * task.cache.head_dim,
+        .results = &results,
+        .result = results.index(i, tile, which, 0),
     };
     if constexpr (kHeadDim == 0) {
       const AnySize size{task.cache.head_dim};
