@@ -100,6 +100,7 @@ __device__ void write_queries(const AttentionTask& task, const Column (&columns)
     const int dimension = Loads::first_dimension(chunk, lane_id() % 4);
     return *reinterpret_cast<const float4*>(queries + task.head_offset(column.row, column.head) + dimension);
   };
+#pragma unroll 2
   for (int chunk = 0; chunk < Loads::kChunks; ++chunk) {
     store_operand(query_operand(read(columns[0], chunk), read(columns[1], chunk)),
                   operands + chunk * kOperandVectors, lane_id());
@@ -114,6 +115,7 @@ __device__ void copy_stage(const std::byte* from, const Ring& ring, const Reach&
   using Own = Stage<Element, kHeadDim>;
   constexpr int kVectors = kBytes / 16;
   const Stretch stretch(begin, Own::kKeys, reach, ring.capacity);
+#pragma unroll 2
   for (int i = static_cast<int>(threadIdx.x); i < Own::kKeys * kVectors; i += kThreads) {
     const int key = i / kVectors;
     const int byte = i % kVectors * 16;
@@ -183,18 +185,28 @@ __device__ void end_split(const SplitSums<kValueDims>& split, bool is_last, Tota
   for (int h = 0; h < 2; ++h) {
     Total& total = totals[h];
     if (total.out == nullptr) continue;
-    const bool is_first = total.softmax.highest == lowest();
-    const MergeFactors factors = merge(total.softmax, split.softmax[h]);
+    constexpr int kPairs = kValueDims / 8;
     float2* const out = reinterpret_cast<float2*>(total.out) + lane_id() % 4;
+    float2 sums[kPairs] = {};
+    if (total.softmax.highest != lowest()) {
 #pragma unroll
-    for (int n = 0; n < kValueDims / 8; ++n) {
-      float2 sum = is_first ? make_float2(0, 0) : out[4 * n];
-      sum.x = merged(sum.x, split.sums[n][2 * h], factors);
-      sum.y = merged(sum.y, split.sums[n][2 * h + 1], factors);
-      if (is_last)
-        sum = make_float2(__fdiv_rn(sum.x, total.softmax.sum), __fdiv_rn(sum.y, total.softmax.sum));
-      out[4 * n] = sum;
+      for (int n = 0; n < kPairs; ++n) sums[n] = out[4 * n];
     }
+    const MergeFactors factors = merge(total.softmax, split.softmax[h]);
+#pragma unroll
+    for (int n = 0; n < kPairs; ++n) {
+      sums[n].x = merged(sums[n].x, split.sums[n][2 * h], factors);
+      sums[n].y = merged(sums[n].y, split.sums[n][2 * h + 1], factors);
+    }
+    if (is_last) {
+#pragma unroll
+      for (int n = 0; n < kPairs; ++n) {
+        sums[n].x = __fdiv_rn(sums[n].x, total.softmax.sum);
+        sums[n].y = __fdiv_rn(sums[n].y, total.softmax.sum);
+      }
+    }
+#pragma unroll
+    for (int n = 0; n < kPairs; ++n) out[4 * n] = sums[n];
   }
 }
 
