@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "kernels/cuda/early_launch.h"
 #include "kernels/cuda/peer_exchange.h"
 #include "kernels/cuda/pinned_memory.h"
 #include "kernels/cuda/ptx.h"
@@ -24,7 +25,7 @@ constexpr std::int64_t kMostBlocks =
     128;  // have room at once on any GPU that we know, beside other ranks' too
 constexpr int kBuffers = 2;
 constexpr std::uint64_t kLeft = ~std::uint64_t{0};
-constexpr unsigned kTriesBetweenLooks = 1024;  // a look at the host's memory takes longer than a sum
+constexpr unsigned kTriesBetweenLooks = 256;  // a look at the host's memory takes longer than a sum
 
 // Each rank's memory: slots [kBuffers][ranks][blocks * kBlockElements], flags [ranks][blocks], epochs
 // [blocks].
@@ -119,6 +120,7 @@ __device__ void store_some(float4 some, std::int64_t first, std::int64_t element
 template <int kRoom>  // for ranks
 __global__ void __launch_bounds__(kThreads)
     sum_over_peers_kernel(const __grid_constant__ Peers peers, std::int64_t elements, float* x) {
+  begin_after_previous();
   const int ranks = peers.layout.ranks;
   const int block = static_cast<int>(blockIdx.x);
   const int thread = static_cast<int>(threadIdx.x);
@@ -188,7 +190,7 @@ class PeerSums {
 
   std::int64_t most_bytes() const { return peers_.layout.blocks * kBlockBytes; }
 
-  void sum(cudaStream_t stream, float* x, std::int64_t elements) const {
+  void sum(const Device& device, float* x, std::int64_t elements) const {
     if (elements == 0) return;
     const int ranks = peers_.layout.ranks;
     const auto kernel = ranks <= 2   ? sum_over_peers_kernel<2>
@@ -199,7 +201,7 @@ class PeerSums {
     shape.grid = dim3(static_cast<unsigned>(ceil_divide<std::int64_t>(elements, kBlockElements)));
     shape.block = dim3(kThreads);
     shape.waits_for_peers = true;
-    launch(kernel, shape, stream, peers_, elements, x);
+    launch_early(device, kernel, shape, peers_, elements, x);
   }
 
   void abort() { std::atomic_ref(peers_.host->abort).store(1); }
@@ -243,7 +245,7 @@ class PeerExchange final : public Exchange {
 
   void sum(const Device& device, Matrix x) override {
     if (!is_small(x.bytes())) return large_->sum(device, x);
-    sums_->sum(device.stream, device_pointer<float>(x.data), x.rows * x.cols);
+    sums_->sum(device, device_pointer<float>(x.data), x.rows * x.cols);
   }
   void gather(const Device& device, ConstMatrix mine, Matrix all) override {
     large_->gather(device, mine, all);
@@ -282,11 +284,11 @@ void try_out(Communicator& group, const PeerSums& sums) {
   });
   // Ranks of one process come here together: calls above may wait for the whole GPU.
   together(group, [&] {
-    const auto queue = static_cast<cudaStream_t>(stream.get());
+    const Device device = {.stream = static_cast<cudaStream_t>(stream.get())};
     for (int i = 0; i < kSums; ++i) {
-      sums.sum(queue, reinterpret_cast<float*>(pinned->bytes().data()), std::ssize(values));
+      sums.sum(device, reinterpret_cast<float*>(pinned->bytes().data()), std::ssize(values));
     }
-    check(cudaStreamSynchronize(queue), "a first sum");
+    check(cudaStreamSynchronize(device.stream), "a first sum");
     sums.check_peers();
     std::memcpy(values.data(), pinned->bytes().data(), bytes);
     const auto ranks = static_cast<float>(group.size());

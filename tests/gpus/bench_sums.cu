@@ -85,6 +85,9 @@ class Rank {
     check(cudaSetDevice(0), "a GPU");
     exchange_ = make_peer_exchange(make_host_exchange(group_), group_, {.patience = std::chrono::seconds(5)});
     check(cudaStreamCreateWithFlags(&device_.stream, cudaStreamNonBlocking), "a stream");
+    int major = 0;
+    check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0), "what the GPU is");
+    device_.has_early_launch = major >= 9;
     check(cudaMalloc(&x_, kKibibytes[std::size(kKibibytes) - 1] << 10), "memory");
     if (!exchange_->queues_sum(4)) throw std::runtime_error(exchange_->description());
   }
