@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <map>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -136,9 +137,11 @@ void CudaSlotStates::set(const Upload& upload, std::int32_t slot, const SlotStat
 
 void CudaSlotStates::set_end_tokens(const Device& device, const Upload& upload, std::int32_t slot,
                                     std::span<const TokenId> end_tokens) const {
-  std::vector<TokenId> tokens;
-  std::ranges::copy_if(end_tokens, std::back_inserter(tokens),
-                       [&](TokenId token) { return is_token(token); });
+  std::set<TokenId> each;  // once: no two threads write to one place
+  for (const TokenId token : end_tokens) {
+    if (is_token(token)) each.insert(token);
+  }
+  const std::vector<TokenId> tokens(each.begin(), each.end());
   clear(device, view_.is_end_of(slot), view_.vocab_size);
   for (std::int64_t begin = 0; begin < std::ssize(tokens); begin += kEntriesAtOnce) {
     const std::int64_t count = std::min(kEntriesAtOnce, std::ssize(tokens) - begin);
