@@ -63,6 +63,8 @@ void attention(const Device& device, DeviceSpan<const AttentionRow> rows, ConstM
                ConstMatrix sink_queries, const CacheLayerView& cache, const HeadShard& shard, float scale,
                Vector alibi_slopes, Matrix out) {
   if (rows.empty()) return;
+  if (cache.ring_capacity > INT32_MAX)
+    throw std::invalid_argument("attention: the ring is too long for this backend");
   const AttentionTask task{
       .rows = device_pointer<const AttentionRow>(rows.data),
       .num_rows = static_cast<int>(rows.size),

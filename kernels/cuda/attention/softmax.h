@@ -101,14 +101,14 @@ __device__ inline Ring window_ring(const CacheLayerView& cache, std::int64_t slo
 struct Stretch {
   int first;
   int end;
-  std::int64_t place;  // of the first
-  int until_wrap;      // how many of the wanted stand before the ring's end
+  int place;       // of the first
+  int until_wrap;  // how many of the wanted stand before the ring's end
 
   // `size`: the most positions that are asked for.
   __device__ Stretch(std::int64_t begin, int size, const Reach& reach, std::int64_t capacity)
       : first(clamp(reach.first - begin, size)),
         end(clamp(reach.end - begin, size)),
-        place(ring_index(begin + first, capacity)),
+        place(static_cast<int>(ring_index(begin + first, capacity))),
         until_wrap(clamp(capacity - place, size)) {}
 
   __device__ bool wants(int i) const { return i >= first && i < end; }
@@ -116,7 +116,7 @@ struct Stretch {
   // Where the i-th stands, some place if it isn't wanted.
   __device__ std::int64_t place_of(int i) const {
     const int of_wanted = wants(i) ? i - first : 0;
-    return of_wanted < until_wrap ? place + of_wanted : of_wanted - until_wrap;
+    return (of_wanted < until_wrap ? place : -until_wrap) + of_wanted;
   }
 
   __device__ static int clamp(std::int64_t offset, int size) {

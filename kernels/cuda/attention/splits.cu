@@ -51,6 +51,7 @@ __device__ void weigh_split(const SplitTask& task, TileScores& scores, Exchange&
   float highest[2];
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
+    if (8 * h >= task.heads) break;
     const int head = g + 8 * h;
     const float slope =
         task.slopes == nullptr || head >= task.heads ? 0.0f : __fmul_rn(task.slopes[head], kLog2OfE);
@@ -61,6 +62,7 @@ __device__ void weigh_split(const SplitTask& task, TileScores& scores, Exchange&
   __syncthreads();  // from here on nobody reads queries, in whose place weights are written
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
+    if (8 * h >= task.heads) break;  // scores of no head are zero, and so are their weights
     const int head = g + 8 * h;
     float before = lowest();
     for (int earlier = 0; earlier < tile; ++earlier) before = fmaxf(before, exchange.highest[earlier][head]);
@@ -92,11 +94,12 @@ __device__ void write_softmax(const SplitTask& task, const Exchange& exchange) {
 
 // One more tile for the weighted sums of 16 dimensions, of which load_values() has 8 and 8.
 template <typename Element, typename Values>
-__device__ void add_tile_values(const Exchange& exchange, const uint4* weights, int tile,
+__device__ void add_tile_values(const Exchange& exchange, const uint4* weights, int tile, int heads,
                                 const Values& values, float (&sums)[2][4]) {
   const int g = lane_id() / 4;
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
+    if (8 * h >= heads) break;
     const float shrink = exchange.shrink[tile][g + 8 * h];
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
@@ -122,9 +125,9 @@ struct Staging {
   static constexpr int kStride = kRowBytes + 16;  // rows that are read together lie in different banks
   static constexpr int kTileBytes = kTileKeys * kStride;
   static constexpr int kTiles =
-      smaller(kTilesPerSplit, larger(2, (72 << 10) / kTileBytes));  // in shared memory at once
+      smaller(kTilesPerSplit, larger(2, (36 << 10) / kTileBytes));  // in shared memory at once
   static constexpr int kEightsAtOnce =
-      smaller(kTileEights, larger(1, 8 / Loads::kCount));  // of keys, in registers
+      smaller(kTileEights, larger(1, 4 / Loads::kCount));  // of keys, in registers
   static constexpr int kOperands = larger(kWeightVectors, Loads::kChunks* kOperandVectors);
 };
 
@@ -141,7 +144,7 @@ __device__ void copy_values(const SplitTask& task, int tile, std::byte* staged) 
   using Own = Staging<Element, kHeadDim>;
   constexpr int kVectors = Own::kRowBytes / 16;
   std::byte* const to = staged + tile % Own::kTiles * Own::kTileBytes;
-#pragma unroll 1  // or the addresses of many copies take the registers of keys
+#pragma unroll 2  // the addresses of more copies would take the registers of keys
   for (int i = static_cast<int>(threadIdx.x); i < kTileKeys * kVectors; i += kThreads) {
     const int key = i / kVectors;
     const int place = tile * kTileKeys + key;
@@ -235,7 +238,7 @@ __device__ void attend_split(const SplitTask& task, Exchange& exchange, uint4* o
       if (group >= Own::Loads::kChunks || !task.stretch.wants_any(tile * kTileKeys, kTileKeys))
         break;  // a whole warp
       add_tile_values<Element>(
-          exchange, operands, tile,
+          exchange, operands, tile, task.heads,
           [&](int half, RightOperand<Element>(&right)[2]) {
             load_values<Element>(values + half * 16 * Own::kStride + group * 16 * int{sizeof(Element)},
                                  Own::kStride, right);
@@ -350,7 +353,7 @@ __device__ void attend_split(const SplitTask& task, Exchange& exchange, uint4* o
     for (int tile = 0; tile < kTilesPerSplit; ++tile) {
       if (!task.stretch.wants_any(tile * kTileKeys, kTileKeys)) continue;
       add_tile_values<Element>(
-          exchange, operands, tile,
+          exchange, operands, tile, task.heads,
           [&](int half, RightOperand<Element>(&right)[2]) {
             const int key = tile * kTileKeys + half * 16 + 2 * t;
 #pragma unroll
@@ -384,9 +387,14 @@ struct RowSplits {
   __device__ std::int64_t count() const { return sinks.count() + window.count(); }
 };
 
+// What a block's phases (keys come, scores, values) leave idle, others use.
+constexpr int blocks_of_multiprocessor(int head_dim) {
+  return head_dim == 0 ? 2 : head_dim <= 128 ? 3 : 1;
+}
+
 // Blocks: splits, tiles of heads, rows (each takes more than one where there are more). kHeadDim 0: any.
 template <typename Element, int kHeadDim>
-__global__ void __launch_bounds__(kThreads, kHeadDim <= 128 ? 2 : 1)
+__global__ void __launch_bounds__(kThreads, blocks_of_multiprocessor(kHeadDim))
     attend(AttentionTask task, RowPlan plan, SplitResults results) {
   begin_after_previous();
   std::byte* const shared = dynamic_shared<std::byte>();
