@@ -11,6 +11,7 @@
 
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/ptx.h"
+#include "tests/gpus/copy_rate.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {
@@ -109,13 +110,7 @@ class Bench {
     device_.workspace = workspace_.address();
     device_.workspace_bytes = kWorkspaceBytes;
     fill(activations_.address(), 3 * kActivationBytes, false, stream_);
-    constexpr std::int64_t kBytes = std::int64_t{4} << 30;
-    const double copy = milliseconds(stream_, [&] {
-      check(cudaMemcpyAsync(cache_.get(), static_cast<char*>(cache_.get()) + kBytes, kBytes,
-                            cudaMemcpyDeviceToDevice, stream_),
-            "a copy");
-    });
-    copy_ = 2.0 * kBytes / copy / 1e6;
+    copy_ = copy_rate();
     std::printf("%s: a copy of 4 GiB moves %.0f GB/s, read and written\n", properties.name, copy_);
   }
 

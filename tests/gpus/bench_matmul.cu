@@ -17,6 +17,7 @@
 
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/operations.h"
+#include "tests/gpus/copy_rate.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {
@@ -30,7 +31,7 @@ void check_lt(cublasStatus_t status, const char* what_for) {
 }
 
 struct Memory {
-  explicit Memory(std::int64_t bytes) : bytes(bytes) { check(cudaMalloc(&data, bytes), "memory"); }
+  explicit Memory(std::int64_t size) : bytes(size) { check(cudaMalloc(&data, size), "memory"); }
   ~Memory() { cudaFree(data); }
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
@@ -70,7 +71,7 @@ struct Bench {
   Memory pool{kPoolBytes};
   Memory x{kMostRows * 32768 * 4};
   Memory out{kMostRows * 32768 * 4};
-  double copy_rate = 0;  // bytes/s
+  double copy_bytes = 0;  // a second
   cublasLtHandle_t lt = nullptr;
 
   Bench() {
@@ -86,17 +87,9 @@ struct Bench {
     fill_pairs<<<4096, 256, 0, stream>>>(static_cast<std::uint32_t*>(pool.data), pool.bytes / 4);
     fill_floats<<<4096, 256, 0, stream>>>(static_cast<float*>(x.data), x.bytes / 4, 1);
     check(cudaStreamSynchronize(stream), "filling");
-    const std::int64_t half = pool.bytes / 2;
-    copy_rate = 2.0 * static_cast<double>(half) /
-                seconds_of(
-                    [&](int) {
-                      check(cudaMemcpyAsync(static_cast<std::byte*>(pool.data) + half, pool.data, half,
-                                            cudaMemcpyDeviceToDevice, stream),
-                            "a copy");
-                    },
-                    2, 5);
+    copy_bytes = 1e9 * copy_rate();
     std::printf("%s, %d multiprocessors, copies at %.0f GB/s\n", properties.name,
-                properties.multiProcessorCount, copy_rate / 1e9);
+                properties.multiProcessorCount, copy_bytes / 1e9);
   }
 
   // Of one call; `calls` of them are a graph, which is launched `times` times.
@@ -197,7 +190,7 @@ void Bench::matmuls(WeightFormat format, std::int64_t out_features, std::int64_t
                    WeightView{shape, pool.address() + i % weights * step}, {},
                    {out.address(), rows, out_features});
           },
-          calls_of(bytes, std::max(static_cast<double>(bytes) / copy_rate, flops / 300e12)), 5);
+          calls_of(bytes, std::max(static_cast<double>(bytes) / copy_bytes, flops / 300e12)), 5);
     };
     const double seconds = run(true);
     const double moved = static_cast<double>(bytes + rows * (in_features + out_features) *
@@ -205,7 +198,7 @@ void Bench::matmuls(WeightFormat format, std::int64_t out_features, std::int64_t
     std::printf("%-4s %5ld -> %5ld  %4ld rows  %8.2f us  %5.0f GB/s  %3.0f %% of copies  %5.1f TFLOP/s",
                 std::string(name_of(format)).c_str(), static_cast<long>(in_features),
                 static_cast<long>(out_features), static_cast<long>(rows), seconds * 1e6,
-                moved / seconds / 1e9, 100 * moved / seconds / copy_rate, flops / seconds / 1e12);
+                moved / seconds / 1e9, 100 * moved / seconds / copy_bytes, flops / seconds / 1e12);
     if (rows <= 64) std::printf("  (not early %.2f us)", run(false) * 1e6);
     if (rows >= 64 && format != WeightFormat::f32) {
       const double library_seconds = library(rows, out_features, in_features);
