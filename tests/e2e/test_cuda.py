@@ -30,6 +30,11 @@ def run(tmp_path):
     shutil.move(tmp_path / STREAM_WORKER.name, folder)
     shutil.copy(MODULE, tmp_path / "lib/sinkstream/libsinkstream_cuda.so")
 
+    environment = os.environ | {"MADE_UP_GPUS": gpus(H100), "MADE_UP_DRIVER": NEW_DRIVER}
+    version = subprocess.run([folder / STREAM_WORKER.name, "--version"], capture_output=True, text=True, env=environment,
+                             timeout=PATIENCE_SECONDS)
+    assert "cuda (0: NVIDIA H100" in version.stdout, "else it would serve, on the CPU"
+
     def start(*arguments, ranks=1, each="", found=gpus(H100), driver=NEW_DRIVER, **environment):
         worker = [folder / STREAM_WORKER.name, "--config", PROJECT / "configs/demo.yaml",
                   "--set", "server.listen=127.0.0.1:0", *arguments]
