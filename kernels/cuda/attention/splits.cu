@@ -450,7 +450,7 @@ __global__ void __launch_bounds__(kThreads, blocks_of_multiprocessor(kHeadDim))
 }
 
 // Blocks: heads of tiles, rows. A thread has dimensions of its own.
-__global__ void __launch_bounds__(kMergeThreads)
+__global__ void __launch_bounds__(kMergeThreads, 8)
     merge_rows(AttentionTask task, RowPlan plan, SplitResults results) {
   begin_after_previous();
   const int tile = static_cast<int>(blockIdx.x) / results.heads;
