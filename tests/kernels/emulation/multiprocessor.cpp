@@ -198,13 +198,20 @@ struct Multiprocessor::Shared {
   }
 };
 
+namespace {
+
+struct Idle {
+  std::mutex mutex;
+  std::vector<std::unique_ptr<Multiprocessor>> all;
+};
+// Never gone: threads may end after all else. There from the start: the thread sanitizer does not see, in
+// this file, what orders its making at the first use.
+Idle* const idle = new Idle;
+
+}  // namespace
+
 // Making fibers takes long, under the thread sanitizer very long, and threads of the host come and go.
 Multiprocessor& Multiprocessor::of_this_thread() {
-  struct Idle {
-    std::mutex mutex;
-    std::vector<std::unique_ptr<Multiprocessor>> all;
-  };
-  static auto* const idle = new Idle;  // never gone: threads may end after all else
   struct Lease {
     Lease() {
       const std::lock_guard lock(idle->mutex);
