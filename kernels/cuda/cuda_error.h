@@ -1,11 +1,7 @@
 // CUDA calls that fail throw.
 #pragma once
 
-#ifdef SINKSTREAM_CUDA_EMULATED
-#include "tests/kernels/emulation/cuda_emulation.h"
-#else
 #include <cuda_runtime.h>
-#endif
 
 #include <stdexcept>
 #include <string>

@@ -3,11 +3,7 @@
 // GPU (tests/kernels/emulation says what that can and can't show).
 #pragma once
 
-#ifdef SINKSTREAM_CUDA_EMULATED
-#include "tests/kernels/emulation/cuda_emulation.h"
-#else
 #include <cuda_runtime.h>
-#endif
 
 #include <cstddef>
 #include <cstdint>

@@ -225,7 +225,7 @@ TEST_P(Attention, ARowsBitsDependOnThatRowAlone) {
     const Tensor window_queries = random.matrix(std::ssize(rows), width);
     const Tensor sink_queries = random.matrix(std::ssize(rows), width);
     Tensor alone(std::ssize(rows), width);
-    for (const int threads : {1, 2, 3}) {
+    for (const int threads : thread_counts()) {
       const auto several = on_threads(threads);
       const DeviceCache cache(*several, cache_shape(scene));
       fill_session(*several, wider, 1, kLast, cache.view());

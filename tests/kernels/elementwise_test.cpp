@@ -60,7 +60,7 @@ TEST_P(SiluMultiply, AnElementsBitsDependOnItAlone) {
   const DeviceTensor alone(backend(), 3 * kWidth, 1);
   for (std::int64_t i = 0; i < 3 * kWidth; ++i) backend().silu_multiply(each.rows(i, 1), alone.rows(i, 1));
   const Tensor expected = alone.read();
-  for (const int threads : {1, 2, 3}) {
+  for (const int threads : thread_counts()) {
     expect_same_bits(silu_multiply_on(*on_threads(threads), gate_up).data, expected.data);
   }
 }
@@ -118,7 +118,7 @@ TEST_P(Gelu, AnElementsBitsDependOnItAlone) {
     const DeviceTensor alone(backend(), kElements, 1);
     for (std::int64_t i = 0; i < kElements; ++i) (backend().*activation)(each.rows(i, 1), alone.rows(i, 1));
     const Tensor expected = alone.read();
-    for (const int threads : {1, 2, 3}) {
+    for (const int threads : thread_counts()) {
       expect_same_bits(gelu_on(*on_threads(threads), activation, x).data, expected.data);
     }
   }
@@ -136,7 +136,7 @@ TEST_P(Elements, ScaleClipAndAddAreExactForAnyNumberOfThreads) {
   for (float& value : scaled.data) value *= -1.7f;
   for (float& value : clipped.data) value = std::clamp(value, -0.4f, 0.4f);
   for (std::size_t i = 0; i < sums.data.size(); ++i) sums.data[i] += y.data[i];
-  for (const int threads : {1, 2, 3}) {
+  for (const int threads : thread_counts()) {
     const auto several = on_threads(threads);
     const DeviceTensor to_scale(*several, x), to_clip(*several, x), to_add(*several, x), added(*several, y);
     several->scale(-1.7f, to_scale);

@@ -27,7 +27,7 @@ TEST_P(Embed, IsExactForAnyNumberOfThreads) {
       // The table holds tokens 10 to 14.
       const std::vector<std::int32_t> tokens = {10, 14, 9, 15, 12, 12, 0, INT32_MAX, 11, 13, -1, 10, 14};
       const Tensor expected = embed_on(reference(), tokens, table, 10);
-      for (const int threads : {1, 2, 3}) {
+      for (const int threads : thread_counts()) {
         const Tensor actual = embed_on(*on_threads(threads), tokens, table, 10);
         expect_same_bits(actual.data, expected.data);
       }

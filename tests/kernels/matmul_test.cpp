@@ -85,7 +85,7 @@ TEST_P(Matmul, ARowsBitsDependOnThatRowAlone) {
       const std::vector<float> bias = random.numbers(kOutFeatures);
 
       Tensor alone(kRows, kOutFeatures);
-      for (const int threads : {1, 2, 3}) {
+      for (const int threads : thread_counts()) {
         const auto several = on_threads(threads);
         const Weight packed = weight.on(*several);
         const DeviceTensor input(*several, x);

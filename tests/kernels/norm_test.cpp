@@ -40,7 +40,7 @@ void NormTest::expect_rows_alone(const NormNumbers& numbers) {
     one_thread->norm(input.rows(r, 1), {numbers.kind, numbers.epsilon, weight, bias}, alone.rows(r, 1));
   }
   const Tensor expected = alone.read();
-  for (const int threads : {1, 2, 3}) {
+  for (const int threads : thread_counts()) {
     expect_same_bits(norm_on(*on_threads(threads), x, numbers).data, expected.data);
   }
 }

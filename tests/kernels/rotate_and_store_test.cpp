@@ -52,7 +52,7 @@ TEST_P(RotateAndStore, IsLikeTheReferenceForAnyNumberOfThreads) {
         const DeviceCache plain(reference(), shape);
         const Queries expected =
             rotate_and_store_on(reference(), qkv, angles, rows, shard_of(c), plain.view());
-        for (const int threads : {1, 2, 3}) {
+        for (const int threads : thread_counts()) {
           const auto several = on_threads(threads);
           const DeviceCache cache(*several, shape);
           const Queries actual = rotate_and_store_on(*several, qkv, angles, rows, shard_of(c), cache.view());
@@ -95,7 +95,7 @@ TEST_P(RotateAndStore, ARowsBitsDependOnThatRowAlone) {
       of_rows.push_back(
           rotate_and_store_on(backend(), row_of(qkv, r), own, {rows[r]}, shard_of(c), alone.view()));
     }
-    for (const int threads : {1, 2, 3}) {
+    for (const int threads : thread_counts()) {
       const auto several = on_threads(threads);
       const DeviceCache cache(*several, shape);
       const Queries together = rotate_and_store_on(*several, qkv, angles, rows, shard_of(c), cache.view());

@@ -87,6 +87,10 @@ class OnEveryBackend : public testing::TestWithParam<BackendCase> {
   Backend& backend() { return *backend_; }
   // What others are measured by.
   Backend& reference() { return *reference_; }
+  // Numbers of threads of this host that must make no difference.
+  static std::vector<int> thread_counts() {
+    return GetParam().is_cuda() ? std::vector<int>{1} : std::vector<int>{1, 2, 3};
+  }
   // The same kind on a number of threads, if it has any; new at each call.
   std::unique_ptr<Backend> on_threads(int threads);
   // Whether a product's activations are rounded to bf16 before it.
