@@ -7,7 +7,7 @@
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/instruction_set.h"
 #include "kernels/cuda/cuda_options.h"
-#include "kernels/cuda/packed_size.h"
+#include "kernels/cuda/weights/packed_size.h"
 #include "kernels/host/host_memory.h"
 #include "kernels/host/packed_weight.h"
 #include "kernels/load_cuda.h"

@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "base/error.h"
-#include "kernels/cuda/gather_logits.h"
+#include "kernels/cuda/between_ranks/peer_exchange.h"
+#include "kernels/cuda/choosing/gather_logits.h"
 #include "kernels/cuda/operations.h"
-#include "kernels/cuda/peer_exchange.h"
 #include "parallel/host/backoff.h"
 
 namespace sinkstream::kernels {
@@ -43,8 +43,8 @@ std::unique_ptr<cuda::Exchange> make_exchange(const CudaOptions& options, Commun
 #ifdef SINKSTREAM_CUDA_EMULATED
   return cuda::make_peer_exchange(cuda::make_host_exchange(group), group, peers);
 #else
-  // Processes that share a GPU take turns, so kernels that wait for each other's would wait long; ranks of one process
-  // would be held up by its calls that wait for the whole GPU.
+  // Processes that share a GPU take turns, so kernels that wait for each other's would wait long; ranks of
+  // one process would be held up by its calls that wait for the whole GPU.
   if (options.through_host) return cuda::make_host_exchange(group);
   return cuda::make_peer_exchange(cuda::make_nccl_exchange(group), group, peers);
 #endif

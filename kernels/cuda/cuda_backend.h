@@ -7,13 +7,13 @@
 #include <string>
 
 #include "kernels/backend.h"
+#include "kernels/cuda/between_ranks/exchange.h"
+#include "kernels/cuda/choosing/slot_states.h"
 #include "kernels/cuda/cuda_options.h"
 #include "kernels/cuda/device.h"
-#include "kernels/cuda/event.h"
-#include "kernels/cuda/exchange.h"
-#include "kernels/cuda/recorder.h"
-#include "kernels/cuda/slot_states.h"
-#include "kernels/cuda/transfers.h"
+#include "kernels/cuda/queue/event.h"
+#include "kernels/cuda/queue/recorder.h"
+#include "kernels/cuda/queue/transfers.h"
 #include "parallel/communicator/communicator.h"
 
 namespace sinkstream::kernels {

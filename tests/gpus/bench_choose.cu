@@ -1,6 +1,6 @@
 // How long choosing tokens takes on this machine's GPU, within a graph as a step has it. Some ten seconds.
 //   nvcc -std=c++20 --expt-relaxed-constexpr -O3 -arch=native -I. tests/gpus/bench_choose.cu
-//        kernels/cuda/choose.cu kernels/cuda/slot_states.cu -o bench_choose   (one line)
+//        kernels/cuda/choosing/choose.cu kernels/cuda/choosing/slot_states.cu -o bench_choose   (one line)
 #include <algorithm>
 #include <cstdio>
 #include <exception>
@@ -8,8 +8,8 @@
 #include <span>
 #include <vector>
 
-#include "kernels/cuda/choose.h"
-#include "kernels/cuda/slot_states.h"
+#include "kernels/cuda/choosing/choose.h"
+#include "kernels/cuda/choosing/slot_states.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {

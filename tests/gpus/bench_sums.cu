@@ -20,7 +20,7 @@
 #include <thread>
 #include <vector>
 
-#include "kernels/cuda/peer_exchange.h"
+#include "kernels/cuda/between_ranks/peer_exchange.h"
 #include "parallel/communicator/in_process.h"
 
 namespace sinkstream::kernels::cuda {

@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "kernels/cuda/exchange.h"
+#include "kernels/cuda/between_ranks/exchange.h"
 
 namespace sinkstream::kernels::cuda {
 

@@ -4,10 +4,10 @@
 #include <cmath>
 #include <cstdint>
 
-#include "kernels/cuda/choose.h"
+#include "kernels/cuda/choosing/choose.h"
 #include "kernels/cuda/choosing/selection.h"
+#include "kernels/cuda/choosing/slot_states.h"
 #include "kernels/cuda/simt.h"
-#include "kernels/cuda/slot_states.h"
 
 namespace sinkstream::kernels::cuda {
 

@@ -1,5 +1,5 @@
 // Sums over peer memory, by threads that stand for ranks.
-#include "kernels/cuda/peer_exchange.h"
+#include "kernels/cuda/between_ranks/peer_exchange.h"
 
 #include <gmock/gmock.h>
 

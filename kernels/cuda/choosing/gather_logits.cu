@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "kernels/cuda/gather_logits.h"
+#include "kernels/cuda/choosing/gather_logits.h"
 #include "parallel/shard_plan.h"
 
 namespace sinkstream::kernels::cuda {

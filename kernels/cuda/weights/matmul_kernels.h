@@ -13,7 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/cuda/packed_weight.h"
+#include "kernels/cuda/weights/packed_weight.h"
 
 namespace sinkstream::kernels::cuda {
 

@@ -8,8 +8,8 @@
 #include <span>
 #include <vector>
 
-#include "kernels/cuda/event.h"
-#include "kernels/cuda/pinned_memory.h"
+#include "kernels/cuda/queue/event.h"
+#include "kernels/cuda/queue/pinned_memory.h"
 #include "kernels/device_memory.h"
 
 namespace sinkstream::kernels::cuda {

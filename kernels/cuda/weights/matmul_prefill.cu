@@ -6,7 +6,7 @@
 #include <type_traits>
 
 #include "kernels/cuda/early_launch.h"
-#include "kernels/cuda/matmul_kernels.h"
+#include "kernels/cuda/weights/matmul_kernels.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {

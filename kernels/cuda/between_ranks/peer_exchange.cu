@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "base/error.h"
+#include "kernels/cuda/between_ranks/peer_exchange.h"
 #include "kernels/cuda/early_launch.h"
-#include "kernels/cuda/peer_exchange.h"
-#include "kernels/cuda/pinned_memory.h"
 #include "kernels/cuda/ptx.h"
+#include "kernels/cuda/queue/pinned_memory.h"
 #include "parallel/start/together.h"
 
 namespace sinkstream::kernels::cuda {

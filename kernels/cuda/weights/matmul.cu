@@ -1,5 +1,5 @@
 // out = x * weight^T (+ bias)
-#include "kernels/cuda/matmul_kernels.h"
+#include "kernels/cuda/weights/matmul_kernels.h"
 
 namespace sinkstream::kernels::cuda {
 

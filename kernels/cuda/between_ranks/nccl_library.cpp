@@ -1,4 +1,4 @@
-#include "kernels/cuda/nccl_library.h"
+#include "kernels/cuda/between_ranks/nccl_library.h"
 
 #include <dlfcn.h>
 

@@ -1,5 +1,5 @@
 // out[r] = table[tokens[r] - first_token]; zero when the token's row belongs to another rank.
-#include "kernels/cuda/packed_weight.h"
+#include "kernels/cuda/weights/packed_weight.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {

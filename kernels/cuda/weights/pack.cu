@@ -1,6 +1,6 @@
 // Weights into the layout of packed_weight.h, quantized as kernels/host/packed_weight.cpp does it, bit for
 // bit.
-#include "kernels/cuda/packed_weight.h"
+#include "kernels/cuda/weights/packed_weight.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {

@@ -1,6 +1,6 @@
 // Weights in float32, on ordinary cores. A warp's lane l sums inputs 4l to 4l+3 of each 128, in ascending
 // order, and the lanes' sums are added pairwise: lanes 16 apart first.
-#include "kernels/cuda/matmul_kernels.h"
+#include "kernels/cuda/weights/matmul_kernels.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {

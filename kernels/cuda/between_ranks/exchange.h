@@ -29,8 +29,8 @@ class Exchange {
   virtual void gather(const Device& device, ConstMatrix mine, Matrix all) = 0;
   // Throws what has gone wrong beside the streams: a peer that is gone, say.
   virtual void check_peers() {}
-  // What is queued and waits for peers ends soon, whatever becomes of it, as far as the exchange can see to that.
-  // The group can only end then.
+  // What is queued and waits for peers ends soon, whatever becomes of it, as far as the exchange can see to
+  // that. The group can only end then.
   virtual void abort() {}
 };
 

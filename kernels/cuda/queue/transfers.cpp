@@ -1,4 +1,4 @@
-#include "kernels/cuda/transfers.h"
+#include "kernels/cuda/queue/transfers.h"
 
 #include <algorithm>
 #include <cstring>

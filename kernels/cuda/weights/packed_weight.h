@@ -16,9 +16,9 @@
 #include <cstdint>
 
 #include "kernels/cuda/operations.h"
-#include "kernels/cuda/packed_size.h"
 #include "kernels/cuda/ptx.h"
 #include "kernels/cuda/simt.h"
+#include "kernels/cuda/weights/packed_size.h"
 #include "kernels/types.h"
 #include "kernels/weight.h"
 

@@ -4,8 +4,8 @@
 #include <cstdint>
 
 #include "kernels/choice.h"
+#include "kernels/cuda/choosing/slot_states.h"
 #include "kernels/cuda/device.h"
-#include "kernels/cuda/slot_states.h"
 
 namespace sinkstream::kernels::cuda {
 

@@ -5,8 +5,8 @@
 #include <cstdint>
 
 #include "base/range.h"
-#include "kernels/cuda/choose.h"
-#include "kernels/cuda/exchange.h"
+#include "kernels/cuda/between_ranks/exchange.h"
+#include "kernels/cuda/choosing/choose.h"
 
 namespace sinkstream::kernels::cuda {
 

@@ -1,4 +1,4 @@
-#include "kernels/cuda/exchange.h"
+#include "kernels/cuda/between_ranks/exchange.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {

@@ -2,8 +2,8 @@
 #include <cstring>
 #include <vector>
 
-#include "kernels/cuda/exchange.h"
-#include "kernels/cuda/nccl_library.h"
+#include "kernels/cuda/between_ranks/exchange.h"
+#include "kernels/cuda/between_ranks/nccl_library.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {

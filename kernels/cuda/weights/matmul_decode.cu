@@ -7,7 +7,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/early_launch.h"
-#include "kernels/cuda/matmul_kernels.h"
+#include "kernels/cuda/weights/matmul_kernels.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {

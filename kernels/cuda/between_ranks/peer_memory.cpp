@@ -1,4 +1,4 @@
-#include "kernels/cuda/peer_memory.h"
+#include "kernels/cuda/between_ranks/peer_memory.h"
 
 #include <unistd.h>
 

@@ -1,4 +1,4 @@
-#include "kernels/cuda/recorder.h"
+#include "kernels/cuda/queue/recorder.h"
 
 #include <algorithm>
 

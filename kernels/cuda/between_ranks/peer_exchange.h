@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <memory>
 
-#include "kernels/cuda/exchange.h"
-#include "kernels/cuda/peer_memory.h"
+#include "kernels/cuda/between_ranks/exchange.h"
+#include "kernels/cuda/between_ranks/peer_memory.h"
 
 namespace sinkstream::kernels::cuda {
 

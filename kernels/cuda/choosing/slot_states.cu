@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "base/round_up.h"
+#include "kernels/cuda/choosing/slot_states.h"
 #include "kernels/cuda/early_launch.h"
-#include "kernels/cuda/slot_states.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {

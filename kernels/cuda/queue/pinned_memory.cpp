@@ -1,4 +1,4 @@
-#include "kernels/cuda/pinned_memory.h"
+#include "kernels/cuda/queue/pinned_memory.h"
 
 #include "kernels/cuda/cuda_error.h"
 

@@ -1,6 +1,6 @@
 #include <vector>
 
-#include "kernels/cuda/exchange.h"
+#include "kernels/cuda/between_ranks/exchange.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {

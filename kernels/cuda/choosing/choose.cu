@@ -6,8 +6,8 @@
 
 #include "base/round_up.h"
 #include "kernels/candidates.h"
-#include "kernels/cuda/choose.h"
 #include "kernels/cuda/choosing/block_reduce.h"
+#include "kernels/cuda/choosing/choose.h"
 #include "kernels/cuda/choosing/logit_rows.h"
 #include "kernels/cuda/choosing/selection.h"
 #include "kernels/cuda/early_launch.h"
