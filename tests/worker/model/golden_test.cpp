@@ -70,8 +70,12 @@ std::vector<std::string> cuda_backends() {
 
 INSTANTIATE_TEST_SUITE_P(Cuda, GoldenOnBackend,
                          testing::Combine(testing::ValuesIn(cuda_backends()),
-                                          testing::ValuesIn(kGoldenArchitectures),
-                                          testing::Values(1, 2)),
+                                          testing::ValuesIn(kGoldenArchitectures), testing::Values(1)),
+                         name_of_case);
+INSTANTIATE_TEST_SUITE_P(CudaOnTwoRanks, GoldenOnBackend,
+                         testing::Combine(testing::ValuesIn(cuda_backends()),
+                                          testing::Values<std::string>("llama-gqa", "mpt"),
+                                          testing::Values(2)),
                          name_of_case);
 
 // Logits of the scored text, with sinks.
