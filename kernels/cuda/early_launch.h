@@ -48,11 +48,7 @@ void launch_early(const Device& device, void (*kernel)(Parameters...), const Lau
   cudaLaunchAttribute early{};
   early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   early.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = shape.grid;
-  config.blockDim = shape.block;
-  config.dynamicSmemBytes = shape.shared_bytes;
-  config.stream = device.stream;
+  cudaLaunchConfig_t config = launch_config(shape, device.stream);
   config.attrs = &early;
   config.numAttrs = 1;
   check(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), "a kernel's launch");

@@ -67,8 +67,8 @@ __device__ inline void mma_bf16(float (&d)[4], const std::uint32_t (&a)[4], cons
 #endif
 }
 
-// Four matrices [8, 8] of 16-bit elements from shared memory, transposed. Lane l names the 16 bytes of row l % 8
-// of matrix l / 8, and gets of each matrix the elements in column g of rows 2t (lower half) and 2t+1.
+// Four matrices [8, 8] of 16-bit elements from shared memory, transposed. Lane l names the 16 bytes of row l
+// % 8 of matrix l / 8, and gets of each matrix the elements in column g of rows 2t (lower half) and 2t+1.
 __device__ inline void load_transposed(std::uint32_t (&to)[4], const void* row) {
 #ifdef SINKSTREAM_CUDA_EMULATED
   const int lane = static_cast<int>(threadIdx.x % kWarpSize);
@@ -113,7 +113,8 @@ __device__ inline void copy_async_16(void* to_shared, const void* from_global, b
   emulation::copy_async_16(to_shared, from_global, wanted);
 #else
   const auto to = static_cast<std::uint32_t>(__cvta_generic_to_shared(to_shared));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from_global), "r"(wanted ? 16 : 0)
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from_global),
+               "r"(wanted ? 16 : 0)
                : "memory");
 #endif
 }
@@ -144,8 +145,8 @@ __device__ inline void wait_for_copies() {
 #endif
 }
 
-// Between GPUs and the host: whoever loads the value sees all that was written before the store, by other threads of
-// the block too if they came to a barrier between.
+// Between GPUs and the host: whoever loads the value sees all that was written before the store, by other
+// threads of the block too if they came to a barrier between.
 __device__ inline void store_release_system(std::uint64_t* to, std::uint64_t value) {
 #ifdef SINKSTREAM_CUDA_EMULATED
   std::atomic_ref(*to).store(value, std::memory_order_release);
@@ -181,22 +182,9 @@ __device__ inline std::uint64_t nanoseconds_now() {
 #endif
 }
 
-// 16 bytes that are read once: they should not push out what caches hold.
+// 16 bytes that are read once by this kernel, so they should not push out what caches hold. A kernel before
+// it, which may have been running still when this one began, may have written them.
 __device__ inline uint4 load_streaming(const uint4* from) {
-#ifdef SINKSTREAM_CUDA_EMULATED
-  return *from;
-#else
-  uint4 value;
-  asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0,%1,%2,%3}, [%4];"
-               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
-               : "l"(from));
-  return value;
-#endif
-}
-
-// 16 bytes that are read once by this kernel; a kernel before it, which may have been running still when this one
-// began, may have written them.
-__device__ inline uint4 load_fresh_streaming(const uint4* from) {
 #ifdef SINKSTREAM_CUDA_EMULATED
   return *from;
 #else

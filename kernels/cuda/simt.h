@@ -45,8 +45,9 @@ T* dynamic_shared() {
 template <typename... Parameters, typename... Arguments>
 void launch(void (*kernel)(Parameters...), const LaunchShape& shape, cudaStream_t stream,
             Arguments... arguments) {
-  check(emulation::launch(reinterpret_cast<const void*>(kernel), shape.grid, shape.block, shape.shared_bytes, stream,
-                          [=] { kernel(static_cast<Parameters>(arguments)...); }, shape.waits_for_peers),
+  check(emulation::launch(
+            reinterpret_cast<const void*>(kernel), shape.grid, shape.block, shape.shared_bytes, stream,
+            [=] { kernel(static_cast<Parameters>(arguments)...); }, shape.waits_for_peers),
         "a kernel's launch");
 }
 
@@ -59,16 +60,21 @@ __device__ inline T* dynamic_shared() {
   return reinterpret_cast<T*>(dynamic_shared_memory);
 }
 
-// Queues a kernel. More than 48 KiB of shared memory is asked for with allow_shared() before. Throws
-// CudaError.
-template <typename... Parameters, typename... Arguments>
-void launch(void (*kernel)(Parameters...), const LaunchShape& shape, cudaStream_t stream,
-            Arguments... arguments) {
+inline cudaLaunchConfig_t launch_config(const LaunchShape& shape, cudaStream_t stream) {
   cudaLaunchConfig_t config = {};
   config.gridDim = shape.grid;
   config.blockDim = shape.block;
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = stream;
+  return config;
+}
+
+// Queues a kernel. More than 48 KiB of shared memory is asked for with allow_shared() before. Throws
+// CudaError.
+template <typename... Parameters, typename... Arguments>
+void launch(void (*kernel)(Parameters...), const LaunchShape& shape, cudaStream_t stream,
+            Arguments... arguments) {
+  const cudaLaunchConfig_t config = launch_config(shape, stream);
   check(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), "a kernel's launch");
 }
 

@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "kernels/cuda/ptx.h"
+#include "kernels/cuda/warp.h"
 #include "kernels/types.h"
 
 namespace sinkstream::kernels::cuda {
@@ -20,13 +21,6 @@ template <typename Element>
 inline constexpr int kPartsOf = std::is_same_v<Element, float> ? kParts : 1;
 
 inline constexpr int kChunk = 16;  // dimensions, or keys, that one mma_bf16 sums over
-
-__device__ inline int lane_id() {
-  return static_cast<int>(threadIdx.x % kWarpSize);
-}
-__device__ inline int warp_id() {
-  return static_cast<int>(threadIdx.x / kWarpSize);
-}
 
 // Two floats' parts, side by side.
 __device__ inline void split(float low, float high, std::uint32_t (&parts)[kParts]) {
@@ -121,7 +115,7 @@ __device__ inline uint4 load_key(const std::byte* key, int load) {
     return make_uint4(half.x, half.y, 0, 0);
   }
   const uint4* const whole = reinterpret_cast<const uint4*>(from) + t;
-  if constexpr (kOnce) return load_fresh_streaming(whole);
+  if constexpr (kOnce) return load_streaming(whole);
   return *whole;
 }
 
@@ -145,13 +139,8 @@ __device__ inline RightOperand<Element> key_operand(const uint4& read, int chunk
   return operand;
 }
 
-// A lane's share of a chunk of queries: its four dimensions of columns g and g + 8.
-__device__ inline LeftOperand query_operand(const float4& low, const float4& high) {
-  std::uint32_t registers[4][kParts];
-  split(low.x, low.y, registers[0]);
-  split(high.x, high.y, registers[1]);
-  split(low.z, low.w, registers[2]);
-  split(high.z, high.w, registers[3]);
+// The parts of each register's floats.
+__device__ inline LeftOperand left_operand(const std::uint32_t (&registers)[4][kParts]) {
   LeftOperand operand;
 #pragma unroll
   for (int part = 0; part < kParts; ++part) {
@@ -159,6 +148,16 @@ __device__ inline LeftOperand query_operand(const float4& low, const float4& hig
     for (int i = 0; i < 4; ++i) operand.parts[part][i] = registers[i][part];
   }
   return operand;
+}
+
+// A lane's share of a chunk of queries: its four dimensions of columns g and g + 8.
+__device__ inline LeftOperand query_operand(const float4& low, const float4& high) {
+  std::uint32_t registers[4][kParts];
+  split(low.x, low.y, registers[0]);
+  split(high.x, high.y, registers[1]);
+  split(low.z, low.w, registers[2]);
+  split(high.z, high.w, registers[3]);
+  return left_operand(registers);
 }
 
 // Scores of kEights times eight keys: scores[n][2h + e] is that of column g + 8h and key 8n + 2t + e.

@@ -212,13 +212,7 @@ __device__ inline LeftOperand weights_operand(const TileScores& weights, int hal
     const float(&eight)[4] = weights[2 * half + i / 2];
     split(eight[i % 2 * 2], eight[i % 2 * 2 + 1], registers[i]);
   }
-  LeftOperand operand;
-#pragma unroll
-  for (int part = 0; part < kParts; ++part) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) operand.parts[part][i] = registers[i][part];
-  }
-  return operand;
+  return left_operand(registers);
 }
 
 // ---- Tiles make a split, splits a row

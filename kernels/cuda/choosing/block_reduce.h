@@ -3,46 +3,21 @@
 #pragma once
 
 #include "kernels/candidates.h"
-#include "kernels/cuda/simt.h"
+#include "kernels/cuda/warp.h"
 
 namespace sinkstream::kernels::cuda {
-
-__device__ inline int warp_of_block() {
-  return static_cast<int>(threadIdx.x) / kWarpSize;
-}
-__device__ inline int lane_of_warp() {
-  return static_cast<int>(threadIdx.x) % kWarpSize;
-}
-__device__ inline int warps_of_block() {
-  return static_cast<int>(blockDim.x) / kWarpSize;
-}
-
-template <typename T, typename Combine>
-__device__ T reduce_warp(T value, const Combine& combine) {
-  for (int step = kWarpSize / 2; step > 0; step /= 2) {
-    value = combine(value, __shfl_xor_sync(kWholeWarp, value, step));
-  }
-  return value;
-}
 
 template <typename T, typename Combine>
 __device__ T reduce_block(T value, const Combine& combine) {
   __shared__ T of_warp[kWarpSize];
   value = reduce_warp(value, combine);
   __syncthreads();  // nobody still reads what an earlier call left
-  if (lane_of_warp() == 0) of_warp[warp_of_block()] = value;
+  if (lane_id() == 0) of_warp[warp_id()] = value;
   __syncthreads();
   T result = of_warp[0];
   for (int w = 1; w < warps_of_block(); ++w) result = combine(result, of_warp[w]);
   return result;
 }
-
-struct Sum {
-  template <typename T>
-  __device__ T operator()(T a, T b) const {
-    return a + b;
-  }
-};
 
 // NaN loses.
 struct Largest {
@@ -60,9 +35,9 @@ __device__ inline Candidate best_of_block(Candidate mine) {
     if (ahead(other, mine)) mine = other;
   }
   __syncthreads();
-  if (lane_of_warp() == 0) {
-    scores[warp_of_block()] = mine.score;
-    tokens[warp_of_block()] = mine.token;
+  if (lane_id() == 0) {
+    scores[warp_id()] = mine.score;
+    tokens[warp_id()] = mine.token;
   }
   __syncthreads();
   for (int w = 0; w < warps_of_block(); ++w) {

@@ -157,7 +157,7 @@ __global__ void __launch_bounds__(kPieceThreads)
 
 __device__ float adjusted_max_of(const Piece* pieces, std::int32_t num_pieces) {
   float largest = -INFINITY;
-  for (std::int32_t i = lane_of_warp(); i < num_pieces; i += kWarpSize) {
+  for (std::int32_t i = lane_id(); i < num_pieces; i += kWarpSize) {
     largest = fmaxf(largest, pieces[i].adjusted_max);
   }
   return reduce_warp(largest, Largest());
@@ -196,10 +196,10 @@ __global__ void __launch_bounds__(kPieceThreads)
 __device__ double log_of_raw_sum(const Piece* pieces, std::int32_t num_pieces) {
   const auto larger = [](double a, double b) { return fmax(a, b); };
   double max = -INFINITY;
-  for (std::int32_t i = lane_of_warp(); i < num_pieces; i += kWarpSize) max = fmax(max, pieces[i].raw_max);
+  for (std::int32_t i = lane_id(); i < num_pieces; i += kWarpSize) max = fmax(max, pieces[i].raw_max);
   max = reduce_warp(max, larger);
   double sum = 0;
-  for (std::int32_t i = lane_of_warp(); i < num_pieces; i += kWarpSize) {
+  for (std::int32_t i = lane_id(); i < num_pieces; i += kWarpSize) {
     const Piece& piece = pieces[i];
     sum += piece.raw_max == kNever ? piece.raw_sum : piece.raw_sum * exp(piece.raw_max - max);
   }
@@ -208,7 +208,7 @@ __device__ double log_of_raw_sum(const Piece* pieces, std::int32_t num_pieces) {
 
 __device__ std::int64_t rank_of_target(const Piece* pieces, std::int32_t num_pieces) {
   std::int32_t rank = 0;
-  for (std::int32_t i = lane_of_warp(); i < num_pieces; i += kWarpSize) rank += pieces[i].up_to_target;
+  for (std::int32_t i = lane_id(); i < num_pieces; i += kWarpSize) rank += pieces[i].up_to_target;
   return reduce_warp(rank, Sum());
 }
 

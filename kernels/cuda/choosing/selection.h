@@ -94,16 +94,16 @@ __device__ inline Amount amount_before(const Amount& mine) {
   for (int step = 1; step < kWarpSize; step *= 2) {
     const Amount lower{__shfl_up_sync(kWholeWarp, up_to.count, step),
                        __shfl_up_sync(kWholeWarp, up_to.mass, step)};
-    if (lane_of_warp() >= step) up_to = up_to + lower;
+    if (lane_id() >= step) up_to = up_to + lower;
   }
   __syncthreads();
-  if (lane_of_warp() == kWarpSize - 1) {
-    counts[warp_of_block()] = up_to.count;
-    masses[warp_of_block()] = up_to.mass;
+  if (lane_id() == kWarpSize - 1) {
+    counts[warp_id()] = up_to.count;
+    masses[warp_id()] = up_to.mass;
   }
   __syncthreads();
   Amount before{up_to.count - mine.count, up_to.mass - mine.mass};
-  for (int w = 0; w < warp_of_block(); ++w) before = before + Amount{counts[w], masses[w]};
+  for (int w = 0; w < warp_id(); ++w) before = before + Amount{counts[w], masses[w]};
   return before;
 }
 

@@ -1,7 +1,6 @@
 // Copies between this host's memory and the GPU's, through pinned memory, so that neither side waits.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>

@@ -121,8 +121,8 @@ __global__ void __launch_bounds__(kThreads, kMostBlocks) multiply_few_rows(Matmu
   std::byte* const zeros = x_shared + task.rows * x_row_bytes(task.groups);
   auto* const parts = reinterpret_cast<float*>(zeros + kZeroBytes);
 
-  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
-  const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
+  const int lane = lane_id();
+  const int warp = warp_id();
   const int tiles = static_cast<int>(ceil_divide<std::int64_t>(task.out_features, kTileFeatures));
   const int begin = chunk_begin(task.groups, kChunks, warp % kChunks);
   const int groups = chunk_begin(task.groups, kChunks, warp % kChunks + 1) - begin;

@@ -30,8 +30,8 @@ __device__ float sum_over_lanes(float value) {
 // from the last one.
 template <int kRows, bool kAligned>
 __global__ void __launch_bounds__(kWarps* kWarpSize) multiply_f32(MatmulTask task) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
-  const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
+  const int lane = lane_id();
+  const int warp = warp_id();
   const std::int64_t first_feature = (std::int64_t{blockIdx.x} * kWarps + warp) * kFeaturesOfWarp;
   const std::int64_t first_row = std::int64_t{blockIdx.y} * kRows;
   const std::int64_t last_feature = task.out_features - 1, last_row = task.rows - 1;

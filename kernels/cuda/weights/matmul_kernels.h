@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cuda/warp.h"
 #include "kernels/cuda/weights/packed_weight.h"
 
 namespace sinkstream::kernels::cuda {

@@ -28,8 +28,8 @@ template <WeightFormat kFormat>
 __global__ void __launch_bounds__(kThreads) make_x_records(MatmulTask task, std::byte* records) {
   allow_next_kernel();
   wait_for_previous_kernel();
-  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
-  const std::int64_t index = std::int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarpSize;
+  const int lane = lane_id();
+  const std::int64_t index = std::int64_t{blockIdx.x} * kWarps + warp_id();
   const std::int64_t tile = index / task.groups;
   if (tile >= ceil_divide<std::int64_t>(task.rows, kTileTokens)) return;  // the whole warp
   const std::int64_t row = tile * kTileTokens + lane / 4;
@@ -178,8 +178,8 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) multiply_tile(TileTas
   std::byte* const shared = dynamic_shared<std::byte>();
   const SharedAddress shared_to = shared_address(shared);
   auto* const shared_totals = reinterpret_cast<float4*>(shared + T::kAllBytes) + threadIdx.x;
-  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
-  const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
+  const int lane = lane_id();
+  const int warp = warp_id();
   const int first_token_tile = static_cast<int>(blockIdx.x) * S::kTokenTilesOfBlock;
   const int first_feature_tile = static_cast<int>(blockIdx.y) * S::kFeatureTilesOfBlock;
   const int first_chunk = static_cast<int>(blockIdx.z) * task.chunks_of_block;
