@@ -1,11 +1,11 @@
 #include "programs/sizing.h"
 
 #include <algorithm>
-#include <iomanip>
 #include <limits>
 #include <sstream>
 
 #include "base/error.h"
+#include "base/show_bytes.h"
 #include "kernels/make_backend.h"
 #include "programs/what_would_fit.h"
 #include "worker/engine/step_runner.h"
@@ -178,19 +178,6 @@ std::int32_t choose_slots(const Config& config, const ModelConfig& model, const 
             " are missing; " + what_would_fit(config, model, rank.shard.world_size, available_bytes));
   }
   return static_cast<std::int32_t>(wanted);
-}
-
-std::string show_bytes(std::int64_t bytes) {
-  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  double value = static_cast<double>(bytes);
-  std::size_t unit = 0;
-  while (value >= 1024 && unit + 1 < std::size(kUnits)) {
-    value /= 1024;
-    ++unit;
-  }
-  std::ostringstream out;
-  out << std::fixed << std::setprecision(unit == 0 ? 0 : 1) << value << ' ' << kUnits[unit];
-  return out.str();
 }
 
 std::string describe_shard(const RankSizing& rank) {

@@ -71,6 +71,5 @@ SizingReport report_sizing(const Config& config, const ModelConfig& model, int w
                            std::optional<std::int64_t> rank_bytes = std::nullopt);
 // One line: what a rank holds.
 std::string describe_shard(const RankSizing& rank);
-std::string show_bytes(std::int64_t bytes);
 
 }  // namespace sinkstream

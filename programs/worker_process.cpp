@@ -12,6 +12,7 @@
 #include "base/durations.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/show_bytes.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/http/bound_address.h"
 #include "coordinator/http/server.h"

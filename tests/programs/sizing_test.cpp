@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "base/show_bytes.h"
 #include "tests/paths.h"
 #include "worker/model/tensors.h"
 
@@ -195,12 +196,6 @@ TEST(Sizing, WarnsOfAContextThatNothingReads) {
   const auto warnings = size_sessions(config, read_model_config(config.model.path)).warnings;
   ASSERT_EQ(warnings.size(), 1u);
   EXPECT_NE(warnings[0].find("cache.max_context is without effect"), std::string::npos);
-}
-
-TEST(Sizing, BytesReadWell) {
-  EXPECT_EQ(show_bytes(17), "17 B");
-  EXPECT_EQ(show_bytes(1536), "1.5 KiB");
-  EXPECT_EQ(show_bytes(138LL << 30), "138.0 GiB");
 }
 
 }  // namespace
