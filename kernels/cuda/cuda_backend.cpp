@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/show_bytes.h"
 #include "kernels/cuda/between_ranks/peer_exchange.h"
 #include "kernels/cuda/choosing/gather_logits.h"
 #include "kernels/cuda/operations.h"
@@ -22,11 +23,6 @@ constexpr std::chrono::microseconds kLongestSleep{200};
 
 cuda::WeightView view(const Weight& weight) {
   return {weight.shape, weight.memory.address()};
-}
-
-std::string show_gib(std::size_t bytes) {
-  const auto tenths = static_cast<long long>(static_cast<double>(bytes) / (1 << 30) * 10);
-  return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " GiB";
 }
 
 std::shared_ptr<void> make_stream() {
@@ -58,12 +54,6 @@ void exchange_gather(const cuda::Device& device, cuda::Exchange* exchange, Const
   exchange->gather(device, mine, all);
 }
 
-void exchange_and_choose(const cuda::Device& device, cuda::Exchange* exchange, ConstMatrix logits,
-                         std::int64_t vocab_size, DeviceSpan<const ChoiceTask> tasks,
-                         const cuda::SlotStatesView& states, DeviceSpan<Choice> out) {
-  cuda::gather_and_choose(device, exchange, logits, vocab_size, tasks, states, out);
-}
-
 // Those that this backend made.
 cuda::CudaSlotStates& cuda_states(SlotStates& states) {
   return dynamic_cast<cuda::CudaSlotStates&>(states);
@@ -83,7 +73,8 @@ CudaBackend::CudaBackend(const CudaOptions& options, std::unique_ptr<cuda::Excha
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, options.device), "what the GPU is");
   name_ = std::string(properties.name) + ", compute capability " + std::to_string(properties.major) + "." +
-          std::to_string(properties.minor) + ", " + show_gib(properties.totalGlobalMem);
+          std::to_string(properties.minor) + ", " +
+          show_bytes(static_cast<std::int64_t>(properties.totalGlobalMem));
   stream_owner_ = make_stream();
   device_ = {.number = options.device,
              .stream = static_cast<cudaStream_t>(stream_owner_.get()),
@@ -118,14 +109,14 @@ cudaStream_t CudaBackend::stream_now() {
 Buffer CudaBackend::allocate(std::int64_t bytes, const std::string& purpose) {
   if (bytes == 0) return {};
   const cudaStream_t stream = stream_now();
-  std::size_t free = 0, total = 0;
-  check(cudaMemGetInfo(&free, &total), "free memory");
   void* memory = nullptr;
   const bool is_a_size = bytes > 0 && bytes <= std::numeric_limits<std::int64_t>::max() / 2;
   const cudaError_t error =
       is_a_size ? cudaMalloc(&memory, static_cast<std::size_t>(bytes)) : cudaErrorMemoryAllocation;
   if (error == cudaErrorMemoryAllocation) {
     cudaGetLastError();  // it is told here, and no later call should tell it again
+    std::size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), "free memory");
     throw StartupError(ExitCode::device, purpose + ": needs " + std::to_string(bytes) +
                                              " bytes on this rank's GPU (" + name_ + "), of which " +
                                              std::to_string(free) + " are free");
@@ -336,7 +327,7 @@ void CudaBackend::do_gather_over_ranks(ConstMatrix mine, Matrix all) {
 void CudaBackend::do_choose(ConstMatrix logits, Range, std::int64_t vocab_size,
                             DeviceSpan<const ChoiceTask> tasks, SlotStates& states, DeviceSpan<Choice> out) {
   const cuda::SlotStatesView& view = cuda_states(states).view();
-  between_ranks<&exchange_and_choose>(exchange_->is_queued(), logits, vocab_size, tasks, view, out);
+  between_ranks<&cuda::gather_and_choose>(exchange_->is_queued(), logits, vocab_size, tasks, view, out);
 }
 
 void CudaBackend::do_select_rows(ConstMatrix x, DeviceSpan<const std::int32_t> selected, Matrix out) {

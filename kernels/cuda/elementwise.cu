@@ -1,20 +1,12 @@
 // Operations on one element after the other, and copies of rows.
 #include "kernels/cuda/early_launch.h"
 #include "kernels/cuda/operations.h"
+#include "kernels/cuda/warp.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {
 
-constexpr unsigned kThreads = 256;
-
-LaunchShape thread_an_element(std::int64_t elements) {
-  return {.grid = dim3(static_cast<unsigned>(ceil_divide<std::int64_t>(elements, kThreads))),
-          .block = dim3(kThreads)};
-}
-
-__device__ inline std::int64_t this_element() {
-  return static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-}
+constexpr int kThreads = 256;
 
 struct Gelu {
   __device__ float operator()(float x) const { return x * 0.5f * erfcf(-x * 0.70710678118654752440f); }
@@ -40,7 +32,7 @@ struct Clip {
 template <typename Function>
 __global__ void map_kernel(const float* x, std::int64_t elements, Function function, float* out) {
   begin_after_previous();
-  const std::int64_t i = this_element();
+  const std::int64_t i = thread_of_grid();
   if (i < elements) out[i] = function(x[i]);
 }
 
@@ -48,14 +40,14 @@ template <typename Function>
 void map(const Device& device, ConstMatrix x, const Function& function, Matrix out) {
   const std::int64_t elements = x.rows * x.cols;
   if (elements == 0) return;
-  launch_early(device, map_kernel<Function>, thread_an_element(elements), device_pointer<const float>(x.data),
-               elements, function, device_pointer<float>(out.data));
+  launch_early(device, map_kernel<Function>, thread_each(elements, kThreads),
+               device_pointer<const float>(x.data), elements, function, device_pointer<float>(out.data));
 }
 
 __global__ void silu_multiply_kernel(const float* gate_up, std::int64_t width, std::int64_t elements,
                                      float* out) {
   begin_after_previous();
-  const std::int64_t i = this_element();
+  const std::int64_t i = thread_of_grid();
   if (i >= elements) return;
   const std::int64_t row = i / width;
   const float gate = gate_up[i + row * width];
@@ -66,14 +58,14 @@ __global__ void silu_multiply_kernel(const float* gate_up, std::int64_t width, s
 
 __global__ void add_kernel(const float* y, std::int64_t elements, float* x) {
   begin_after_previous();
-  const std::int64_t i = this_element();
+  const std::int64_t i = thread_of_grid();
   if (i < elements) x[i] += y[i];
 }
 
 __global__ void select_rows_kernel(const float* x, const std::int32_t* selected, std::int64_t width,
                                    std::int64_t elements, float* out) {
   begin_after_previous();
-  const std::int64_t i = this_element();
+  const std::int64_t i = thread_of_grid();
   if (i < elements) out[i] = x[selected[i / width] * width + i % width];
 }
 
@@ -82,7 +74,7 @@ __global__ void select_rows_kernel(const float* x, const std::int32_t* selected,
 void silu_multiply(const Device& device, ConstMatrix gate_up, Matrix out) {
   const std::int64_t elements = out.rows * out.cols;
   if (elements == 0) return;
-  launch_early(device, silu_multiply_kernel, thread_an_element(elements),
+  launch_early(device, silu_multiply_kernel, thread_each(elements, kThreads),
                device_pointer<const float>(gate_up.data), out.cols, elements,
                device_pointer<float>(out.data));
 }
@@ -98,8 +90,8 @@ void gelu_tanh(const Device& device, ConstMatrix x, Matrix out) {
 void add(const Device& device, ConstMatrix y, Matrix x) {
   const std::int64_t elements = x.rows * x.cols;
   if (elements == 0) return;
-  launch_early(device, add_kernel, thread_an_element(elements), device_pointer<const float>(y.data), elements,
-               device_pointer<float>(x.data));
+  launch_early(device, add_kernel, thread_each(elements, kThreads), device_pointer<const float>(y.data),
+               elements, device_pointer<float>(x.data));
 }
 
 void scale(const Device& device, float factor, Matrix x) {
@@ -113,9 +105,9 @@ void clip(const Device& device, float limit, Matrix x) {
 void select_rows(const Device& device, ConstMatrix x, DeviceSpan<const std::int32_t> selected, Matrix out) {
   const std::int64_t elements = out.rows * out.cols;
   if (elements == 0) return;
-  launch_early(device, select_rows_kernel, thread_an_element(elements), device_pointer<const float>(x.data),
-               device_pointer<const std::int32_t>(selected.data), x.cols, elements,
-               device_pointer<float>(out.data));
+  launch_early(device, select_rows_kernel, thread_each(elements, kThreads),
+               device_pointer<const float>(x.data), device_pointer<const std::int32_t>(selected.data), x.cols,
+               elements, device_pointer<float>(out.data));
 }
 
 }  // namespace sinkstream::kernels::cuda

@@ -5,6 +5,7 @@
 #include "kernels/cuda/block_sum.h"
 #include "kernels/cuda/early_launch.h"
 #include "kernels/cuda/operations.h"
+#include "kernels/moments.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {
@@ -188,24 +189,20 @@ void for_width(std::int64_t rows, std::int64_t width, const Launch& launch) {
   }
 }
 
-// A thread a row (Chan et al. 1979).
+// A thread a row.
 __global__ void combine_moments_kernel(const float* moments, const std::int64_t* counts, std::int64_t ranks,
                                        float epsilon, std::int64_t rows, float* statistics) {
   begin_after_previous();
-  const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const std::int64_t row = thread_of_grid();
   if (row >= rows) return;
-  double count = 0, mean = 0, squares = 0;
+  CombinedMoments all;
   for (std::int64_t rank = 0; rank < ranks; ++rank) {
-    if (counts[rank] == 0) continue;
-    const auto added = static_cast<double>(counts[rank]);
     const float* const of_rank = moments + 2 * (rank * rows + row);
-    const double difference = static_cast<double>(of_rank[0]) - mean;
-    squares += static_cast<double>(of_rank[1]) + difference * difference * count * added / (count + added);
-    count += added;
-    mean += difference * added / count;
+    all.add(counts[rank], static_cast<double>(of_rank[0]), static_cast<double>(of_rank[1]));
   }
-  statistics[2 * row] = static_cast<float>(mean);
-  statistics[2 * row + 1] = static_cast<float>(1.0 / sqrt(squares / count + static_cast<double>(epsilon)));
+  statistics[2 * row] = static_cast<float>(all.mean);
+  statistics[2 * row + 1] =
+      static_cast<float>(1.0 / sqrt(all.squares / all.count + static_cast<double>(epsilon)));
 }
 
 __global__ void normalize_columns_kernel(const float* statistics, const float* weight, const float* bias,
@@ -254,9 +251,8 @@ void row_moments(const Device& device, ConstMatrix x, std::int64_t first_column,
 void combine_moments(const Device& device, ConstMatrix moments, DeviceSpan<const std::int64_t> counts,
                      float epsilon, Matrix statistics) {
   if (statistics.rows == 0) return;
-  constexpr unsigned kThreads = 64;
-  const dim3 blocks(ceil_divide(static_cast<unsigned>(statistics.rows), kThreads));
-  launch_early(device, combine_moments_kernel, {blocks, dim3(kThreads)},
+  constexpr int kThreads = 64;
+  launch_early(device, combine_moments_kernel, thread_each(statistics.rows, kThreads),
                device_pointer<const float>(moments.data), device_pointer<const std::int64_t>(counts.data),
                counts.size, epsilon, statistics.rows, device_pointer<float>(statistics.data));
 }

@@ -35,6 +35,12 @@ struct LaunchShape {
   bool waits_for_peers = false;
 };
 
+// A thread for each of `count` (> 0) things, in blocks of `threads`; the last block has some too many.
+inline LaunchShape thread_each(std::int64_t count, int threads) {
+  return {.grid = dim3(static_cast<unsigned>(ceil_divide<std::int64_t>(count, threads))),
+          .block = dim3(static_cast<unsigned>(threads))};
+}
+
 #ifdef SINKSTREAM_CUDA_EMULATED
 
 template <typename T>

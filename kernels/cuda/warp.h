@@ -1,9 +1,15 @@
-// A thread's place among its block's warps, and what a warp comes to together in one fixed order.
+// A thread's place in its grid and among its block's warps, and what a warp comes to together in one fixed
+// order.
 #pragma once
 
 #include "kernels/cuda/simt.h"
 
 namespace sinkstream::kernels::cuda {
+
+// Of a grid by thread_each().
+__device__ inline std::int64_t thread_of_grid() {
+  return static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+}
 
 __device__ inline int lane_id() {
   return static_cast<int>(threadIdx.x) % kWarpSize;

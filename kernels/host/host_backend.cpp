@@ -9,6 +9,7 @@
 #include "kernels/host/host_memory.h"
 #include "kernels/host/packed_weight.h"
 #include "kernels/host/slot_states.h"
+#include "kernels/moments.h"
 
 namespace sinkstream::kernels {
 namespace {
@@ -84,19 +85,14 @@ void HostBackend::do_combine_moments(ConstMatrix moments, DeviceSpan<const std::
   const ConstHostMatrix measured = host_matrix(moments);
   const auto count_of_rank = host_span(counts);
   for (std::int64_t row = 0; row < statistics.rows; ++row) {
-    double count = 0, mean = 0, squares = 0;
+    CombinedMoments all;
     for (std::int64_t rank = 0; rank < counts.size; ++rank) {
-      if (count_of_rank[rank] == 0) continue;
-      const auto added = static_cast<double>(count_of_rank[rank]);
       const auto of_rank = measured.row(rank * statistics.rows + row);
-      const double difference = static_cast<double>(of_rank[0]) - mean;
-      squares += static_cast<double>(of_rank[1]) + difference * difference * count * added / (count + added);
-      count += added;
-      mean += difference * added / count;
+      all.add(count_of_rank[rank], of_rank[0], of_rank[1]);
     }
     const auto combined = host_matrix(statistics).row(row);
-    combined[0] = static_cast<float>(mean);
-    combined[1] = static_cast<float>(1.0 / std::sqrt(squares / count + static_cast<double>(epsilon)));
+    combined[0] = static_cast<float>(all.mean);
+    combined[1] = static_cast<float>(1.0 / std::sqrt(all.squares / all.count + static_cast<double>(epsilon)));
   }
 }
 

@@ -1,46 +1,22 @@
 #include "kernels/host/packed_weight.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
-#include <limits>
-#include <tuple>
-#include <utility>
 
 #include "kernels/host/host_memory.h"
+#include "kernels/quantization.h"
 
 namespace sinkstream::kernels {
 namespace {
 
-constexpr float kLargestInt8 = 127.0f;
-constexpr float kLargestInt4 = 15.0f;
-
-// Stands for the scale of a group that isn't finite, or can't be read back as such, so that this shows.
-const bfloat16 kNotANumber = to_bfloat16(std::numeric_limits<float>::quiet_NaN());
-
 bool are_finite(std::span<const float> group) {
-  return std::ranges::all_of(group, [](float value) { return std::isfinite(value); });
+  return std::ranges::all_of(group, is_finite);
 }
 
-// The largest bf16 that is no larger; `value` is a number.
-bfloat16 rounded_down(float value) {
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  const bool cut = (bits & 0xffff) != 0;  // what follows the upper half, which is cut off towards zero
-  return {static_cast<std::uint16_t>((bits >> 16) + (cut && value < 0 ? 1 : 0))};
-}
-
-// Minimum and scale of a group. The scale is counted from the rounded minimum, and that is taken below the
-// group where half a step would not make up for rounding up: in narrow groups far from zero.
-std::pair<bfloat16, bfloat16> int4_steps(std::span<const float> group) {
-  if (!are_finite(group)) return {kNotANumber, kNotANumber};
+Int4Steps int4_steps_of(std::span<const float> group) {
+  if (!are_finite(group)) return {kNoScale, kNoScale};
   const auto [lowest, highest] = std::ranges::minmax(group);
-  bfloat16 minimum = to_bfloat16(lowest);
-  if (to_float(minimum) - lowest > (highest - to_float(minimum)) / kLargestInt4 / 2) {
-    minimum = rounded_down(lowest);
-  }
-  const bfloat16 scale = to_bfloat16((highest - to_float(minimum)) / kLargestInt4);
-  const bool can_be_read = std::isfinite(kLargestInt4 * to_float(scale));  // not of +-3e38 together
-  return {minimum, can_be_read ? scale : kNotANumber};
+  return int4_steps(lowest, highest);
 }
 
 // `value` in steps of `scale`; 0 where steps are none.
@@ -142,7 +118,7 @@ void PackedWeight::pack_int8_row(std::int64_t row, std::span<const float> column
     const auto whole = columns.subspan(group.first, group.count);
     float largest = 0;
     for (const float value : whole) largest = std::max(largest, std::abs(value));
-    scales_[group.index] = are_finite(whole) ? to_bfloat16(largest / kLargestInt8) : kNotANumber;
+    scales_[group.index] = are_finite(whole) ? int8_scale(largest) : kNoScale;
     const float scale = to_float(scales_[group.index]);
     for (std::int64_t i = group.first_stored; i < group.end_stored; ++i) {
       const float value = columns[shape_.columns_before + i];
@@ -156,7 +132,9 @@ void PackedWeight::pack_int4_row(std::int64_t row, std::span<const float> column
   std::fill_n(pairs, shape_.row_bytes(), std::uint8_t{0});
   for_each_group(row, [&](const Group& group) {
     const auto whole = columns.subspan(group.first, group.count);
-    std::tie(minimums_[group.index], scales_[group.index]) = int4_steps(whole);
+    const Int4Steps steps = int4_steps_of(whole);
+    minimums_[group.index] = steps.minimum;
+    scales_[group.index] = steps.scale;
     const float minimum = to_float(minimums_[group.index]);
     const float scale = to_float(scales_[group.index]);
     for (std::int64_t i = group.first_stored; i < group.end_stored; ++i) {

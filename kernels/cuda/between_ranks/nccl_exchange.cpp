@@ -78,6 +78,24 @@ class NcclExchange final : public Exchange {
     add_in_rank_order(device, Matrix{device.workspace, ranks_, count}, Matrix{x, 1, count});
   }
 
+  void send(const Device& device, Address from, std::int64_t count, int peer) const {
+    check_nccl(nccl().send(device_pointer<const void>(from), static_cast<std::size_t>(count), ncclFloat, peer,
+                           communicator_, device.stream),
+               "a sum");
+  }
+  void receive(const Device& device, Address to, std::int64_t count, int peer) const {
+    check_nccl(nccl().receive(device_pointer<void>(to), static_cast<std::size_t>(count), ncclFloat, peer,
+                              communicator_, device.stream),
+               "a sum");
+  }
+  // What is called for each peer goes on at a time.
+  template <typename Call>
+  void with_each_peer(const Call& call) const {
+    check_nccl(nccl().group_start(), "a sum");
+    for (int peer = 0; peer < ranks_; ++peer) call(peer);
+    check_nccl(nccl().group_end(), "a sum");
+  }
+
   // Shares are equal but for the last ones, which may be shorter or empty.
   void sum_by_shares(const Device& device, Address x, std::int64_t count) const {
     const std::int64_t share = ceil_divide<std::int64_t>(count, ranks_);
@@ -86,33 +104,18 @@ class NcclExchange final : public Exchange {
     const auto at = [](Address base, std::int64_t element) {
       return base + element * std::int64_t{sizeof(float)};
     };
+    const auto share_of = [&](int rank) { return at(x, begin_of(rank)); };
     const std::int64_t mine = size_of_share(rank_);
-    check_nccl(nccl().group_start(), "a sum");
-    for (int peer = 0; peer < ranks_; ++peer) {
-      check_nccl(nccl().send(device_pointer<const void>(at(x, begin_of(peer))),
-                             static_cast<std::size_t>(size_of_share(peer)), ncclFloat, peer, communicator_,
-                             device.stream),
-                 "a sum");
-      check_nccl(
-          nccl().receive(device_pointer<void>(at(device.workspace, peer * mine)),
-                         static_cast<std::size_t>(mine), ncclFloat, peer, communicator_, device.stream),
-          "a sum");
-    }
-    check_nccl(nccl().group_end(), "a sum");
-    add_in_rank_order(device, Matrix{device.workspace, ranks_, mine},
-                      Matrix{at(x, begin_of(rank_)), 1, mine});
-    check_nccl(nccl().group_start(), "a sum");
-    for (int peer = 0; peer < ranks_; ++peer) {
-      if (peer == rank_) continue;
-      check_nccl(nccl().send(device_pointer<const void>(at(x, begin_of(rank_))),
-                             static_cast<std::size_t>(mine), ncclFloat, peer, communicator_, device.stream),
-                 "a sum");
-      check_nccl(nccl().receive(device_pointer<void>(at(x, begin_of(peer))),
-                                static_cast<std::size_t>(size_of_share(peer)), ncclFloat, peer, communicator_,
-                                device.stream),
-                 "a sum");
-    }
-    check_nccl(nccl().group_end(), "a sum");
+    with_each_peer([&](int peer) {
+      send(device, share_of(peer), size_of_share(peer), peer);
+      receive(device, at(device.workspace, peer * mine), mine, peer);
+    });
+    add_in_rank_order(device, Matrix{device.workspace, ranks_, mine}, Matrix{share_of(rank_), 1, mine});
+    with_each_peer([&](int peer) {
+      if (peer == rank_) return;
+      send(device, share_of(rank_), mine, peer);
+      receive(device, share_of(peer), size_of_share(peer), peer);
+    });
   }
 
   int rank_;

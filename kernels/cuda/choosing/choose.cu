@@ -569,12 +569,10 @@ void choose(const Device& device, const Logits& logits, DeviceSpan<const ChoiceT
                  rows, some, states.states, scratch, device_pointer<Choice>(out.part(begin, count).data));
   }
   // Only now: all of them were chosen by what the slots were before.
-  constexpr std::int64_t kThreads = 128;
-  launch_early(
-      device, remember_kernel,
-      {.grid = dim3(static_cast<unsigned>(ceil_divide(tasks.size, kThreads))), .block = dim3(kThreads)},
-      device_pointer<const ChoiceTask>(tasks.data), tasks.size, states,
-      device_pointer<const Choice>(out.data));
+  constexpr int kThreads = 128;
+  launch_early(device, remember_kernel, thread_each(tasks.size, kThreads),
+               device_pointer<const ChoiceTask>(tasks.data), tasks.size, states,
+               device_pointer<const Choice>(out.data));
 }
 
 }  // namespace sinkstream::kernels::cuda

@@ -2,6 +2,7 @@
 #include <stdexcept>
 
 #include "kernels/cuda/choosing/gather_logits.h"
+#include "kernels/cuda/warp.h"
 #include "parallel/shard_plan.h"
 
 namespace sinkstream::kernels::cuda {
@@ -10,16 +11,16 @@ namespace {
 // Rows of `width` as rows of `padded_width`; what is behind them stays.
 __global__ void pad_rows_kernel(const float* from, std::int64_t width, std::int64_t padded_width,
                                 std::int64_t elements, float* to) {
-  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const std::int64_t i = thread_of_grid();
   if (i < elements) to[i / width * padded_width + i % width] = from[i];
 }
 
 void pad_rows(const Device& device, ConstMatrix from, Matrix to) {
-  constexpr std::int64_t kThreads = 256;
+  constexpr int kThreads = 256;
   const std::int64_t elements = from.rows * from.cols;
   if (elements == 0) return;
-  launch(pad_rows_kernel, {dim3(static_cast<unsigned>(ceil_divide(elements, kThreads))), dim3(kThreads)},
-         device.stream, device_pointer<const float>(from.data), from.cols, to.cols, elements,
+  launch(pad_rows_kernel, thread_each(elements, kThreads), device.stream,
+         device_pointer<const float>(from.data), from.cols, to.cols, elements,
          device_pointer<float>(to.data));
 }
 

@@ -8,11 +8,12 @@
 #include "base/round_up.h"
 #include "kernels/cuda/choosing/slot_states.h"
 #include "kernels/cuda/early_launch.h"
+#include "kernels/cuda/warp.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {
 
-constexpr unsigned kThreads = 256;
+constexpr int kThreads = 256;
 
 // A token and its bias, as they are uploaded.
 struct Entry {
@@ -21,34 +22,25 @@ struct Entry {
 };
 constexpr std::int64_t kEntriesAtOnce = 4096;
 
-LaunchShape a_thread_each(std::int64_t count) {
-  return {.grid = dim3(static_cast<unsigned>(ceil_divide<std::int64_t>(count, kThreads))),
-          .block = dim3(kThreads)};
-}
-
-__device__ std::int64_t global_thread() {
-  return static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-}
-
 __global__ void mark_kernel(const TokenId* tokens, std::int64_t count, std::uint8_t* is_end) {
-  const std::int64_t i = global_thread();
+  const std::int64_t i = thread_of_grid();
   if (i < count) is_end[tokens[i]] = 1;
 }
 
 __global__ void set_biases_kernel(const Entry* entries, std::int64_t count, float* biases) {
-  const std::int64_t i = global_thread();
+  const std::int64_t i = thread_of_grid();
   if (i < count) biases[entries[i].token] = entries[i].bias;
 }
 
 __global__ void count_kernel(const TokenId* tokens, std::int64_t count, std::int32_t* counts) {
-  const std::int64_t i = global_thread();
+  const std::int64_t i = thread_of_grid();
   if (i < count) atomicAdd(&counts[tokens[i]], 1);
 }
 
 __global__ void take_last_chosen_kernel(const std::int32_t* slots, std::int64_t rows, const SlotState* states,
                                         std::int32_t* tokens) {
   begin_after_previous();
-  const std::int64_t row = global_thread();
+  const std::int64_t row = thread_of_grid();
   if (row < rows && tokens[row] == kLastChosen) tokens[row] = states[slots[row]].last_chosen;
 }
 
@@ -87,6 +79,18 @@ template <typename T>
 void clear(const Device& device, T* array, std::int64_t size) {
   check(cudaMemsetAsync(array, 0, static_cast<std::size_t>(size) * sizeof(T), device.stream),
         "clearing a slot's tokens");
+}
+
+// Uploads entries to `list`, as many at once as it has room for, and calls use(how many) after each part.
+template <typename T, typename Use>
+void in_parts(std::span<const T> entries, const CudaSlotStates::Upload& upload, Address list,
+              const Use& use) {
+  while (!entries.empty()) {
+    const auto part = entries.first(std::min(entries.size(), static_cast<std::size_t>(kEntriesAtOnce)));
+    upload(std::as_bytes(part), list);
+    use(std::ssize(part));
+    entries = entries.subspan(part.size());
+  }
 }
 
 Address address_of(const void* pointer) {
@@ -143,12 +147,10 @@ void CudaSlotStates::set_end_tokens(const Device& device, const Upload& upload, 
   }
   const std::vector<TokenId> tokens(each.begin(), each.end());
   clear(device, view_.is_end_of(slot), view_.vocab_size);
-  for (std::int64_t begin = 0; begin < std::ssize(tokens); begin += kEntriesAtOnce) {
-    const std::int64_t count = std::min(kEntriesAtOnce, std::ssize(tokens) - begin);
-    upload(std::as_bytes(std::span(tokens).subspan(begin, count)), list_);
-    launch(mark_kernel, a_thread_each(count), device.stream, device_pointer<const TokenId>(list_), count,
-           view_.is_end_of(slot));
-  }
+  in_parts<TokenId>(tokens, upload, list_, [&](std::int64_t count) {
+    launch(mark_kernel, thread_each(count, kThreads), device.stream, device_pointer<const TokenId>(list_),
+           count, view_.is_end_of(slot));
+  });
 }
 
 void CudaSlotStates::set_biases(const Device& device, const Upload& upload, std::int32_t slot,
@@ -160,12 +162,10 @@ void CudaSlotStates::set_biases(const Device& device, const Upload& upload, std:
   std::vector<Entry> entries;
   for (const auto& [token, bias] : bias_of) entries.push_back({token, bias});
   clear(device, view_.biases_of(slot), view_.vocab_size);
-  for (std::int64_t begin = 0; begin < std::ssize(entries); begin += kEntriesAtOnce) {
-    const std::int64_t count = std::min(kEntriesAtOnce, std::ssize(entries) - begin);
-    upload(std::as_bytes(std::span(entries).subspan(begin, count)), list_);
-    launch(set_biases_kernel, a_thread_each(count), device.stream, device_pointer<const Entry>(list_), count,
-           view_.biases_of(slot));
-  }
+  in_parts<Entry>(entries, upload, list_, [&](std::int64_t count) {
+    launch(set_biases_kernel, thread_each(count, kThreads), device.stream, device_pointer<const Entry>(list_),
+           count, view_.biases_of(slot));
+  });
 }
 
 std::int64_t CudaSlotStates::count_earlier(const Device& device, const Upload& upload, std::int32_t slot,
@@ -179,8 +179,8 @@ std::int64_t CudaSlotStates::count_earlier(const Device& device, const Upload& u
   if (kept == 0) return 0;
   const auto newest = std::span(counted).last(static_cast<std::size_t>(kept));
   upload(std::as_bytes(newest), address_of(view_.newest_of(slot)));
-  launch(count_kernel, a_thread_each(kept), device.stream, static_cast<const TokenId*>(view_.newest_of(slot)),
-         kept, view_.counts_of(slot));
+  launch(count_kernel, thread_each(kept, kThreads), device.stream,
+         static_cast<const TokenId*>(view_.newest_of(slot)), kept, view_.counts_of(slot));
   return kept;
 }
 
@@ -208,7 +208,7 @@ void CudaSlotStates::close_slot(const Upload& upload, std::int32_t slot) {
 void take_last_chosen(const Device& device, DeviceSpan<const std::int32_t> slots,
                       const SlotStatesView& states, DeviceSpan<std::int32_t> tokens) {
   if (slots.empty()) return;
-  launch_early(device, take_last_chosen_kernel, a_thread_each(slots.size),
+  launch_early(device, take_last_chosen_kernel, thread_each(slots.size, kThreads),
                device_pointer<const std::int32_t>(slots.data), slots.size, states.states,
                device_pointer<std::int32_t>(tokens.data));
 }

@@ -329,9 +329,7 @@ void launch_tiles(const Device& device, const MatmulTask& task, const std::byte*
                         .out = cut ? parts : task.out,
                         .chunks_of_block = cut ? 1 : task.chunks});
   if (!cut) return;
-  launch_early(device, add_chunks,
-               {dim3(static_cast<unsigned>(ceil_divide<std::int64_t>(outputs, kThreads))), dim3(kThreads)},
-               task, parts);
+  launch_early(device, add_chunks, thread_each(outputs, kThreads), task, parts);
 }
 
 // Rows for which there is room in the workspace.

@@ -1,22 +1,11 @@
-// Weights into the layout of packed_weight.h, quantized as kernels/host/packed_weight.cpp does it, bit for
-// bit.
+// Weights into the layout of packed_weight.h, quantized as on the host, bit for bit.
 #include "kernels/cuda/weights/packed_weight.h"
+#include "kernels/quantization.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {
 
-constexpr float kLargestInt8 = 127.0f;
-constexpr float kLargestInt4 = 15.0f;
 constexpr int kThreads = 256;
-
-// Stands for the scale of a group that isn't finite, or can't be read back as such.
-__device__ bfloat16 not_a_number() {
-  return {0x7fc0};
-}
-
-__device__ bool is_finite(float value) {
-  return (__float_as_uint(value) & 0x7f800000u) != 0x7f800000u;
-}
 
 // A group's columns, also those that stand on other ranks.
 struct Group {
@@ -25,45 +14,27 @@ struct Group {
 
   __device__ bool is_finite() const {
     bool all = true;
-    for (int i = 0; i < count; ++i) all = all && cuda::is_finite(columns[i]);
+    for (int i = 0; i < count; ++i) all = all && kernels::is_finite(columns[i]);
     return all;
   }
 };
 
-struct Steps {
-  bfloat16 minimum;  // of int4
-  bfloat16 scale;
-};
-
-__device__ Steps int8_steps(const Group& group) {
-  if (!group.is_finite()) return {{}, not_a_number()};
+__device__ bfloat16 int8_scale_of(const Group& group) {
+  if (!group.is_finite()) return kNoScale;
   float largest = 0;
   for (int i = 0; i < group.count; ++i) largest = fmaxf(largest, fabsf(group.columns[i]));
-  return {{}, to_bfloat16(largest / kLargestInt8)};
+  return int8_scale(largest);
 }
 
-// The largest bf16 that is no larger; `value` is a number.
-__device__ bfloat16 rounded_down(float value) {
-  const std::uint32_t bits = __float_as_uint(value);
-  const bool cut = (bits & 0xffff) != 0;
-  return {static_cast<std::uint16_t>((bits >> 16) + (cut && value < 0 ? 1 : 0))};
-}
-
-__device__ Steps int4_steps(const Group& group) {
-  if (!group.is_finite()) return {not_a_number(), not_a_number()};
+__device__ Int4Steps int4_steps_of(const Group& group) {
+  if (!group.is_finite()) return {kNoScale, kNoScale};
   float lowest = group.columns[0], highest = group.columns[0];
   for (int i = 1; i < group.count; ++i) {
     const float value = group.columns[i];
     if (value < lowest) lowest = value;
     if (!(value < highest)) highest = value;
   }
-  bfloat16 minimum = to_bfloat16(lowest);
-  if (to_float(minimum) - lowest > (highest - to_float(minimum)) / kLargestInt4 / 2) {
-    minimum = rounded_down(lowest);
-  }
-  const bfloat16 scale = to_bfloat16((highest - to_float(minimum)) / kLargestInt4);
-  const bool can_be_read = is_finite(kLargestInt4 * to_float(scale));
-  return {minimum, can_be_read ? scale : not_a_number()};
+  return int4_steps(lowest, highest);
 }
 
 // `value` in steps of `scale`; 0 where steps are none.
@@ -113,7 +84,7 @@ __global__ void __launch_bounds__(kThreads) pack_records(PackTask task) {
           to_bfloat16(low).bits | static_cast<std::uint32_t>(to_bfloat16(high).bits) << 16;
     }
   } else if constexpr (kFormat == WeightFormat::int8) {
-    const bfloat16 scale = int8_steps(group).scale;
+    const bfloat16 scale = int8_scale_of(group);
     *reinterpret_cast<bfloat16*>(record + scale_offset<kFormat>(feature)) = scale;
     for (int i = 0; i < kGroupInputs; ++i) {
       const int steps =
@@ -122,7 +93,7 @@ __global__ void __launch_bounds__(kThreads) pack_records(PackTask task) {
           static_cast<std::int8_t>(steps);
     }
   } else {
-    const auto [minimum, scale] = int4_steps(group);
+    const auto [minimum, scale] = int4_steps_of(group);
     *reinterpret_cast<bfloat16*>(record + scale_offset<kFormat>(feature)) = scale;
     *reinterpret_cast<bfloat16*>(record + minimum_offset(feature)) = minimum;
     const auto steps_at = [&](int i) {
@@ -170,9 +141,7 @@ void pack(const Device& device, ConstMatrix rows, std::int64_t first_row, const 
                       .columns_before = shape.columns_before,
                       .groups = shape.groups()};
   const auto launch_over = [&](void (*kernel)(PackTask), std::int64_t threads) {
-    launch(kernel,
-           {dim3(static_cast<unsigned>(ceil_divide<std::int64_t>(threads, kThreads))), dim3(kThreads)},
-           device.stream, task);
+    launch(kernel, thread_each(threads, kThreads), device.stream, task);
   };
   if (shape.format == WeightFormat::f32) {
     launch_over(pack_f32, rows.rows * shape.in_features);

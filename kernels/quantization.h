@@ -1,0 +1,52 @@
+// How a group of a weight is quantized (kernels/weight.h): one definition for all backends, so that a weight
+// has the same values on each. A group's extremes are found, and values rounded, by means of the backend's
+// own.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+
+#include "kernels/types.h"
+
+namespace sinkstream::kernels {
+
+inline constexpr float kLargestInt8 = 127.0f;
+inline constexpr float kLargestInt4 = 15.0f;
+
+// Stands for the scale of a group that isn't finite, or can't be read back as such, so that this shows.
+inline constexpr bfloat16 kNoScale = {0x7fc0};  // a quiet NaN
+
+constexpr bool is_finite(float value) {
+  return (std::bit_cast<std::uint32_t>(value) & 0x7f800000u) != 0x7f800000u;
+}
+
+// The largest bf16 that is no larger; `value` is a number.
+constexpr bfloat16 rounded_down(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  const bool cut = (bits & 0xffff) != 0;  // what follows the upper half, which is cut off towards zero
+  return {static_cast<std::uint16_t>((bits >> 16) + (cut && value < 0 ? 1 : 0))};
+}
+
+// Of a finite group whose largest magnitude this is.
+constexpr bfloat16 int8_scale(float largest) {
+  return to_bfloat16(largest / kLargestInt8);
+}
+
+struct Int4Steps {
+  bfloat16 minimum;
+  bfloat16 scale;
+};
+
+// Of a finite group. The scale is counted from the rounded minimum, and that is taken below the group where
+// half a step would not make up for rounding up: in narrow groups far from zero.
+constexpr Int4Steps int4_steps(float lowest, float highest) {
+  bfloat16 minimum = to_bfloat16(lowest);
+  if (to_float(minimum) - lowest > (highest - to_float(minimum)) / kLargestInt4 / 2) {
+    minimum = rounded_down(lowest);
+  }
+  const bfloat16 scale = to_bfloat16((highest - to_float(minimum)) / kLargestInt4);
+  const bool can_be_read = is_finite(kLargestInt4 * to_float(scale));  // not of +-3e38 together
+  return {minimum, can_be_read ? scale : kNoScale};
+}
+
+}  // namespace sinkstream::kernels
