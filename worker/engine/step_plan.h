@@ -4,15 +4,13 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <span>
-#include <string>
 #include <vector>
 
-#include "base/session_shape.h"
+#include "base/cache_geometry.h"
+#include "base/sampling_params.h"
 #include "base/token_id.h"
-#include "engine/engine.h"
-#include "kernels/choice.h"
+#include "worker/engine/plan_limits.h"
 
 namespace sinkstream {
 
@@ -52,22 +50,9 @@ struct StepPlan {
   std::vector<PlanOutput> outputs;
 };
 
-// What a plan may ask for at most; a rank checks each plan that it receives against them.
-struct PlanLimits {
-  std::int32_t num_slots = 0;
-  std::int64_t max_rows = 0;
-  std::int64_t vocab_size = 0;
-  std::int32_t max_top_logprobs = kernels::kMaxTopLogprobs;
-  SessionShape session;
-};
-
 std::vector<std::byte> encode(const StepPlan& plan);
 
 // Throws std::runtime_error when the message is not a whole plan within the limits.
 StepPlan decode(std::span<const std::byte> message, const PlanLimits& limits);
-
-// Why ranks would refuse the steps of a request, or nothing. The leader asks before it takes the request in,
-// so that one bad request cannot end the group.
-std::optional<std::string> refusal(const GenerationRequest& request, const PlanLimits& limits);
 
 }  // namespace sinkstream
