@@ -71,6 +71,40 @@ TEST(StepPlan, EveryPrefixAndEveryTailIsRefused) {
   EXPECT_THROW(decode(message, limits()), std::runtime_error);
 }
 
+TEST(StepPlan, SaysWhyItIsRefused) {
+  const auto why = [](std::vector<std::byte> message) -> std::string {
+    try {
+      decode(message, limits());
+      return "(it is not)";
+    } catch (const std::runtime_error& error) {
+      return error.what();
+    }
+  };
+  const auto refused = [](const std::string& reason) {
+    return "step plan refused: " + reason + " (do all ranks run the same build?)";
+  };
+  auto other_layout = encode(example());
+  EXPECT_EQ(other_layout[3], std::byte{'4'});
+  other_layout[3] = std::byte{'3'};
+  EXPECT_EQ(why(other_layout), refused("it does not begin like one"));
+  EXPECT_EQ(why({}), refused("it is cut short"));
+  StepPlan plan = example();
+  plan.operations[0].kind = static_cast<SlotOperation::Kind>(2);
+  EXPECT_EQ(why(encode(plan)), refused("a kind is unknown"));
+  plan = example();
+  plan.rows[0].position = -1;
+  EXPECT_EQ(why(encode(plan)), refused("negative position"));
+}
+
+// What a client reads, who knows nothing of ranks and builds.
+TEST(StepPlan, RefusalOfARequestNamesTheFieldAlone) {
+  GenerationRequest request;
+  request.prompt = {1, 2, 3};
+  EXPECT_EQ(refusal(request, limits()), std::nullopt);
+  request.sampling.top_p = 0;
+  EXPECT_EQ(refusal(request, limits()), "top_p out of range");
+}
+
 TEST(StepPlan, RandomDamageNeverGetsPastTheChecks) {
   const auto whole = encode(example());
   std::mt19937 random(1);
