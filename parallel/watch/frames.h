@@ -1,5 +1,4 @@
-// The watchdogs' messages on the wire: two bytes of payload length (little-endian), one byte of kind, the
-// payload.
+// The watchdogs' messages on the wire (base/wire.h): two bytes say how long the frame is, which follows.
 #pragma once
 
 #include <array>
@@ -35,10 +34,10 @@ struct Lost {  // the group is lost
 };
 using Frame = std::variant<Hello, Welcome, RankReport, Goodbye, Drain, Lost>;
 
-inline constexpr std::size_t kMaxPayload = 2048;
+inline constexpr std::size_t kMaxFrame = 2048;
 
-// Texts beyond the largest payload are cut.
-std::string encode(const Frame& frame);
+// A text with which the frame would be longer is cut.
+std::string encode(Frame frame);
 
 // Cuts a stream of bytes into frames. Once a frame is malformed, nothing more comes and broken() is true.
 class FrameReader {

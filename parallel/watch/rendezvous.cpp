@@ -12,10 +12,12 @@
 #include <cstring>
 #include <memory>
 #include <random>
-#include <sstream>
 #include <stdexcept>
 #include <system_error>
 #include <thread>
+#include <tuple>
+
+#include "base/wire.h"
 
 namespace sinkstream::watch {
 namespace {
@@ -64,25 +66,22 @@ FileDescriptor connect(const std::string& address, std::uint16_t port) {
 
 }  // namespace
 
-std::string encode(const Rendezvous& place) {
-  std::string text(place.token.begin(), place.token.end());
-  text += std::to_string(place.port);
-  for (const std::string& address : place.addresses) text += " " + address;
-  return text;
+static auto fields(wire::Is<Rendezvous> auto& place) {
+  auto& [token, port, addresses] = place;
+  return std::tie(token, port, addresses);
 }
 
-Rendezvous decode_rendezvous(const std::string& text) {
-  Rendezvous place;
-  if (text.size() >= place.token.size()) {
-    std::copy_n(text.begin(), place.token.size(), place.token.begin());
-    std::istringstream rest(text.substr(place.token.size()));
-    rest >> place.port;
-    for (std::string address; rest >> address;) place.addresses.push_back(address);
+std::string encode(const Rendezvous& place) {
+  return std::string(wire::as_text(wire::encode(place)));
+}
+
+Rendezvous decode_rendezvous(const std::string& bytes) {
+  try {
+    auto place = wire::decode<Rendezvous>(wire::as_bytes(bytes));
+    if (place.port != 0 && !place.addresses.empty()) return place;
+  } catch (const wire::Malformed&) {
   }
-  if (place.port == 0 || place.addresses.empty()) {
-    throw std::runtime_error("the leader did not say where its watchdog listens");
-  }
-  return place;
+  throw std::runtime_error("the leader did not say where its watchdog listens");
 }
 
 Token random_token() {

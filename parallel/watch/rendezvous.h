@@ -21,7 +21,7 @@ struct Rendezvous {
 
 // Pure. decode throws std::runtime_error on anything else than what encode made.
 std::string encode(const Rendezvous& place);
-Rendezvous decode_rendezvous(const std::string& text);
+Rendezvous decode_rendezvous(const std::string& bytes);
 
 Token random_token();
 

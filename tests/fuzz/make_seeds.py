@@ -88,9 +88,12 @@ def step_plan():
 
 
 def watch_frames():
-    report = struct.pack("<BQQQQQ", 2, 7, 1 << 33, 3, 1 << 63, 5) + b"a sum over ranks"
-    payloads = [bytes(range(32)) + struct.pack("<I", 3), b"", report, b"", b"", b"rank 1 is lost"]  # a frame's kind is its place
-    frames = [struct.pack("<HB", len(payload), kind) + payload for kind, payload in enumerate(payloads)]
+    def text(content):
+        return struct.pack("<I", len(content)) + content
+
+    report = struct.pack("<BQQQQQ", 2, 7, 1 << 33, 3, 1 << 63, 5) + text(b"a sum over ranks")
+    bodies = [bytes(range(32)) + struct.pack("<I", 3), b"", report, b"", b"", text(b"rank 1 is lost")]  # a frame's kind is its place
+    frames = [struct.pack("<HB", 1 + len(body), kind) + body for kind, body in enumerate(bodies)]
     yield from frames
     yield b"".join(frames)
 

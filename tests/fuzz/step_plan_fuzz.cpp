@@ -1,7 +1,6 @@
 // A step plan on the wire: decoded as it is, and as a plan built from the same bytes with some of its bytes
 // changed. What is accepted encodes to the same bytes again.
-#include <cmath>
-#include <cstring>
+#include <algorithm>
 #include <stdexcept>
 
 #include "tests/fuzz/scratch.h"
@@ -51,8 +50,7 @@ void check(std::span<const std::byte> message) {
   limits.session.sink_capacity = 4;
   limits.session.window.window_tokens = 8;
   try {
-    const StepPlan plan = decode(message, limits);
-    if (decode(encode(plan), limits).rows.size() != plan.rows.size()) broken("a plan survives the wire");
+    if (!std::ranges::equal(encode(decode(message, limits)), message)) broken("a plan survives the wire");
   } catch (const std::runtime_error&) {
   }
 }

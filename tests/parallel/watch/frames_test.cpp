@@ -32,10 +32,13 @@ std::vector<Frame> read_all(FrameReader& reader) {
   return frames;
 }
 
-std::string raw_frame(std::size_t length, int kind, std::string payload) {
-  return std::string{static_cast<char>(length & 0xff), static_cast<char>(length >> 8),
-                     static_cast<char>(kind)} +
-         payload;
+std::string with_length(std::size_t length, const std::string& frame) {
+  return std::string{static_cast<char>(length & 0xff), static_cast<char>(length >> 8)} + frame;
+}
+
+// `body` behind its kind, with the right length.
+std::string raw_frame(char kind, const std::string& body) {
+  return with_length(1 + body.size(), kind + body);
 }
 
 TEST(Frames, ComeBackAsTheyWere) {
@@ -59,30 +62,40 @@ TEST(Frames, MayComeInPiecesOfAnySize) {
 }
 
 TEST(Frames, LayoutIsFixed) {
-  EXPECT_EQ(encode(Goodbye{}), std::string("\0\0\3", 3));
-  EXPECT_EQ(encode(Lost{"ab"}), std::string("\2\0\5ab", 5));
+  EXPECT_EQ(encode(Goodbye{}), std::string("\1\0\3", 3));
+  EXPECT_EQ(encode(Lost{"ab"}), std::string("\7\0\5\2\0\0\0ab", 9));
 }
 
 TEST(Frames, LongTextsAreCut) {
-  FrameReader reader;
-  reader.append(encode(Lost{std::string(100000, 'x')}));
-  const auto frame = reader.next();
-  ASSERT_TRUE(frame.has_value());
-  EXPECT_EQ(std::get<Lost>(*frame).message, std::string(kMaxPayload, 'x'));
+  const auto read = [](const Frame& frame) {
+    const std::string bytes = encode(frame);
+    EXPECT_EQ(bytes.size(), 2 + kMaxFrame);
+    FrameReader reader;
+    reader.append(bytes);
+    return reader.next().value();
+  };
+  const std::string text(100'000, 'x');
+  EXPECT_EQ(std::get<Lost>(read(Lost{text})).message, text.substr(0, kMaxFrame - 5));
+  const auto report = std::get<RankReport>(read(RankReport{.progress = 7, .what = text}));
+  EXPECT_EQ(report.what, text.substr(0, kMaxFrame - 46));
+  EXPECT_EQ(report.progress, 7U);
 }
 
 TEST(Frames, MalformedOnesBreakTheReader) {
   const std::string good = encode(Goodbye{});
   for (const std::string& bad : {
-           raw_frame(0, 6, ""),                         // no such kind
-           raw_frame(0, 255, ""),                       //
-           raw_frame(kMaxPayload + 1, 5, ""),           // longer than any
-           raw_frame(0xffff, 5, ""),                    //
-           raw_frame(1, 3, "x"),                        // a goodbye with a payload
-           raw_frame(35, 0, std::string(35, 'x')),      // a hello too short
-           raw_frame(37, 0, std::string(37, 'x')),      // and too long
-           raw_frame(32, 2, std::string(32, '\0')),     // a report too short
-           raw_frame(33, 2, "\3" + std::string(32, 0))  // in a state that does not exist
+           with_length(0, ""),                          // without even a kind
+           raw_frame(6, ""),                            // no such kind
+           raw_frame('\xff', ""),                       //
+           with_length(kMaxFrame + 1, ""),              // longer than any
+           with_length(0xffff, ""),                     //
+           raw_frame(3, "x"),                           // a goodbye with something in it
+           raw_frame(0, std::string(35, 'x')),          // a hello too short
+           raw_frame(0, std::string(37, 'x')),          // and too long
+           raw_frame(2, std::string(44, '\0')),         // a report too short
+           raw_frame(2, "\3" + std::string(44, 0)),     // in a state that does not exist
+           raw_frame(5, std::string("\3\0\0\0ab", 6)),  // a text longer than its frame
+           raw_frame(5, std::string("\1\0\0\0ab", 6)),  // and shorter
        }) {
     FrameReader reader;
     reader.append(good + bad + good);
