@@ -225,7 +225,7 @@ TEST(Wire, CountsFitTheMessage) {
   EXPECT_THAT(complaint<std::vector<Point>>(bytes(1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9)), too_many);
   EXPECT_THAT(complaint<std::vector<std::string>>(bytes(2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)), too_many);
   EXPECT_THAT((complaint<std::vector<std::pair<bool, Color>>>(bytes(2, 0, 0, 0, 1, 1, 1))), too_many);
-  EXPECT_THAT((complaint<std::vector<std::array<Point, 2>>>(bytes(1, 0, 0, 0, 1, 1, 1))), too_many);
+  EXPECT_THAT((complaint<std::vector<std::array<bool, 3>>>(bytes(2, 0, 0, 0, 1, 1, 1, 1, 1))), too_many);
   EXPECT_THAT((complaint<std::vector<std::variant<Point, bool>>>(bytes(2, 0, 0, 0, 1, 1, 1))), too_many);
 }
 

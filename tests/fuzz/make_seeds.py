@@ -116,6 +116,7 @@ WORDS = {
     "request_head": ["Host:", "Content-Length:", "Transfer-Encoding:", "chunked", "HTTP/1.1", "HTTP/1.0", "Expect:", "Connection:", "\r\n", "\r\n\r\n", "%2F", "[::1]"],
     "request": ["\"messages\"", "\"role\"", "\"content\"", "\"tool\"", "\"tool_calls\"", "\"function\"", "\"arguments\"", "\"tools\"", "\"stop\"", "\"seed\"", "\"logit_bias\"", "\"type\"", "\"text\"",
                 "\"continue_final_message\"", "\"add_generation_prompt\"", "\"reasoning\"", "\"assistant\"", "<|end|>", "\\ud834\\udd1e"],
+    "step_plan": ["SNK4"],
 }
 
 
@@ -127,7 +128,8 @@ def main():
         for number, seed in enumerate(make()):
             (folder / f"seed-{number}").write_bytes(seed)
         quoted = ["".join(f"\\x{byte:02x}" for byte in word.encode()) for word in WORDS.get(make.__name__, [])]
-        (directory / f"{make.__name__}.dict").write_text("".join(f'"{word}"\n' for word in quoted))
+        lines = ["# words to put in", *(f'"{word}"' for word in quoted)]  # libFuzzer refuses an empty file
+        (directory / f"{make.__name__}.dict").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
