@@ -81,7 +81,7 @@ class Writer {
   }
   // For what comes next; put() does without.
   void make_room(std::size_t size) {
-    if (bytes_.size() - used_ < size) bytes_.resize(std::max(2 * bytes_.size(), used_ + size));
+    if (bytes_.size() - used_ < size) bytes_.resize(std::max(2 * bytes_.size(), used_ + size + kSpare));
   }
   void put_count(std::size_t count) {
     if (count > std::numeric_limits<std::uint32_t>::max()) throw std::length_error("too much for a message");
@@ -93,6 +93,9 @@ class Writer {
   }
 
  private:
+  // What follows a list is often short, and should not make all of it move.
+  static constexpr std::size_t kSpare = 256;
+
   std::vector<std::byte> bytes_;  // the first `used_` count: growing by one value at a time is slow
   std::size_t used_ = 0;
 };
