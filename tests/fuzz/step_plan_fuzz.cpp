@@ -4,7 +4,7 @@
 #include <stdexcept>
 
 #include "tests/fuzz/scratch.h"
-#include "worker/engine/step_plan.h"
+#include "worker/engine/plan_limits.h"
 
 namespace sinkstream::fuzz {
 namespace {

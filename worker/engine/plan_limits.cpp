@@ -4,8 +4,6 @@
 #include <cmath>
 #include <stdexcept>
 
-#include "worker/engine/step_plan.h"
-
 namespace sinkstream {
 namespace {
 
@@ -35,14 +33,11 @@ void check(const SamplingParams& sampling, const PlanLimits& limits) {
           "an end token out of range");
 }
 
-}  // namespace
-
 void check(const StepPlan& plan, const PlanLimits& limits) {
   const auto is_slot = [&](std::int32_t slot) { return slot >= 0 && slot < limits.num_slots; };
   for (const auto& operation : plan.operations) {
     require(is_slot(operation.slot), "no such slot");
     if (operation.kind == SlotOperation::Kind::close) continue;
-    require(operation.kind == SlotOperation::Kind::open, "unknown slot operation");
     require(operation.window.sink_tokens >= 0 && operation.window.sink_tokens <= limits.session.sink_capacity,
             "sinks out of range");
     require(operation.window.window_tokens >= 1 &&
@@ -60,11 +55,22 @@ void check(const StepPlan& plan, const PlanLimits& limits) {
   require(plan.outputs.size() <= plan.rows.size(), "more outputs than rows");
   for (const auto& output : plan.outputs) {
     require(output.row >= 0 && static_cast<std::size_t>(output.row) < plan.rows.size(), "no such row");
-    require(output.kind == PlanOutput::Kind::sample || output.kind == PlanOutput::Kind::score,
-            "unknown output");
     require(output.target >= 0 && output.target < limits.vocab_size, "target out of range");
     require(output.top_logprobs >= 0 && output.top_logprobs <= limits.max_top_logprobs,
             "top_logprobs out of range");
+  }
+}
+
+}  // namespace
+
+StepPlan decode(std::span<const std::byte> message, const PlanLimits& limits) {
+  try {
+    StepPlan plan = decode(message);
+    check(plan, limits);
+    return plan;
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error("step plan refused: " + std::string(error.what()) +
+                             " (do all ranks run the same build?)");
   }
 }
 

@@ -1,17 +1,18 @@
 // What a step plan may ask for: checked where it arrives, and before a request becomes part of one.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "base/session_shape.h"
 #include "engine/generation_request.h"
 #include "kernels/choice.h"
+#include "worker/engine/step_plan.h"
 
 namespace sinkstream {
-
-struct StepPlan;
 
 // What a plan may ask for at most; a rank checks each plan that it receives against them.
 struct PlanLimits {
@@ -22,8 +23,8 @@ struct PlanLimits {
   SessionShape session;
 };
 
-// Throws std::runtime_error when the plan goes beyond the limits.
-void check(const StepPlan& plan, const PlanLimits& limits);
+// A plan as it came from the leader. Throws std::runtime_error when it is not a whole one within the limits.
+StepPlan decode(std::span<const std::byte> message, const PlanLimits& limits);
 
 // Why ranks would refuse the steps of a request, or nothing. The leader asks before it takes the request in,
 // so that one bad request cannot end the group.

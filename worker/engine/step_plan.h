@@ -10,7 +10,7 @@
 #include "base/cache_geometry.h"
 #include "base/sampling_params.h"
 #include "base/token_id.h"
-#include "worker/engine/plan_limits.h"
+#include "kernels/choice.h"
 
 namespace sinkstream {
 
@@ -52,7 +52,8 @@ struct StepPlan {
 
 std::vector<std::byte> encode(const StepPlan& plan);
 
-// Throws std::runtime_error when the message is not a whole plan within the limits.
-StepPlan decode(std::span<const std::byte> message, const PlanLimits& limits);
+// Throws wire::Malformed when the message is not a whole plan of this build. Whether the group can do what it
+// says: plan_limits.h.
+StepPlan decode(std::span<const std::byte> message);
 
 }  // namespace sinkstream

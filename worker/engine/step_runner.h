@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kernels/device_array.h"
-#include "worker/engine/step_plan.h"
+#include "worker/engine/plan_limits.h"
 #include "worker/model/model.h"
 
 namespace sinkstream {

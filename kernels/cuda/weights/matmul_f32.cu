@@ -19,13 +19,6 @@ __device__ float4 load_inputs(const float* row, std::int64_t first, std::int64_t
   return {at(first), at(first + 1), at(first + 2), at(first + 3)};
 }
 
-__device__ float sum_over_lanes(float value) {
-  for (int distance = kWarpSize / 2; distance > 0; distance /= 2) {
-    value += __shfl_xor_sync(kWholeWarp, value, distance);
-  }
-  return value;
-}
-
 // A warp computes kRows rows of kFeaturesOfWarp features. What is past the last row or feature is computed
 // from the last one.
 template <int kRows, bool kAligned>
@@ -66,7 +59,7 @@ __global__ void __launch_bounds__(kWarps* kWarpSize) multiply_f32(MatmulTask tas
 
   for (int r = 0; r < kRows; ++r) {
     for (int f = 0; f < kFeaturesOfWarp; ++f) {
-      const float sum = sum_over_lanes(sums[r][f]);
+      const float sum = reduce_warp(sums[r][f], Sum());
       const std::int64_t row = first_row + r, feature = first_feature + f;
       if (lane != 0 || row > last_row || feature > last_feature) continue;
       task.out[row * task.out_features + feature] = sum + (task.bias == nullptr ? 0.0f : task.bias[feature]);

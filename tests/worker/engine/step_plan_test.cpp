@@ -1,4 +1,4 @@
-#include "worker/engine/step_plan.h"
+#include "worker/engine/plan_limits.h"
 
 #include <gtest/gtest.h>
 
