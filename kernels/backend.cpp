@@ -1,6 +1,7 @@
 // What is checked of every operation's arguments, whatever the backend.
 #include "kernels/backend.h"
 
+#include "kernels/cache_layout.h"
 #include "kernels/checks.h"
 
 namespace sinkstream::kernels {
@@ -25,6 +26,10 @@ void check_cache(const Checks& check, const CacheLayerView& cache) {
   check.range("cache.head_dim", cache.head_dim, 1, INT32_MAX);
   check.range("cache.sink_capacity", cache.sink_capacity, 0, INT64_MAX);
   check.range("cache.ring_capacity", cache.ring_capacity, 1, INT64_MAX);
+  if (cache.num_slots <= 1) return;
+  check.range("cache.slot_stride_bytes", cache.slot_stride_bytes, 1, INT64_MAX);
+  check.equal("cache.slot_stride_bytes", cache.slot_stride_bytes, "a multiple of kCacheAlignment",
+              cache.slot_stride_bytes / kCacheAlignment * kCacheAlignment);
 }
 
 void check_shard(const Checks& check, const HeadShard& shard, const CacheLayerView& cache) {

@@ -9,25 +9,47 @@
 
 namespace sinkstream::kernels {
 
+// Bytes, of which the distances between the arrays of the cache are multiples: a cache line.
+inline constexpr std::int64_t kCacheAlignment = 64;
+
 // A position's place in a ring. Positions count from 0 and never wrap; places do.
 constexpr std::int64_t ring_index(std::int64_t position, std::int64_t ring_capacity) {
   return position % ring_capacity;
 }
 
-// Which [capacity, head_dim] of the cache's arrays is that of a slot's KV head.
-constexpr std::int64_t cache_plane(const CacheLayerView& cache, std::int64_t slot,
-                                   std::int64_t local_kv_head) {
-  return slot * cache.local_kv_heads + local_kv_head;
+// Bytes that the heads of so many neighbouring places take up.
+constexpr std::int64_t sink_bytes(const CacheLayerView& cache, std::int64_t places) {
+  return places * cache.head_dim * std::int64_t{sizeof(float)};
+}
+constexpr std::int64_t ring_bytes(const CacheLayerView& cache, std::int64_t places) {
+  return places * cache.head_dim * static_cast<std::int64_t>(size_of(cache.ring_dtype));
 }
 
-// Elements before a position's head in the arrays of the sinks; position < sink_capacity.
-constexpr std::int64_t sink_offset(const CacheLayerView& cache, std::int64_t plane, std::int64_t position) {
-  return (plane * cache.sink_capacity + position) * cache.head_dim;
+// What a slot's KV head has in each of a layer's arrays: [capacity, head_dim]. Counted once for all
+// positions.
+struct CachePlane {
+  Address sink_keys = Address::none;
+  Address sink_values = Address::none;
+  Address ring_keys = Address::none;
+  Address ring_values = Address::none;
+};
+
+constexpr CachePlane cache_plane(const CacheLayerView& cache, std::int64_t slot, std::int64_t local_kv_head) {
+  const std::int64_t before = slot * cache.slot_stride_bytes;
+  const std::int64_t in_sinks = before + sink_bytes(cache, local_kv_head * cache.sink_capacity);
+  const std::int64_t in_ring = before + ring_bytes(cache, local_kv_head * cache.ring_capacity);
+  return {cache.sink_keys + in_sinks, cache.sink_values + in_sinks, cache.ring_keys + in_ring,
+          cache.ring_values + in_ring};
 }
 
-// Elements before a position's head in the arrays of the ring.
-constexpr std::int64_t ring_offset(const CacheLayerView& cache, std::int64_t plane, std::int64_t position) {
-  return (plane * cache.ring_capacity + ring_index(position, cache.ring_capacity)) * cache.head_dim;
+// Elements before a position's head in a plane of the sinks; position < sink_capacity.
+constexpr std::int64_t sink_offset(const CacheLayerView& cache, std::int64_t position) {
+  return position * cache.head_dim;
+}
+
+// Elements before a position's head in a plane of the ring.
+constexpr std::int64_t ring_offset(const CacheLayerView& cache, std::int64_t position) {
+  return ring_index(position, cache.ring_capacity) * cache.head_dim;
 }
 
 // Neighbours in a ring.

@@ -68,15 +68,17 @@ struct HeadShard {
   int first_kv_head = 0;
   int local_kv_heads = 0;
 
-  constexpr int local_kv_head(int local_head) const { return (first_head + local_head) / group_size - first_kv_head; }
+  constexpr int local_kv_head(int local_head) const {
+    return (first_head + local_head) / group_size - first_kv_head;
+  }
 
   bool operator==(const HeadShard&) const = default;
 };
 
-// One layer's cache of all slots. Keys are stored rotated at their true position.
-//   sinks: float32          [num_slots, local_kv_heads, sink_capacity, head_dim]   position p at index p
-//   ring:  ring_dtype       [num_slots, local_kv_heads, ring_capacity, head_dim]   position p at p mod
-//   ring_capacity
+// One layer's cache of all slots: the arrays of slot 0; those of slot s stand s * slot_stride_bytes further
+// on. Keys are stored rotated at their true position.
+//   sinks: float32      [local_kv_heads, sink_capacity, head_dim]   position p at p
+//   ring:  ring_dtype   [local_kv_heads, ring_capacity, head_dim]   position p at p mod ring_capacity
 // Positions below sink_capacity are stored in both.
 struct CacheLayerView {
   Address sink_keys = Address::none;
@@ -85,6 +87,7 @@ struct CacheLayerView {
   Address ring_values = Address::none;
   DType ring_dtype = DType::f32;  // f32 or bf16
   int num_slots = 0;
+  std::int64_t slot_stride_bytes = 0;  // a multiple of kCacheAlignment (cache_layout.h)
   int local_kv_heads = 0;
   std::int64_t sink_capacity = 0;
   std::int64_t ring_capacity = 0;

@@ -128,11 +128,10 @@ CachedTokens<T> cached_tokens(const AttentionTask& task, const CacheLayerView& c
   const auto [before_wrap, after_wrap] =
       ring_pieces(task.row.window_begin, task.window_tokens(), cache.ring_capacity);
   const auto piece = [&](const RingPiece& places) {
-    return VectorList<T>{host_pointer<const T>(ring) + ring_offset(cache, task.plane, places.first),
-                         places.count, cache.head_dim};
+    return VectorList<T>{host_pointer<const T>(ring) + ring_offset(cache, places.first), places.count,
+                         cache.head_dim};
   };
-  return {{host_pointer<const float>(sinks) + sink_offset(cache, task.plane, 0), task.row.sinks_end,
-           cache.head_dim},
+  return {{host_pointer<const float>(sinks) + sink_offset(cache, 0), task.row.sinks_end, cache.head_dim},
           {piece(before_wrap), piece(after_wrap)}};
 }
 
@@ -170,7 +169,7 @@ void attend_to(const AttentionTask& task, const CacheLayerView& cache, std::vect
   float* sums = weights + task.heads * stride;  // [heads]
 
   const int head_dim = cache.head_dim;
-  score(task, cached_tokens<T>(task, cache, cache.sink_keys, cache.ring_keys), head_dim, weights);
+  score(task, cached_tokens<T>(task, cache, task.plane.sink_keys, task.plane.ring_keys), head_dim, weights);
   for (std::int64_t h = 0; h < task.heads; ++h) {
     float* const scores = weights + h * stride;
     if (task.alibi_slopes == nullptr) {
@@ -180,7 +179,8 @@ void attend_to(const AttentionTask& task, const CacheLayerView& cache, std::vect
       sums[h] = exponentials(scores, task.tokens(), 1.0f);
     }
   }
-  weigh(task, weights, cached_tokens<T>(task, cache, cache.sink_values, cache.ring_values), head_dim);
+  weigh(task, weights, cached_tokens<T>(task, cache, task.plane.sink_values, task.plane.ring_values),
+        head_dim);
   for (std::int64_t h = 0; h < task.heads; ++h) {
     for (int i = 0; i < head_dim; ++i) task.out[h * head_dim + i] /= sums[h];
   }

@@ -3,13 +3,13 @@
 
 #include <cstdint>
 
-#include "kernels/types.h"
+#include "kernels/cache_layout.h"
 
 namespace sinkstream::kernels {
 
 struct AttentionTask {
   AttentionRow row;
-  std::int64_t plane = 0;                 // slot and KV head: which [capacity, head_dim] of the cache
+  CachePlane plane;                       // of the slot and the KV head
   std::int64_t heads = 0;                 // query heads; they are neighbours
   const float* window_queries = nullptr;  // [heads, head_dim]
   const float* sink_queries = nullptr;    // [heads, head_dim]

@@ -32,14 +32,14 @@ void copy_to_ring(std::span<const float> from, DType ring_dtype, Address ring, s
 
 void store_head(const AttentionRow& row, std::int64_t kv_head, std::span<const float> key,
                 std::span<const float> value, const CacheLayerView& cache) {
-  const std::int64_t plane = cache_plane(cache, row.slot, kv_head);
-  const std::int64_t in_ring = ring_offset(cache, plane, row.position);
-  copy_to_ring(key, cache.ring_dtype, cache.ring_keys, in_ring);
-  copy_to_ring(value, cache.ring_dtype, cache.ring_values, in_ring);
+  const CachePlane plane = cache_plane(cache, row.slot, kv_head);
+  const std::int64_t in_ring = ring_offset(cache, row.position);
+  copy_to_ring(key, cache.ring_dtype, plane.ring_keys, in_ring);
+  copy_to_ring(value, cache.ring_dtype, plane.ring_values, in_ring);
   if (row.position >= cache.sink_capacity) return;
-  const std::int64_t in_sinks = sink_offset(cache, plane, row.position);
-  std::ranges::copy(key, host_pointer<float>(cache.sink_keys) + in_sinks);
-  std::ranges::copy(value, host_pointer<float>(cache.sink_values) + in_sinks);
+  const std::int64_t in_sinks = sink_offset(cache, row.position);
+  std::ranges::copy(key, host_pointer<float>(plane.sink_keys) + in_sinks);
+  std::ranges::copy(value, host_pointer<float>(plane.sink_values) + in_sinks);
 }
 
 }  // namespace

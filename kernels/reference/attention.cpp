@@ -48,18 +48,18 @@ void attend(const AttentionRow& row, int kv_head, const float* window_query, con
     scores.push_back(score * scale);
     values.push_back(head_value);
   };
-  const std::int64_t plane = cache_plane(cache, row.slot, kv_head);
+  const CachePlane plane = cache_plane(cache, row.slot, kv_head);
   for (std::int64_t p = 0; p < row.sinks_end; ++p) {
-    const std::int64_t at = sink_offset(cache, plane, p);
+    const std::int64_t at = sink_offset(cache, p);
     take(
-        sink_query, [&](int i) { return element(cache.sink_keys, DType::f32, at + i); },
-        [&](int i) { return element(cache.sink_values, DType::f32, at + i); });
+        sink_query, [&](int i) { return element(plane.sink_keys, DType::f32, at + i); },
+        [&](int i) { return element(plane.sink_values, DType::f32, at + i); });
   }
   for (std::int64_t p = row.window_begin; p <= row.position; ++p) {
-    const std::int64_t at = ring_offset(cache, plane, p);
+    const std::int64_t at = ring_offset(cache, p);
     take(
-        window_query, [&](int i) { return element(cache.ring_keys, cache.ring_dtype, at + i); },
-        [&](int i) { return element(cache.ring_values, cache.ring_dtype, at + i); });
+        window_query, [&](int i) { return element(plane.ring_keys, cache.ring_dtype, at + i); },
+        [&](int i) { return element(plane.ring_values, cache.ring_dtype, at + i); });
   }
 
   // Within the cache, where everything kept stands in order, the query is the last.
@@ -100,17 +100,17 @@ void ReferenceBackend::do_rotate_and_store(ConstMatrix qkv, const RotaryAngles& 
     }
     const AttentionRow& row = host_span(rows)[r];
     for (int head = 0; head < shard.local_kv_heads; ++head) {
-      const std::int64_t plane = cache_plane(cache, row.slot, head);
+      const CachePlane plane = cache_plane(cache, row.slot, head);
       for (std::int64_t i = 0; i < head_dim; ++i) {
         const float key = rotated(head_of_row(shard.local_heads + head), true_cosines, true_sines, i);
         const float value = head_of_row(shard.local_heads + shard.local_kv_heads + head)[i];
-        const std::int64_t in_ring = ring_offset(cache, plane, row.position) + i;
-        set_element(cache.ring_keys, cache.ring_dtype, in_ring, key);
-        set_element(cache.ring_values, cache.ring_dtype, in_ring, value);
+        const std::int64_t in_ring = ring_offset(cache, row.position) + i;
+        set_element(plane.ring_keys, cache.ring_dtype, in_ring, key);
+        set_element(plane.ring_values, cache.ring_dtype, in_ring, value);
         if (row.position >= cache.sink_capacity) continue;
-        const std::int64_t in_sinks = sink_offset(cache, plane, row.position) + i;
-        set_element(cache.sink_keys, DType::f32, in_sinks, key);
-        set_element(cache.sink_values, DType::f32, in_sinks, value);
+        const std::int64_t in_sinks = sink_offset(cache, row.position) + i;
+        set_element(plane.sink_keys, DType::f32, in_sinks, key);
+        set_element(plane.sink_values, DType::f32, in_sinks, value);
       }
     }
   }

@@ -9,6 +9,7 @@
 #include <functional>
 #include <vector>
 
+#include "kernels/cache_layout.h"
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/ptx.h"
 #include "tests/gpus/copy_rate.h"
@@ -116,21 +117,21 @@ class Bench {
 
   // Microseconds of a call, or less than 0 when the case is too large.
   double microseconds(const Case& which) {
-    const std::int64_t element = which.ring_dtype == DType::f32 ? 4 : 2;
     CacheLayerView cache{.ring_dtype = which.ring_dtype,
                          .num_slots = which.slots,
                          .local_kv_heads = which.kv_heads,
                          .sink_capacity = kSinks,
                          .ring_capacity = which.window + kSlack,
                          .head_dim = kHeadDim};
-    const std::int64_t planes = std::int64_t{which.slots} * which.kv_heads * kHeadDim;
-    const std::int64_t ring_bytes = planes * cache.ring_capacity * element;
-    const std::int64_t sink_bytes = planes * kSinks * 4;
-    const std::int64_t layer_bytes = 2 * (ring_bytes + sink_bytes);
-    if (layer_bytes > kMostCacheBytes) return -1;
+    const std::int64_t sink_array_bytes = sink_bytes(cache, which.kv_heads * kSinks);
+    const std::int64_t ring_array_bytes = ring_bytes(cache, which.kv_heads * cache.ring_capacity);
+    const std::int64_t layer_bytes = 2 * (sink_array_bytes + ring_array_bytes);  // of a slot
+    const std::int64_t all_slots = which.slots * layer_bytes;
+    if (all_slots > kMostCacheBytes) return -1;
     const auto layers =
-        static_cast<int>(std::clamp<std::int64_t>(kFewestCacheBytes / layer_bytes, 1, kMostLayers));
-    fill(cache_.address(), layers * layer_bytes, which.ring_dtype == DType::bf16, stream_);
+        static_cast<int>(std::clamp<std::int64_t>(kFewestCacheBytes / all_slots, 1, kMostLayers));
+    cache.slot_stride_bytes = layers * layer_bytes;
+    fill(cache_.address(), layers * all_slots, which.ring_dtype == DType::bf16, stream_);
 
     std::vector<AttentionRow> rows;
     for (int slot = 0; slot < which.slots; ++slot) {
@@ -152,10 +153,10 @@ class Bench {
     const double all = milliseconds(stream_, [&] {
       for (int layer = 0; layer < layers; ++layer) {
         const Address at = cache_.address() + layer * layer_bytes;
-        cache.ring_keys = at;
-        cache.ring_values = at + ring_bytes;
-        cache.sink_keys = at + 2 * ring_bytes;
-        cache.sink_values = at + 2 * ring_bytes + sink_bytes;
+        cache.sink_keys = at;
+        cache.sink_values = at + sink_array_bytes;
+        cache.ring_keys = at + 2 * sink_array_bytes;
+        cache.ring_values = at + (2 * sink_array_bytes + ring_array_bytes);
         attention(device_, {rows_.address(), count}, matrix(0), matrix(1), cache, shard,
                   1.0f / std::sqrt(static_cast<float>(kHeadDim)), {}, matrix(2));
       }

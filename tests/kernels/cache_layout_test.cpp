@@ -2,29 +2,48 @@
 
 #include <gtest/gtest.h>
 
-#include <set>
 #include <vector>
 
 namespace sinkstream::kernels {
 namespace {
 
+// Marks the bytes of each head in a region with the arrays of three slots, one behind the other.
 TEST(CacheLayout, EverySlotsHeadHasAPlaceOfItsOwn) {
-  const CacheLayerView cache{
-      .num_slots = 3, .local_kv_heads = 2, .sink_capacity = 4, .ring_capacity = 5, .head_dim = 7};
-  std::set<std::int64_t> sinks, ring;
-  for (int slot = 0; slot < 3; ++slot) {
-    for (int head = 0; head < 2; ++head) {
-      const std::int64_t plane = cache_plane(cache, slot, head);
-      for (std::int64_t p = 0; p < 4; ++p) sinks.insert(sink_offset(cache, plane, p));
-      for (std::int64_t p = 100; p < 105; ++p) ring.insert(ring_offset(cache, plane, p));
+  constexpr std::int64_t kSlots = 3, kHeads = 2, kSinks = 4, kRing = 5, kHeadDim = 7;
+  constexpr std::int64_t kSinkBytes = kHeads * kSinks * kHeadDim * 4,
+                         kRingBytes = kHeads * kRing * kHeadDim * 2;
+  constexpr std::int64_t kStride = 2 * kSinkBytes + 2 * kRingBytes + 40;
+  constexpr Address kBegin{1000};
+  const CacheLayerView cache{.sink_keys = kBegin,
+                             .sink_values = kBegin + kSinkBytes,
+                             .ring_keys = kBegin + 2 * kSinkBytes,
+                             .ring_values = kBegin + (2 * kSinkBytes + kRingBytes),
+                             .ring_dtype = DType::bf16,
+                             .num_slots = kSlots,
+                             .slot_stride_bytes = kStride,
+                             .local_kv_heads = kHeads,
+                             .sink_capacity = kSinks,
+                             .ring_capacity = kRing,
+                             .head_dim = kHeadDim};
+  std::vector<int> uses(kSlots * kStride);
+  const auto use = [&](Address plane, std::int64_t element, std::int64_t size) {
+    const std::int64_t first =
+        static_cast<std::int64_t>(plane) - static_cast<std::int64_t>(kBegin) + element * size;
+    for (std::int64_t byte = first; byte < first + kHeadDim * size; ++byte) ++uses.at(byte);
+  };
+  for (std::int64_t slot = 0; slot < kSlots; ++slot) {
+    for (std::int64_t head = 0; head < kHeads; ++head) {
+      const CachePlane plane = cache_plane(cache, slot, head);
+      for (const Address sinks : {plane.sink_keys, plane.sink_values}) {
+        for (std::int64_t p = 0; p < kSinks; ++p) use(sinks, sink_offset(cache, p), 4);
+      }
+      for (const Address ring : {plane.ring_keys, plane.ring_values}) {
+        for (std::int64_t p = 100; p < 100 + kRing; ++p) use(ring, ring_offset(cache, p), 2);
+      }
     }
   }
-  ASSERT_EQ(sinks.size(), 24u);
-  ASSERT_EQ(ring.size(), 30u);
-  for (const auto& [offsets, places] : {std::pair{sinks, 24}, {ring, 30}}) {
-    EXPECT_EQ(*offsets.begin(), 0);
-    EXPECT_EQ(*offsets.rbegin(), (places - 1) * 7);
-    for (const std::int64_t offset : offsets) EXPECT_EQ(offset % 7, 0);
+  for (std::int64_t byte = 0; byte < std::ssize(uses); ++byte) {
+    EXPECT_EQ(uses[byte], byte % kStride < kStride - 40 ? 1 : 0) << byte;
   }
 }
 
@@ -34,7 +53,7 @@ TEST(CacheLayout, FarPositionsDoNotWrap) {
        {(std::int64_t{1} << 31) - 1, std::int64_t{1} << 31, (std::int64_t{1} << 53) + 1}) {
     EXPECT_EQ(ring_index(position + 380, 380), ring_index(position, 380));
     EXPECT_EQ((ring_index(position + 1, 380) + 379) % 380, ring_index(position, 380));
-    EXPECT_EQ(ring_offset(cache, 0, position), 2 * ring_index(position, 380));
+    EXPECT_EQ(ring_offset(cache, position), 2 * ring_index(position, 380));
   }
 }
 

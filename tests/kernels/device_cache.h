@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "base/round_up.h"
+#include "kernels/cache_layout.h"
 #include "tests/kernels/on_device.h"
 
 namespace sinkstream::kernels {
@@ -16,7 +18,8 @@ struct CacheShape {
   int head_dim = 1;
 };
 
-// Holds kUnwritten until it is written.
+// Holds kUnwritten until it is written. Its arrays stand apart, so that each ends where its memory does, with
+// room that is nobody's between the slots.
 class DeviceCache {
  public:
   DeviceCache(Backend& backend, const CacheShape& shape)
@@ -33,21 +36,35 @@ class DeviceCache {
             .ring_values = DeviceSpan<std::byte>(ring_values_).data,
             .ring_dtype = shape_.ring_dtype,
             .num_slots = shape_.num_slots,
+            .slot_stride_bytes = slot_stride_bytes(),
             .local_kv_heads = shape_.local_kv_heads,
             .sink_capacity = shape_.sink_capacity,
             .ring_capacity = shape_.ring_capacity,
             .head_dim = shape_.head_dim};
   }
 
-  // As float32.
-  std::vector<float> sink_keys() const { return read(sink_keys_, DType::f32); }
-  std::vector<float> sink_values() const { return read(sink_values_, DType::f32); }
-  std::vector<float> ring_keys() const { return read(ring_keys_, shape_.ring_dtype); }
-  std::vector<float> ring_values() const { return read(ring_values_, shape_.ring_dtype); }
+  // [num_slots, local_kv_heads, capacity, head_dim], as float32.
+  std::vector<float> sink_keys() const { return read(sink_keys_, DType::f32, shape_.sink_capacity); }
+  std::vector<float> sink_values() const { return read(sink_values_, DType::f32, shape_.sink_capacity); }
+  std::vector<float> ring_keys() const { return read(ring_keys_, shape_.ring_dtype, shape_.ring_capacity); }
+  std::vector<float> ring_values() const {
+    return read(ring_values_, shape_.ring_dtype, shape_.ring_capacity);
+  }
 
  private:
+  // Elements of one slot in an array.
+  std::int64_t elements_of_slot(std::int64_t capacity) const {
+    return shape_.local_kv_heads * capacity * shape_.head_dim;
+  }
+  std::int64_t slot_stride_bytes() const {
+    const std::int64_t longest = elements_of_slot(std::max(shape_.sink_capacity, shape_.ring_capacity));
+    return round_up(longest * std::int64_t{sizeof(float)}, kCacheAlignment) + kCacheAlignment;
+  }
+  // Up to the end of the last slot's.
   std::vector<std::byte> unwritten(DType dtype, std::int64_t capacity) const {
-    const std::int64_t elements = shape_.num_slots * shape_.local_kv_heads * capacity * shape_.head_dim;
+    const auto size = static_cast<std::int64_t>(size_of(dtype));
+    const std::int64_t elements =
+        capacity == 0 ? 0 : (shape_.num_slots - 1) * slot_stride_bytes() / size + elements_of_slot(capacity);
     const auto bytes_of = [&](auto value) {
       const std::vector values(elements, value);
       const auto bytes = std::as_bytes(std::span(values));
@@ -56,14 +73,21 @@ class DeviceCache {
     return dtype == DType::f32 ? bytes_of(kUnwritten) : bytes_of(to_bfloat16(kUnwritten));
   }
 
-  static std::vector<float> read(const OnDevice<std::byte>& array, DType dtype) {
+  std::vector<float> read(const OnDevice<std::byte>& array, DType dtype, std::int64_t capacity) const {
     const std::vector<std::byte> bytes = array.read();
+    const auto size = static_cast<std::int64_t>(size_of(dtype));
+    const auto value_at = [&](std::int64_t offset) {
+      if (dtype == DType::f32) return *reinterpret_cast<const float*>(&bytes[offset]);
+      return to_float(*reinterpret_cast<const bfloat16*>(&bytes[offset]));
+    };
     std::vector<float> values;
-    for (std::size_t i = 0; i < bytes.size(); i += size_of(dtype)) {
-      if (dtype == DType::f32) {
-        values.push_back(*reinterpret_cast<const float*>(&bytes[i]));
+    for (std::int64_t offset = 0; offset < std::ssize(bytes); offset += size) {
+      const std::int64_t of_slot = offset % slot_stride_bytes() / size;
+      if (of_slot < elements_of_slot(capacity)) {
+        values.push_back(value_at(offset));
       } else {
-        values.push_back(to_float(*reinterpret_cast<const bfloat16*>(&bytes[i])));
+        EXPECT_EQ(value_at(offset), dtype == DType::f32 ? kUnwritten : to_float(to_bfloat16(kUnwritten)))
+            << "written between the slots";
       }
     }
     return values;

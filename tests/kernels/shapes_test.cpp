@@ -205,6 +205,11 @@ TEST_P(Shapes, RotateAndStore) {
   cache = storage.view();
   cache.head_dim = 0;
   EXPECT_THAT(refused_by(cache, {}), HasSubstr("cache.head_dim (0)"));
+  for (const std::int64_t stride : {0, -64, 100}) {
+    cache = storage.view();
+    cache.slot_stride_bytes = stride;
+    EXPECT_THAT(refused_by(cache, {}), HasSubstr("cache.slot_stride_bytes (" + std::to_string(stride) + ")"));
+  }
 }
 
 TEST_P(Shapes, Attention) {

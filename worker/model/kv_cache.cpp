@@ -6,16 +6,13 @@
 #include <string>
 #include <utility>
 
-#include "base/round_up.h"
+#include "kernels/cache_layout.h"
 #include "worker/model/with_advice.h"
 
 namespace sinkstream {
 namespace {
 
-using kernels::CacheLayerView;
-
-constexpr std::int64_t kAlignment = 64;      // a cache line
-constexpr std::int64_t kArraysPerLayer = 4;  // keys and values of sinks and ring
+using kernels::kCacheAlignment;
 
 // Both saturate: a size too large to count is too large to have.
 std::int64_t product(std::initializer_list<std::int64_t> factors) {
@@ -31,7 +28,7 @@ std::int64_t sum(std::int64_t a, std::int64_t b) {
   return __builtin_add_overflow(a, b, &result) ? std::numeric_limits<std::int64_t>::max() : result;
 }
 
-// The whole cache, with room to align its arrays. Throws what a user can act on.
+// The whole cache. Throws what a user can act on.
 kernels::Buffer allocate(std::int64_t bytes, const KvCacheSizes& sizes, kernels::Backend& backend) {
   const std::string purpose = "the cache of " + std::to_string(sizes.num_slots) + " sessions";
   return with_advice("lower cache.slots or the cache's size",
@@ -46,10 +43,23 @@ const KvCacheSizes& checked(const KvCacheSizes& sizes) {
   return sizes;
 }
 
-// Bytes of the keys, or of the values, of `capacity` tokens of one slot in one layer.
-std::int64_t array_bytes(const ModelConfig& config, const ShardPlan& shard, std::int64_t capacity,
-                         std::size_t element) {
-  return product({capacity, shard.kv_heads.size(), config.head_dim, static_cast<std::int64_t>(element)});
+// Of one slot in one layer, as they follow one another: keys of the sinks, values of the sinks, keys of the
+// ring, values of the ring.
+struct ArrayBytes {
+  std::int64_t sinks = 0;  // of the keys, or of the values
+  std::int64_t ring = 0;
+
+  std::int64_t layer() const { return product({2, sum(sinks, ring)}); }
+};
+
+ArrayBytes array_bytes(const ModelConfig& config, const ShardPlan& shard, const KvCacheSizes& sizes) {
+  const auto aligned = [&](std::int64_t capacity, std::size_t element) {
+    const std::int64_t bytes =
+        product({capacity, shard.kv_heads.size(), config.head_dim, static_cast<std::int64_t>(element)});
+    return sum(bytes, kCacheAlignment - 1) / kCacheAlignment * kCacheAlignment;
+  };
+  return {.sinks = aligned(sizes.sink_capacity, sizeof(float)),
+          .ring = aligned(sizes.ring_capacity, size_of(sizes.type))};
 }
 
 }  // namespace
@@ -63,35 +73,26 @@ KvCacheSizes cache_sizes(const SessionShape& session, std::int32_t num_slots, ke
 
 std::int64_t cache_bytes_per_slot(const ModelConfig& config, const ShardPlan& shard,
                                   const KvCacheSizes& sizes) {
-  const std::int64_t sink_bytes = product({sizes.sink_capacity, static_cast<std::int64_t>(sizeof(float))});
-  const std::int64_t ring_bytes =
-      product({sizes.ring_capacity, static_cast<std::int64_t>(size_of(sizes.type))});
-  const std::int64_t keys_and_values = 2;
-  return product({config.num_layers, shard.kv_heads.size(), keys_and_values, config.head_dim,
-                  sum(sink_bytes, ring_bytes)});
+  return product({config.num_layers, array_bytes(config, shard, sizes).layer()});
 }
 
 KvCache::KvCache(const ModelConfig& config, const ShardPlan& shard, const KvCacheSizes& sizes,
                  kernels::Backend& backend)
     : backend_(backend),
       num_slots_(checked(sizes).num_slots),
-      sink_slot_bytes_(array_bytes(config, shard, sizes.sink_capacity, sizeof(float))),
-      ring_slot_bytes_(array_bytes(config, shard, sizes.ring_capacity, size_of(sizes.type))),
-      memory_(allocate(sum(product({sizes.num_slots, cache_bytes_per_slot(config, shard, sizes)}),
-                           config.num_layers * kArraysPerLayer * kAlignment),
-                       sizes, backend)) {
+      slot_bytes_(cache_bytes_per_slot(config, shard, sizes)),
+      memory_(allocate(product({sizes.num_slots, slot_bytes_}), sizes, backend)) {
+  const ArrayBytes bytes = array_bytes(config, shard, sizes);
   kernels::Address next = memory_.address();
-  const auto take = [&](std::int64_t slot_bytes) {
-    const std::int64_t bytes = num_slots_ * slot_bytes;
-    return std::exchange(next, next + round_up(bytes, kAlignment));
-  };
+  const auto take = [&](std::int64_t array) { return std::exchange(next, next + array); };
   for (std::int64_t layer = 0; layer < config.num_layers; ++layer) {
-    layers_.push_back({.sink_keys = take(sink_slot_bytes_),
-                       .sink_values = take(sink_slot_bytes_),
-                       .ring_keys = take(ring_slot_bytes_),
-                       .ring_values = take(ring_slot_bytes_),
+    layers_.push_back({.sink_keys = take(bytes.sinks),
+                       .sink_values = take(bytes.sinks),
+                       .ring_keys = take(bytes.ring),
+                       .ring_values = take(bytes.ring),
                        .ring_dtype = sizes.type,
                        .num_slots = sizes.num_slots,
+                       .slot_stride_bytes = slot_bytes_,
                        .local_kv_heads = static_cast<int>(shard.kv_heads.size()),
                        .sink_capacity = sizes.sink_capacity,
                        .ring_capacity = sizes.ring_capacity,
@@ -100,13 +101,12 @@ KvCache::KvCache(const ModelConfig& config, const ShardPlan& shard, const KvCach
 }
 
 void KvCache::release(std::int32_t slot) {
+  backend_.discard(begin_of(slot), slot_bytes_);
+}
+
+kernels::Address KvCache::begin_of(std::int32_t slot) const {
   if (slot < 0 || slot >= num_slots_) throw std::invalid_argument("KvCache: no such slot");
-  for (const CacheLayerView& layer : layers_) {
-    backend_.discard(layer.sink_keys + slot * sink_slot_bytes_, sink_slot_bytes_);
-    backend_.discard(layer.sink_values + slot * sink_slot_bytes_, sink_slot_bytes_);
-    backend_.discard(layer.ring_keys + slot * ring_slot_bytes_, ring_slot_bytes_);
-    backend_.discard(layer.ring_values + slot * ring_slot_bytes_, ring_slot_bytes_);
-  }
+  return memory_.address() + slot * slot_bytes_;
 }
 
 }  // namespace sinkstream

@@ -1,4 +1,5 @@
-// This rank's slice of every session's cache: for each layer and slot, float32 sinks and a ring.
+// This rank's slice of every session's cache. A slot is one region of memory: for each layer, float32 sinks
+// and a ring.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,7 @@ struct KvCacheSizes {
 
 KvCacheSizes cache_sizes(const SessionShape& session, std::int32_t num_slots, kernels::DType type);
 
-// Bytes that one slot (one resident session) costs this rank, all layers.
+// Bytes that one slot (one resident session) costs this rank: all layers, every array aligned.
 std::int64_t cache_bytes_per_slot(const ModelConfig& config, const ShardPlan& shard,
                                   const KvCacheSizes& sizes);
 
@@ -40,10 +41,12 @@ class KvCache {
   void release(std::int32_t slot);
 
  private:
+  // Throws std::invalid_argument when there is no such slot.
+  kernels::Address begin_of(std::int32_t slot) const;
+
   kernels::Backend& backend_;
   std::int32_t num_slots_;
-  std::int64_t sink_slot_bytes_;  // of the keys, or of the values, of one slot in one layer
-  std::int64_t ring_slot_bytes_;
+  std::int64_t slot_bytes_;
   kernels::Buffer memory_;
   std::vector<kernels::CacheLayerView> layers_;
 };

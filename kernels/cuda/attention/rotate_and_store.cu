@@ -43,9 +43,9 @@ __device__ void write(const Numbers<kWidth>& numbers, float* to) {
 }
 
 template <int kWidth>
-__device__ void write_to_ring(const Numbers<kWidth>& numbers, const CacheLayerView& cache, Address ring,
+__device__ void write_to_ring(const Numbers<kWidth>& numbers, DType ring_dtype, Address ring,
                               std::int64_t at) {
-  if (cache.ring_dtype == DType::f32) {
+  if (ring_dtype == DType::f32) {
     write(numbers, device_pointer<float>(ring) + at);
   } else if constexpr (kWidth == 1) {
     device_pointer<bfloat16>(ring)[at] = to_bfloat16(numbers.x[0]);
@@ -81,14 +81,14 @@ template <int kWidth>
 __device__ void store(const RotateTask& task, const AttentionRow& row, int kv_head, int i,
                       const Numbers<kWidth>& key, const Numbers<kWidth>& value) {
   const CacheLayerView& cache = task.cache;
-  const std::int64_t plane = cache_plane(cache, row.slot, kv_head);
-  const std::int64_t in_ring = ring_offset(cache, plane, row.position) + i;
-  write_to_ring(key, cache, cache.ring_keys, in_ring);
-  write_to_ring(value, cache, cache.ring_values, in_ring);
+  const CachePlane plane = cache_plane(cache, row.slot, kv_head);
+  const std::int64_t in_ring = ring_offset(cache, row.position) + i;
+  write_to_ring(key, cache.ring_dtype, plane.ring_keys, in_ring);
+  write_to_ring(value, cache.ring_dtype, plane.ring_values, in_ring);
   if (row.position >= cache.sink_capacity) return;
-  const std::int64_t in_sinks = sink_offset(cache, plane, row.position) + i;
-  write(key, device_pointer<float>(cache.sink_keys) + in_sinks);
-  write(value, device_pointer<float>(cache.sink_values) + in_sinks);
+  const std::int64_t in_sinks = sink_offset(cache, row.position) + i;
+  write(key, device_pointer<float>(plane.sink_keys) + in_sinks);
+  write(value, device_pointer<float>(plane.sink_values) + in_sinks);
 }
 
 // Blocks: rows, parts of a row. A thread has kWidth numbers of a head's first half and those that turn with

@@ -296,7 +296,7 @@ __global__ void __launch_bounds__(kThreads, kHeadDim <= 128 ? 2 : 1)
     const RunReach in_window =
         reach_of(task, run, columns, [](const AttentionRow& row) { return reach_in_window(row); });
     write_queries<Element, kHeadDim>(task, columns, task.window_queries, queries);
-    attend_array<Element, kHeadDim, Memory>(window_ring<Element>(task.cache, slot, heads.kv_head), in_window,
+    attend_array<Element, kHeadDim, Memory>(window_ring(task.cache, slot, heads.kv_head), in_window,
                                             task.scale, slopes, first_value, true, totals);
   }
 }

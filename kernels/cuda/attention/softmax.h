@@ -83,17 +83,14 @@ struct Ring {
 };
 
 __device__ inline Ring sinks_ring(const CacheLayerView& cache, std::int64_t slot, int local_kv_head) {
-  const std::int64_t at =
-      sink_offset(cache, cache_plane(cache, slot, local_kv_head), 0) * std::int64_t{sizeof(float)};
-  return {device_pointer<const std::byte>(cache.sink_keys) + at,
-          device_pointer<const std::byte>(cache.sink_values) + at, cache.sink_capacity};
+  const CachePlane plane = cache_plane(cache, slot, local_kv_head);
+  return {device_pointer<const std::byte>(plane.sink_keys),
+          device_pointer<const std::byte>(plane.sink_values), cache.sink_capacity};
 }
-template <typename Element>
 __device__ inline Ring window_ring(const CacheLayerView& cache, std::int64_t slot, int local_kv_head) {
-  const std::int64_t at =
-      ring_offset(cache, cache_plane(cache, slot, local_kv_head), 0) * std::int64_t{sizeof(Element)};
-  return {device_pointer<const std::byte>(cache.ring_keys) + at,
-          device_pointer<const std::byte>(cache.ring_values) + at, cache.ring_capacity};
+  const CachePlane plane = cache_plane(cache, slot, local_kv_head);
+  return {device_pointer<const std::byte>(plane.ring_keys),
+          device_pointer<const std::byte>(plane.ring_values), cache.ring_capacity};
 }
 
 // Neighbouring positions of a ring from `begin` on, of which those in [first, end) are wanted, not more than

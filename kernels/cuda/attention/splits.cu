@@ -417,7 +417,7 @@ __global__ void __launch_bounds__(kThreads, blocks_of_multiprocessor(kHeadDim))
     const Reach reach = of_sinks ? reach_in_sinks(row) : reach_in_window(row);
     const std::int64_t begin = in_array * kSplitKeys;
     const Ring ring = of_sinks ? sinks_ring(task.cache, row.slot, heads.kv_head)
-                               : window_ring<Element>(task.cache, row.slot, heads.kv_head);
+                               : window_ring(task.cache, row.slot, heads.kv_head);
     const SplitTask split{
         .reach = near(reach, begin),
         .stretch = Stretch(begin, kSplitKeys, reach, ring.capacity),

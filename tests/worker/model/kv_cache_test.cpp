@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <span>
 #include <stdexcept>
 #include <string>
 
@@ -32,35 +33,37 @@ ShardPlan plan_of(const ModelConfig& config) {
   return make_shard_plan(config.shard_sizes(), 1, 0);
 }
 
-std::size_t elements(const CacheLayerView& layer, std::int64_t capacity) {
-  return static_cast<std::size_t>(layer.num_slots * layer.local_kv_heads * capacity * layer.head_dim);
+// What a slot has in one of a layer's arrays.
+template <typename T>
+std::span<T> slot_in(kernels::Address array, const CacheLayerView& layer, int slot, std::int64_t capacity) {
+  return {kernels::host_pointer<T>(array + slot * layer.slot_stride_bytes),
+          static_cast<std::size_t>(layer.local_kv_heads * capacity * layer.head_dim)};
+}
+
+// Calls body with each array of a slot's layer, and its number.
+template <typename Body>
+void for_each_array(const CacheLayerView& layer, int slot, const Body& body) {
+  body(slot_in<float>(layer.sink_keys, layer, slot, layer.sink_capacity), 0);
+  body(slot_in<float>(layer.sink_values, layer, slot, layer.sink_capacity), 1);
+  body(slot_in<std::uint16_t>(layer.ring_keys, layer, slot, layer.ring_capacity), 2);
+  body(slot_in<std::uint16_t>(layer.ring_values, layer, slot, layer.ring_capacity), 3);
 }
 
 // Fills every byte of every array; two that overlap would show below.
-void fill(const CacheLayerView& layer, float value) {
-  std::fill_n(kernels::host_pointer<float>(layer.sink_keys), elements(layer, layer.sink_capacity), value);
-  std::fill_n(kernels::host_pointer<float>(layer.sink_values), elements(layer, layer.sink_capacity),
-              value + 1);
-  std::fill_n(kernels::host_pointer<std::uint16_t>(layer.ring_keys), elements(layer, layer.ring_capacity),
-              static_cast<std::uint16_t>(value + 2));
-  std::fill_n(kernels::host_pointer<std::uint16_t>(layer.ring_values), elements(layer, layer.ring_capacity),
-              static_cast<std::uint16_t>(value + 3));
+void fill(const CacheLayerView& layer, int slot, int value) {
+  for_each_array(layer, slot, [value]<typename T>(std::span<T> array, int number) {
+    std::ranges::fill(array, static_cast<T>(value + number));
+  });
 }
 
-// True when all that `slot` has in an array equals `expected`.
-template <typename T>
-bool slot_is(kernels::Address array, const CacheLayerView& layer, int slot, std::int64_t capacity,
-             float expected) {
-  const std::size_t size = elements(layer, capacity) / static_cast<std::size_t>(layer.num_slots);
-  const T* begin = kernels::host_pointer<const T>(array) + static_cast<std::size_t>(slot) * size;
-  return std::all_of(begin, begin + size, [expected](T value) { return value == static_cast<T>(expected); });
-}
-
-bool layer_slot_is(const CacheLayerView& layer, int slot, float value, float step) {
-  return slot_is<float>(layer.sink_keys, layer, slot, layer.sink_capacity, value) &&
-         slot_is<float>(layer.sink_values, layer, slot, layer.sink_capacity, value + step) &&
-         slot_is<std::uint16_t>(layer.ring_keys, layer, slot, layer.ring_capacity, value + 2 * step) &&
-         slot_is<std::uint16_t>(layer.ring_values, layer, slot, layer.ring_capacity, value + 3 * step);
+// True when the slot's layer is as fill() leaves it or, for a step of 0, full of `value`.
+bool slot_is(const CacheLayerView& layer, int slot, int value, int step = 1) {
+  bool same = true;
+  for_each_array(layer, slot, [&]<typename T>(std::span<T> array, int number) {
+    const auto expected = static_cast<T>(value + step * number);
+    same = same && std::ranges::all_of(array, [expected](T element) { return element == expected; });
+  });
+  return same;
 }
 
 // Slots of odd sizes, smaller and larger than a page, so that neighbours share pages.
@@ -71,13 +74,17 @@ TEST(KvCache, ReleaseZeroesOneSlotAndNoOther) {
     KvCache cache(config, plan_of(config),
                   {.num_slots = 3, .sink_capacity = 5, .ring_capacity = ring, .type = DType::bf16},
                   *alone.backend);
-    for (std::int64_t i = 0; i < config.num_layers; ++i) fill(cache.layer(i), static_cast<float>(10 * i + 1));
+    const auto value_of = [](std::int64_t layer, int slot) {
+      return static_cast<int>(100 * slot + 10 * layer + 1);
+    };
+    for (std::int64_t i = 0; i < config.num_layers; ++i) {
+      for (const int slot : {0, 1, 2}) fill(cache.layer(i), slot, value_of(i, slot));
+    }
     cache.release(1);
     for (std::int64_t i = 0; i < config.num_layers; ++i) {
-      const auto value = static_cast<float>(10 * i + 1);
-      EXPECT_TRUE(layer_slot_is(cache.layer(i), 0, value, 1)) << ring;
-      EXPECT_TRUE(layer_slot_is(cache.layer(i), 1, 0, 0)) << ring;
-      EXPECT_TRUE(layer_slot_is(cache.layer(i), 2, value, 1)) << ring;
+      EXPECT_TRUE(slot_is(cache.layer(i), 0, value_of(i, 0))) << ring;
+      EXPECT_TRUE(slot_is(cache.layer(i), 1, 0, 0)) << ring;
+      EXPECT_TRUE(slot_is(cache.layer(i), 2, value_of(i, 2))) << ring;
     }
   }
 }
@@ -85,7 +92,8 @@ TEST(KvCache, ReleaseZeroesOneSlotAndNoOther) {
 TEST(KvCache, ArraysAreAlignedAndZero) {
   const HostBackendAlone alone;
   const ModelConfig config = small_config();
-  const KvCache cache(config, plan_of(config), {.num_slots = 1, .sink_capacity = 3, .ring_capacity = 11},
+  const KvCache cache(config, plan_of(config),
+                      {.num_slots = 2, .sink_capacity = 3, .ring_capacity = 11, .type = DType::bf16},
                       *alone.backend);
   for (std::int64_t i = 0; i < config.num_layers; ++i) {
     const CacheLayerView& layer = cache.layer(i);
@@ -93,7 +101,8 @@ TEST(KvCache, ArraysAreAlignedAndZero) {
          {layer.sink_keys, layer.sink_values, layer.ring_keys, layer.ring_values}) {
       EXPECT_EQ(static_cast<std::uintptr_t>(array) % 64, 0u);
     }
-    EXPECT_TRUE(slot_is<float>(layer.ring_values, layer, 0, 11, 0));
+    EXPECT_EQ(layer.slot_stride_bytes % 64, 0);
+    for (const int slot : {0, 1}) EXPECT_TRUE(slot_is(layer, slot, 0, 0));
   }
 }
 
@@ -104,8 +113,7 @@ TEST(KvCache, MemoryIsTakenWhenTouchedAndGivenBack) {
   KvCache cache(config, plan_of(config), {.num_slots = 4, .ring_capacity = std::int64_t{1} << 30},
                 *alone.backend);
   const CacheLayerView& layer = cache.layer(2);
-  const kernels::Address slot =
-      layer.ring_keys + (std::int64_t{3} * 10 << 30) * 2 * std::int64_t{sizeof(float)};
+  const kernels::Address slot = layer.ring_keys + 2 * layer.slot_stride_bytes;
   constexpr std::size_t kTouched = 64 << 20;
   EXPECT_LT(kernels::resident_bytes(slot, kTouched), 4 << 20);
   std::fill_n(kernels::host_pointer<float>(slot), kTouched / sizeof(float), 1.0f);
@@ -119,10 +127,11 @@ TEST(KvCache, BytesPerSlot) {
   const ModelConfig config = small_config();
   const ShardPlan shard = make_shard_plan(config.shard_sizes(), 2, 1);  // heads 3 ... 5: KV heads 1 and 2
   ASSERT_EQ(shard.kv_heads.size(), 2);
-  const std::int64_t heads_and_layers = 3 * 2 * 2 * 10;
+  const std::int64_t sinks = 4 * 2 * 10 * 4, ring = 100 * 2 * 10 * 2;  // of the keys of one layer
+  ASSERT_TRUE(sinks % 64 == 0 && ring % 64 == 32);
   EXPECT_EQ(
       cache_bytes_per_slot(config, shard, {.sink_capacity = 4, .ring_capacity = 100, .type = DType::bf16}),
-      heads_and_layers * (4 * 4 + 100 * 2));
+      3 * 2 * (sinks + ring + 32));
   EXPECT_EQ(
       cache_bytes_per_slot(config, shard, {.ring_capacity = std::numeric_limits<std::int64_t>::max() / 2}),
       std::numeric_limits<std::int64_t>::max());
@@ -141,7 +150,7 @@ TEST(KvCache, MemoryThatIsNotToBeHadIsToldOfWithWhatHelps) {
     }
   };
   const std::int64_t slots = 2, ring = std::int64_t{1} << 41;
-  const std::int64_t bytes = slots * 3 * 3 * 2 * 10 * ring * 4 + 3 * 4 * 64;  // and room to align arrays
+  const std::int64_t bytes = slots * 3 * 3 * 2 * 10 * ring * 4;
   EXPECT_EQ(complaint({.num_slots = slots, .ring_capacity = ring, .type = DType::f32}),
             "the cache of 2 sessions: needs " + std::to_string(bytes) +
                 " bytes on this rank: Cannot allocate memory; lower cache.slots or the cache's size");
