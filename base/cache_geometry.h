@@ -38,4 +38,21 @@ constexpr std::int64_t ring_capacity(std::int64_t window_tokens, std::int64_t sl
   return window_tokens + slack_tokens;
 }
 
+// ---- Going back: the next token after position length - 1 is taken in again
+// Whether a session can go back to its first `length` tokens, once `written` were in the ring: the most that
+// it ever had, before it went back another time. What the next token attends to must still be there, that is
+// in the ring (sinks are for ever), and later tokens attend to nothing older.
+constexpr bool can_roll_back(std::int64_t written, std::int64_t length, const CacheWindow& window,
+                             std::int64_t ring_capacity) {
+  if (length < 0 || length > written) return false;
+  const std::int64_t oldest_needed = window_begin(length, window);
+  return oldest_needed >= written - ring_capacity || oldest_needed == length;  // none is needed
+}
+
+// How many of its newest tokens a session can always take back. One that never fills its ring, as in dense
+// mode, can take back all.
+constexpr std::int64_t roll_back_reach(const CacheWindow& window, std::int64_t ring_capacity) {
+  return ring_capacity - window.window_tokens + 1;
+}
+
 }  // namespace sinkstream

@@ -1,6 +1,8 @@
 // What is checked of every operation's arguments, whatever the backend.
 #include "kernels/backend.h"
 
+#include <algorithm>
+
 #include "kernels/cache_layout.h"
 #include "kernels/checks.h"
 
@@ -58,6 +60,18 @@ void check_angles(const Checks& check, const RotaryAngles& angles, std::int64_t 
 }
 
 }  // namespace
+
+void Backend::copy(Address from, Address to, const Pieces& pieces) {
+  const Checks check("copy");
+  check.range("bytes", pieces.bytes, 0, INT64_MAX);
+  check.range("count", pieces.count, 0, INT64_MAX);
+  if (pieces.bytes == 0 || pieces.count == 0) return;
+  if (pieces.count > 1) check.range("stride", pieces.stride, pieces.bytes, INT64_MAX / pieces.count);
+  const std::int64_t reach = (pieces.count - 1) * pieces.stride + pieces.bytes;
+  const auto first = static_cast<std::int64_t>(std::min(from, to));
+  check.range("from `from` to `to`", static_cast<std::int64_t>(std::max(from, to)) - first, reach, INT64_MAX);
+  do_copy(from, to, pieces);
+}
 
 Weight Backend::allocate_weight(const WeightShape& shape) {
   const Checks check("allocate_weight");

@@ -53,6 +53,9 @@ class Backend {
   virtual void download(Address from, std::span<std::byte> to) = 0;
   // Zeroes, and gives physical memory back where the device can do that.
   virtual void discard(Address from, std::int64_t bytes) = 0;
+  // Copies pieces that begin at `from` to where they then stand from `to` on: within the device, and without
+  // touching what is between them. From the first to the last, the two do not overlap.
+  void copy(Address from, Address to, const Pieces& pieces);
 
   // ---- The queue
   // Marks are counted from 1; a wait for one returns when all that was queued before it is done, and rethrows
@@ -70,8 +73,9 @@ class Backend {
   // ---- A step's tokens
   virtual std::unique_ptr<SlotStates> make_slot_states(std::int32_t num_slots, std::int64_t vocab_size) = 0;
   // A new turn in a slot: nothing chosen yet.
-  virtual void open_slot(std::int32_t slot, const SamplingParams& sampling, SlotStates& states) = 0;
-  virtual void close_slot(std::int32_t slot, SlotStates& states) = 0;
+  virtual void begin_turn(std::int32_t slot, const SamplingParams& sampling, SlotStates& states) = 0;
+  // What was kept of the turn goes: what it has chosen, its penalties' counts.
+  virtual void end_turn(std::int32_t slot, SlotStates& states) = 0;
   // Each token that is kLastChosen becomes the one chosen last in its row's slot.   slots, tokens [rows]
   void take_last_chosen(DeviceSpan<const std::int32_t> slots, const SlotStates& states,
                         DeviceSpan<std::int32_t> tokens);
@@ -171,6 +175,7 @@ class Backend {
   virtual Buffer allocate_for_weight(std::int64_t bytes) { return allocate(bytes, "the weights"); }
 
   // The same, with arguments that fit each other.
+  virtual void do_copy(Address from, Address to, const Pieces& pieces) = 0;
   virtual void do_pack(ConstHostMatrix rows, std::int64_t first_row, const Weight& weight) = 0;
   virtual void do_take_last_chosen(DeviceSpan<const std::int32_t> slots, const SlotStates& states,
                                    DeviceSpan<std::int32_t> tokens) = 0;

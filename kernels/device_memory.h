@@ -16,6 +16,13 @@ constexpr Address operator+(Address address, std::int64_t bytes) {
   return Address{static_cast<std::uintptr_t>(address) + static_cast<std::uintptr_t>(bytes)};
 }
 
+// So many pieces of memory, one every `stride` bytes; by default one piece.
+struct Pieces {
+  std::int64_t bytes = 0;  // of each
+  std::int64_t count = 1;
+  std::int64_t stride = 0;  // from one's begin to the next's
+};
+
 // `size` elements, one after the other.
 template <typename T>
 struct DeviceSpan {

@@ -16,6 +16,7 @@ class CpuBackend final : public HostBackend {
   std::string description() const override;
 
  private:
+  void do_copy(Address from, Address to, const Pieces& pieces) override;
   void do_embed(DeviceSpan<const std::int32_t> tokens, const Weight& table, std::int64_t first_token,
                 Matrix out) override;
   void do_norm(ConstMatrix x, const Norm& norm, Matrix out) override;

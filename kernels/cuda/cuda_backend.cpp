@@ -75,6 +75,7 @@ CudaBackend::CudaBackend(const CudaOptions& options, std::unique_ptr<cuda::Excha
   name_ = std::string(properties.name) + ", compute capability " + std::to_string(properties.major) + "." +
           std::to_string(properties.minor) + ", " +
           show_bytes(static_cast<std::int64_t>(properties.totalGlobalMem));
+  longest_stride_ = properties.memPitch;
   stream_owner_ = make_stream();
   device_ = {.number = options.device,
              .stream = static_cast<cudaStream_t>(stream_owner_.get()),
@@ -150,6 +151,26 @@ void CudaBackend::discard(Address from, std::int64_t bytes) {
         "clearing memory");
 }
 
+void CudaBackend::do_copy(Address from, Address to, const Pieces& pieces) {
+  const cudaStream_t stream = stream_now();
+  const auto bytes = static_cast<std::size_t>(pieces.bytes);
+  const auto count = static_cast<std::size_t>(pieces.count);
+  const auto stride = static_cast<std::size_t>(pieces.stride);
+  if (count > 1 && stride <= longest_stride_) {
+    check(cudaMemcpy2DAsync(cuda::device_pointer<void>(to), stride, cuda::device_pointer<const void>(from),
+                            stride, bytes, count, cudaMemcpyDeviceToDevice, stream),
+          "a copy");
+    return;
+  }
+  for (std::int64_t i = 0; i < pieces.count; ++i) {
+    const std::int64_t offset = i * pieces.stride;
+    check(cudaMemcpyAsync(cuda::device_pointer<void>(to + offset),
+                          cuda::device_pointer<const void>(from + offset), bytes, cudaMemcpyDeviceToDevice,
+                          stream),
+          "a copy");
+  }
+}
+
 // ---- The queue
 
 std::uint64_t CudaBackend::mark() {
@@ -207,13 +228,13 @@ std::unique_ptr<SlotStates> CudaBackend::make_slot_states(std::int32_t num_slots
   return std::make_unique<cuda::CudaSlotStates>(num_slots, vocab_size, std::move(memory), uploader());
 }
 
-void CudaBackend::open_slot(std::int32_t slot, const SamplingParams& sampling, SlotStates& states) {
+void CudaBackend::begin_turn(std::int32_t slot, const SamplingParams& sampling, SlotStates& states) {
   stream_now();
-  cuda_states(states).open_slot(device_, uploader(), slot, sampling);
+  cuda_states(states).begin_turn(device_, uploader(), slot, sampling);
 }
 
-void CudaBackend::close_slot(std::int32_t slot, SlotStates& states) {
-  cuda_states(states).close_slot(uploader(), slot);
+void CudaBackend::end_turn(std::int32_t slot, SlotStates& states) {
+  cuda_states(states).end_turn(uploader(), slot);
 }
 
 cuda::CudaSlotStates::Upload CudaBackend::uploader() {

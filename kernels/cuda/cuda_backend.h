@@ -35,8 +35,8 @@ class CudaBackend final : public Backend {
   void wait(std::uint64_t mark) override;
   std::int64_t packed_bytes(const WeightShape& shape) const override;
   std::unique_ptr<SlotStates> make_slot_states(std::int32_t num_slots, std::int64_t vocab_size) override;
-  void open_slot(std::int32_t slot, const SamplingParams& sampling, SlotStates& states) override;
-  void close_slot(std::int32_t slot, SlotStates& states) override;
+  void begin_turn(std::int32_t slot, const SamplingParams& sampling, SlotStates& states) override;
+  void end_turn(std::int32_t slot, SlotStates& states) override;
 
   // Sequences of operations that were launched as a graph so far.
   std::int64_t graphs_launched() const { return recorder_->graphs_launched(); }
@@ -50,6 +50,7 @@ class CudaBackend final : public Backend {
     cuda::Event event;
   };
 
+  void do_copy(Address from, Address to, const Pieces& pieces) override;
   void do_pack(ConstHostMatrix rows, std::int64_t first_row, const Weight& weight) override;
   void do_take_last_chosen(DeviceSpan<const std::int32_t> slots, const SlotStates& states,
                            DeviceSpan<std::int32_t> tokens) override;
@@ -91,7 +92,8 @@ class CudaBackend final : public Backend {
   template <auto kOperation, typename... Arguments>
   void between_ranks(bool is_queued, const Arguments&... arguments);
 
-  std::string name_;  // of the GPU, for people
+  std::string name_;                // of the GPU, for people
+  std::size_t longest_stride_ = 0;  // of the pieces that it copies by itself
   std::shared_ptr<void> stream_owner_;
   cuda::Device device_;
   Buffer workspace_;

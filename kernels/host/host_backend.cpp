@@ -57,12 +57,20 @@ std::unique_ptr<SlotStates> HostBackend::make_slot_states(std::int32_t num_slots
   return std::make_unique<HostSlotStates>(num_slots);
 }
 
-void HostBackend::open_slot(std::int32_t slot, const SamplingParams& sampling, SlotStates& states) {
+void HostBackend::begin_turn(std::int32_t slot, const SamplingParams& sampling, SlotStates& states) {
   host_states(states).slot(slot) = HostSlotState(sampling);
 }
 
-void HostBackend::close_slot(std::int32_t slot, SlotStates& states) {
+void HostBackend::end_turn(std::int32_t slot, SlotStates& states) {
   host_states(states).slot(slot) = {};
+}
+
+void HostBackend::do_copy(Address from, Address to, const Pieces& pieces) {
+  for (std::int64_t i = 0; i < pieces.count; ++i) {
+    const std::int64_t offset = i * pieces.stride;
+    std::copy_n(host_pointer<const std::byte>(from + offset), pieces.bytes,
+                host_pointer<std::byte>(to + offset));
+  }
 }
 
 void HostBackend::do_pack(ConstHostMatrix rows, std::int64_t first_row, const Weight& weight) {

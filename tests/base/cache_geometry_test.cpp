@@ -102,6 +102,102 @@ TEST(CacheGeometry, AStepOfSlackTokensKeepsEveryWindowInTheRing) {
   }
 }
 
+// A session's ring as a list of places: which position each holds.
+class NaiveRing {
+ public:
+  explicit NaiveRing(std::int64_t capacity) : places_(static_cast<std::size_t>(capacity), -1) {}
+
+  std::int64_t seen() const { return seen_; }
+  std::int64_t written() const { return written_; }
+  void take_in() {
+    places_[static_cast<std::size_t>(seen_ % std::ssize(places_))] = seen_;
+    written_ = std::max(written_, ++seen_);
+  }
+  // Whether a token at `length`, which it overwrites something with, finds all that it attends to.
+  bool has_all_for(std::int64_t length, const CacheWindow& window) const {
+    for (const std::int64_t p : attended(length, window)) {
+      const bool is_sink = p < sinks_end(length, window);  // in the sinks' array, which keeps it
+      if (p != length && !is_sink && std::ranges::find(places_, p) == places_.end()) return false;
+    }
+    return true;
+  }
+  void roll_back(std::int64_t length) { seen_ = length; }
+
+ private:
+  std::vector<std::int64_t> places_;
+  std::int64_t seen_ = 0;
+  std::int64_t written_ = 0;
+};
+
+// Calls body with every small window and a ring that holds it.
+template <typename Body>
+void for_each_small_ring(std::int64_t largest, const Body& body) {
+  for (std::int64_t sinks = 0; sinks <= 3; ++sinks) {
+    for (std::int64_t size = 1; size <= largest; ++size) {
+      for (std::int64_t capacity = size; capacity <= size + largest; ++capacity) {
+        SCOPED_TRACE("S " + std::to_string(sinks) + " W " + std::to_string(size) + " R " +
+                     std::to_string(capacity));
+        body(CacheWindow{sinks, size}, capacity);
+      }
+    }
+  }
+}
+
+TEST(CacheGeometry, ASessionCanRollBackWhereItsRingHasAllThatIsNeeded) {
+  for_each_small_ring(6, [](const CacheWindow& window, std::int64_t capacity) {
+    NaiveRing ring(capacity);
+    for (std::int64_t seen = 0; seen <= 3 * capacity + 2; ++seen) {
+      for (std::int64_t length = 0; length <= seen; ++length) {
+        ASSERT_EQ(can_roll_back(seen, length, window, capacity), ring.has_all_for(length, window))
+            << "from " << seen << " to " << length;
+      }
+      EXPECT_FALSE(can_roll_back(seen, -1, window, capacity));
+      EXPECT_FALSE(can_roll_back(seen, seen + 1, window, capacity));
+      ring.take_in();
+    }
+  });
+}
+
+// From wherever it is, also after it went back and on by any number of tokens: never a wrong yes.
+TEST(CacheGeometry, ASessionThatRolledBackCanDoSoAgain) {
+  for_each_small_ring(3, [](const CacheWindow& window, std::int64_t capacity) {
+    for (std::int64_t written = 0; written <= 2 * capacity + 2; ++written) {
+      NaiveRing first(capacity);
+      while (first.seen() < written) first.take_in();
+      for (std::int64_t length = 0; length <= written; ++length) {
+        if (!can_roll_back(written, length, window, capacity)) continue;
+        NaiveRing again = first;
+        again.roll_back(length);
+        for (int more = 0; more <= 5; ++more, again.take_in()) {
+          for (std::int64_t next = 0; next <= again.seen(); ++next) {
+            if (can_roll_back(again.written(), next, window, capacity)) {
+              ASSERT_TRUE(again.has_all_for(next, window))
+                  << "from " << written << " to " << length << ", on by " << more << ", to " << next;
+            }
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST(CacheGeometry, SoManyTokensCanAlwaysBeTakenBackAndNoMore) {
+  for_each_small_ring(6, [](const CacheWindow& window, std::int64_t capacity) {
+    const std::int64_t reach = roll_back_reach(window, capacity);
+    bool always = true, one_more = true;
+    for (std::int64_t seen = 0; seen <= 4 * capacity; ++seen) {
+      for (std::int64_t back = 0; back <= std::min(reach, seen); ++back) {
+        always = always && can_roll_back(seen, seen - back, window, capacity);
+      }
+      if (seen > reach) one_more = one_more && can_roll_back(seen, seen - reach - 1, window, capacity);
+      ASSERT_TRUE(seen > capacity || can_roll_back(seen, 0, window, capacity))
+          << "nothing is overwritten yet";
+    }
+    EXPECT_TRUE(always);
+    EXPECT_EQ(one_more, window.window_tokens == 1) << "which needs nothing of the past";
+  });
+}
+
 TEST(CacheGeometry, FarPositionsDoNotWrap) {
   const CacheWindow window{4, 252};
   for (const std::int64_t position : {(std::int64_t{1} << 31) - 1, std::int64_t{1} << 31,
@@ -111,6 +207,8 @@ TEST(CacheGeometry, FarPositionsDoNotWrap) {
     EXPECT_EQ(position_within_cache(position, window), 255);
     EXPECT_EQ((kernels::ring_index(position + 1, 380) + 379) % 380, kernels::ring_index(position, 380));
     EXPECT_EQ(session_usage(position, window).evicted_tokens, position - 256);
+    EXPECT_TRUE(can_roll_back(position, position - 129, window, 380));
+    EXPECT_FALSE(can_roll_back(position, position - 130, window, 380));
   }
 }
 

@@ -115,7 +115,7 @@ void run(const Device& device, std::int64_t vocab_size, const Case& what) {
   for (std::int32_t slot = 0; slot < kMostOutputs; ++slot) {
     SamplingParams sampling = what.sampling;
     sampling.seed = static_cast<std::uint64_t>(slot);
-    states.open_slot(device, upload, slot, sampling);
+    states.begin_turn(device, upload, slot, sampling);
     tasks.push_back({.logprobs = what.logprobs,
                      .slot = slot,
                      .top_logprobs = what.logprobs ? kMaxTopLogprobs : 0,

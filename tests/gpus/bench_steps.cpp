@@ -36,7 +36,7 @@ class Streams {
         position_(position),
         choices_(kernels::allocate_array<kernels::Choice>(model.backend(), streams, "choices")),
         chosen_(static_cast<std::size_t>(streams)) {
-    for (std::int32_t slot = 0; slot < streams; ++slot) model.open_slot(slot, {.temperature = 0});
+    for (std::int32_t slot = 0; slot < streams; ++slot) model.begin_turn(slot, {.temperature = 0});
     step(false);
   }
   ~Streams() {

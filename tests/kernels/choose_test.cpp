@@ -72,7 +72,7 @@ class Choose : public OnEveryBackend {
       const auto states = mine.make_slot_states(static_cast<std::int32_t>(wanted.size()), vocab_size);
       std::vector<ChoiceTask> tasks;
       for (std::int32_t slot = 0; slot < std::ssize(wanted); ++slot) {
-        mine.open_slot(slot, wanted[slot].sampling, *states);
+        mine.begin_turn(slot, wanted[slot].sampling, *states);
         choose_before(mine, slot, wanted[slot].chosen_before, vocab, vocab_size, *states);
         tasks.push_back(wanted[slot].task);
         tasks.back().slot = slot;
@@ -173,7 +173,7 @@ TEST_P(Choose, FrequenciesFollowTheSoftmax) {
   const std::vector<float> logits{std::log(0.5f), std::log(0.3f), std::log(0.15f), std::log(0.05f)};
   constexpr int kDraws = 20'000, kAtOnce = 1000;
   const auto states = backend().make_slot_states(1, 4);
-  backend().open_slot(0, {}, *states);
+  backend().begin_turn(0, {}, *states);
   std::vector<int> seen(4, 0);
   for (int first = 0; first < kDraws; first += kAtOnce) {
     std::vector<ChoiceTask> tasks;
@@ -323,7 +323,7 @@ TEST_P(Choose, NoTasksAreNoWork) {
 TEST_P(Choose, ALastChosenTokenNeedNotHaveBeenSeen) {
   const std::int64_t vocab_size = 30;
   const auto states = backend().make_slot_states(3, vocab_size);
-  for (std::int32_t slot = 0; slot < 3; ++slot) backend().open_slot(slot, {}, *states);
+  for (std::int32_t slot = 0; slot < 3; ++slot) backend().begin_turn(slot, {}, *states);
   const auto take = [&](const std::vector<std::int32_t>& slots, const std::vector<std::int32_t>& tokens) {
     const OnDevice<std::int32_t> of_rows(backend(), slots), taken(backend(), tokens);
     backend().take_last_chosen(of_rows, *states, taken);
@@ -340,8 +340,8 @@ TEST_P(Choose, ALastChosenTokenNeedNotHaveBeenSeen) {
   EXPECT_EQ(take({2}, {kLastChosen}), (Tokens{9}));
 
   // A new turn starts over.
-  backend().close_slot(0, *states);
-  backend().open_slot(0, {}, *states);
+  backend().end_turn(0, *states);
+  backend().begin_turn(0, {}, *states);
   EXPECT_EQ(take({0, 2}, {kLastChosen, kLastChosen}), (Tokens{-1, 9}));
 }
 
@@ -354,13 +354,13 @@ TEST_P(Choose, ATurnsPenaltiesCountThatTurnAlone) {
   const auto choose = [&](std::int32_t slot) {
     return choose_on(backend(), {logits}, {0, 10}, {{.slot = slot}}, *states)[0].token;
   };
-  backend().open_slot(0, sampling, *states);
-  backend().open_slot(1, sampling, *states);
+  backend().begin_turn(0, sampling, *states);
+  backend().begin_turn(1, sampling, *states);
   EXPECT_EQ(choose(0), 4);
   EXPECT_EQ(choose(0), 6);
   EXPECT_EQ(choose(1), 4) << "another slot has counts of its own";
-  backend().close_slot(0, *states);
-  backend().open_slot(0, sampling, *states);
+  backend().end_turn(0, *states);
+  backend().begin_turn(0, sampling, *states);
   EXPECT_EQ(choose(0), 4) << "so has another turn";
 }
 
@@ -372,7 +372,7 @@ TEST_P(Choose, PenaltiesMayCountTheNewestTokensAlone) {
     const auto states = backend().make_slot_states(1, 10);
     sampling.temperature = 0;
     sampling.presence_penalty = 2.0f;
-    backend().open_slot(0, sampling, *states);
+    backend().begin_turn(0, sampling, *states);
     std::vector<TokenId> tokens;
     for (int i = 0; i < 4; ++i)
       tokens.push_back(choose_on(backend(), {logits}, {0, 10}, {{.slot = 0}}, *states)[0].token);
@@ -445,8 +445,8 @@ TEST_P(Choose, AwkwardLogitsChooseWhatTheyDoOnTheReference) {
     const auto expected_states = reference().make_slot_states(kSlots, vocab);
     for (std::int32_t slot = 0; slot < kSlots; ++slot) {
       const SamplingParams sampling = awkward_sampling(vocab, random);
-      backend().open_slot(slot, sampling, *states);
-      reference().open_slot(slot, sampling, *expected_states);
+      backend().begin_turn(slot, sampling, *states);
+      reference().begin_turn(slot, sampling, *expected_states);
     }
     for (int step = 0; step < 3; ++step) {
       std::vector<std::vector<float>> logits;

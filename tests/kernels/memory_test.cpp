@@ -55,6 +55,37 @@ TEST_P(Memory, DiscardZeroesThatAndNothingElse) {
   }
 }
 
+// Pieces of all sizes, so that threads share them and a GPU's own copies of pieces end (4096 bytes in the
+// emulation); what is between them and beside them stays.
+TEST_P(Memory, CopiesPiecesAndNothingElse) {
+  constexpr std::int64_t kHalf = 700'000;
+  const Buffer buffer = backend().allocate(2 * kHalf, "a test");
+  std::vector<std::byte> content(2 * kHalf);
+  for (std::int64_t i = 0; i < 2 * kHalf; ++i) content[i] = static_cast<std::byte>(i * 31 + i / 251 + 5);
+  for (const Pieces& pieces : {Pieces{.bytes = kHalf - 10},
+                               {.bytes = 1},
+                               {.bytes = 0},
+                               {.bytes = 7, .count = 1, .stride = -5},
+                               {.bytes = 5, .count = 0, .stride = 8},
+                               {.bytes = 64, .count = 9, .stride = 64},
+                               {.bytes = 13, .count = 41, .stride = 24},
+                               {.bytes = 1000, .count = 100, .stride = 4096},
+                               {.bytes = 3000, .count = 77, .stride = 8000},
+                               {.bytes = 200'001, .count = 3, .stride = 210'000}}) {
+    for (const auto& [from, to] : {std::pair<std::int64_t, std::int64_t>{3, kHalf + 5}, {kHalf + 8, 8}}) {
+      backend().upload(content, buffer.address());
+      backend().copy(buffer.address() + from, buffer.address() + to, pieces);
+      std::vector<std::byte> expected = content;
+      for (std::int64_t i = 0; i < pieces.count; ++i) {
+        std::copy_n(content.begin() + from + i * pieces.stride, pieces.bytes,
+                    expected.begin() + to + i * pieces.stride);
+      }
+      EXPECT_TRUE(read(buffer.address(), 2 * kHalf) == expected)
+          << pieces.count << " of " << pieces.bytes << " every " << pieces.stride << " from " << from;
+    }
+  }
+}
+
 TEST_P(Memory, WhatCannotBeHadIsRefusedWithTheBytes) {
   for (const std::int64_t bytes : {INT64_MAX, std::int64_t{1} << 60}) {
     try {
@@ -85,12 +116,15 @@ TEST_P(Memory, MarksAreCountedFromOne) {
   EXPECT_GE(backend().steps_in_flight(), 1);
 }
 
-// Uploads, operations and downloads that are queued one behind the other see each other's results in order.
+// Uploads, operations, copies and downloads that are queued one behind the other see each other's results in
+// order.
 TEST_P(Memory, WorkIsDoneInOrder) {
   const OnDevice<float> values(backend(), std::vector<float>(64, 0.0f));
   const Matrix x{DeviceSpan<float>(values).data, 1, 64};
   const OnDevice<float> ones(backend(), std::vector<float>(64, 1.0f));
   const Matrix y{DeviceSpan<float>(ones).data, 1, 64};
+  const OnDevice<float> copied(backend(), std::vector<float>(64, 0.0f));
+  const Address backup = DeviceSpan<float>(copied).data;
   std::vector<std::vector<float>> seen(20, std::vector<float>(64));
   std::vector<std::uint64_t> marks;
   for (std::vector<float>& download : seen) {
@@ -98,6 +132,9 @@ TEST_P(Memory, WorkIsDoneInOrder) {
     backend().download(x.data, std::as_writable_bytes(std::span(download)));
     marks.push_back(backend().mark());
     backend().scale(2.0f, x);
+    backend().copy(x.data, backup, {.bytes = x.bytes()});
+    backend().scale(100.0f, x);
+    backend().copy(backup, x.data, {.bytes = 4, .count = 64, .stride = 4});
   }
   float expected = 0;
   for (std::size_t i = 0; i < seen.size(); ++i) {

@@ -161,6 +161,22 @@ TEST_P(Shapes, RotaryAngles) {
   EXPECT_THAT(refused(tensor(2, 3), tensor(2, 4)), HasSubstr("sines.cols (4)"));
 }
 
+TEST_P(Shapes, Copy) {
+  const Buffer memory = backend().allocate(1000, "a test");
+  const auto refused = [&](std::int64_t from, std::int64_t to, const Pieces& pieces) {
+    return refusal([&] { backend().copy(memory.address() + from, memory.address() + to, pieces); });
+  };
+  EXPECT_EQ(refused(0, 500, {.bytes = 500}), "(not refused)");
+  EXPECT_EQ(refused(500, 0, {.bytes = 20, .count = 25, .stride = 20}), "(not refused)");
+  EXPECT_THAT(refused(0, 500, {.bytes = -1}), HasSubstr("bytes (-1)"));
+  EXPECT_THAT(refused(0, 500, {.bytes = 1, .count = -1}), HasSubstr("count (-1)"));
+  EXPECT_THAT(refused(0, 500, {.bytes = 9, .count = 2, .stride = 8}), HasSubstr("stride (8)"));
+  EXPECT_THAT(refused(0, 500, {.bytes = 9, .count = 2, .stride = INT64_MAX / 2 + 1}), HasSubstr("stride ("));
+  EXPECT_THAT(refused(0, 499, {.bytes = 500}), HasSubstr("from `from` to `to` (499) must be in [500,"));
+  EXPECT_THAT(refused(400, 0, {.bytes = 1, .count = 5, .stride = 100}), HasSubstr("(400) must be in [401,"));
+  EXPECT_THAT(refused(7, 7, {.bytes = 1}), HasSubstr("(0) must be in [1,"));
+}
+
 TEST_P(Shapes, RotateAndStore) {
   const DeviceCache storage(backend(), {DType::f32, 2, 2, 3, 5, 4});
   const OnDevice<AttentionRow> rows(backend(), std::vector<AttentionRow>{{.slot = 1, .position = 9}});
@@ -293,7 +309,7 @@ TEST_P(Shapes, Outputs) {
   EXPECT_THAT(refusal([&] { backend().select_rows(x, selected, tensor(2, 2)); }), HasSubstr("out.cols (2)"));
 
   const auto states = backend().make_slot_states(1, 5);
-  backend().open_slot(0, {}, *states);
+  backend().begin_turn(0, {}, *states);
   const OnDevice<ChoiceTask> tasks(backend(), std::vector<ChoiceTask>(2));
   const auto refused = [&](const DeviceTensor& logits, Range vocab, std::size_t outputs) {
     const OnDevice<Choice> out(backend(), std::vector<Choice>(outputs));

@@ -88,7 +88,7 @@ void StepRunner::apply(const SlotOperation& operation) {
   if (operation.kind == SlotOperation::Kind::open) {
     if (slot.open) drifted(last_number_, "slot " + std::to_string(operation.slot) + " is open already");
     slot = {.open = true, .window = operation.window};
-    model_.open_slot(operation.slot, operation.sampling);
+    model_.begin_turn(operation.slot, operation.sampling);
   } else {
     if (!slot.open) drifted(last_number_, "slot " + std::to_string(operation.slot) + " is not open");
     slot = {};

@@ -1,5 +1,6 @@
 #include "worker/model/kv_cache.h"
 
+#include <algorithm>
 #include <initializer_list>
 #include <limits>
 #include <stdexcept>
@@ -12,6 +13,7 @@
 namespace sinkstream {
 namespace {
 
+using kernels::CacheLayerView;
 using kernels::kCacheAlignment;
 
 // Both saturate: a size too large to count is too large to have.
@@ -97,6 +99,34 @@ KvCache::KvCache(const ModelConfig& config, const ShardPlan& shard, const KvCach
                        .sink_capacity = sizes.sink_capacity,
                        .ring_capacity = sizes.ring_capacity,
                        .head_dim = static_cast<int>(config.head_dim)});
+  }
+}
+
+void KvCache::copy(std::int32_t from, std::int32_t to, std::int64_t seen_tokens) {
+  const kernels::Address source = begin_of(from), copied = begin_of(to);
+  if (from == to) throw std::invalid_argument("KvCache: a slot can't be copied to itself");
+  if (seen_tokens < 0) throw std::invalid_argument("KvCache: a negative number of tokens");
+  if (seen_tokens >= layers_.front().ring_capacity) {
+    backend_.copy(source, copied, {.bytes = slot_bytes_});
+  } else {
+    copy_first_places(from, to, seen_tokens);
+  }
+}
+
+void KvCache::copy_first_places(std::int32_t from, std::int32_t to, std::int64_t seen_tokens) {
+  const CacheLayerView& first = layers_.front();  // the others follow at one distance
+  const std::int64_t layers = std::ssize(layers_);
+  const auto of_layers = [&](std::int64_t bytes) {
+    return kernels::Pieces{.bytes = bytes, .count = layers, .stride = slot_bytes_ / layers};
+  };
+  const kernels::Pieces sinks = of_layers(sink_bytes(first, std::min(seen_tokens, first.sink_capacity)));
+  const kernels::Pieces ring = of_layers(ring_bytes(first, seen_tokens));
+  for (std::int64_t head = 0; head < first.local_kv_heads; ++head) {
+    const kernels::CachePlane source = cache_plane(first, from, head), copied = cache_plane(first, to, head);
+    backend_.copy(source.sink_keys, copied.sink_keys, sinks);
+    backend_.copy(source.sink_values, copied.sink_values, sinks);
+    backend_.copy(source.ring_keys, copied.ring_keys, ring);
+    backend_.copy(source.ring_values, copied.ring_values, ring);
   }
 }
 

@@ -37,10 +37,16 @@ class KvCache {
   const kernels::CacheLayerView& layer(std::int64_t index) const {
     return layers_[static_cast<std::size_t>(index)];
   }
+  // Copies what a session that has seen so many tokens may still attend to: while they have not filled the
+  // ring only the places that they were written to, so that neither slot takes more physical memory than they
+  // need. What else `to` holds stays there.
+  void copy(std::int32_t from, std::int32_t to, std::int64_t seen_tokens);
   // Gives a slot's physical memory back; its content becomes zero.
   void release(std::int32_t slot);
 
  private:
+  // The places of positions [0, seen_tokens), in all layers.
+  void copy_first_places(std::int32_t from, std::int32_t to, std::int64_t seen_tokens);
   // Throws std::invalid_argument when there is no such slot.
   kernels::Address begin_of(std::int32_t slot) const;
 

@@ -56,12 +56,16 @@ std::int64_t Model::step_bytes(const ModelConfig& config, const ShardPlan& shard
          kOutputsAtOnce * kBytesOfOutput;
 }
 
-void Model::open_slot(std::int32_t slot, const SamplingParams& sampling) {
-  backend_.open_slot(slot, sampling, *slot_states_);
+void Model::begin_turn(std::int32_t slot, const SamplingParams& sampling) {
+  backend_.begin_turn(slot, sampling, *slot_states_);
+}
+
+void Model::copy_slot(std::int32_t from, std::int32_t to, std::int64_t seen_tokens) {
+  cache_.copy(from, to, seen_tokens);
 }
 
 void Model::close_slot(std::int32_t slot) {
-  backend_.close_slot(slot, *slot_states_);
+  backend_.end_turn(slot, *slot_states_);
   cache_.release(slot);
 }
 

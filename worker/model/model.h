@@ -32,8 +32,13 @@ class Model {
   const ShardPlan& shard() const { return shard_; }
   kernels::Backend& backend() { return backend_; }
 
-  // A slot's session begins: nothing is cached and nothing chosen. It ends: its memory goes back.
-  void open_slot(std::int32_t slot, const SamplingParams& sampling);
+  // A slot's session begins a turn: nothing is chosen yet. What it has taken in before stays, and may be gone
+  // back from: rows at earlier positions follow (can_roll_back() in base/cache_geometry.h says which).
+  void begin_turn(std::int32_t slot, const SamplingParams& sampling);
+  // Slot `to`, which is closed or to be overwritten, becomes what `from` is, but without its turn.
+  // `seen_tokens`: where its session stands. What `from` can't go back to, `to` can't either.
+  void copy_slot(std::int32_t from, std::int32_t to, std::int64_t seen_tokens);
+  // A slot's session ends: its memory goes back.
   void close_slot(std::int32_t slot);
 
   // Collective: every rank passes the same rows (1 <= rows <= max_rows). Throws std::invalid_argument, before

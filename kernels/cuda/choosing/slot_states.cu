@@ -184,8 +184,8 @@ std::int64_t CudaSlotStates::count_earlier(const Device& device, const Upload& u
   return kept;
 }
 
-void CudaSlotStates::open_slot(const Device& device, const Upload& upload, std::int32_t slot,
-                               const SamplingParams& sampling) {
+void CudaSlotStates::begin_turn(const Device& device, const Upload& upload, std::int32_t slot,
+                                const SamplingParams& sampling) {
   check_slot(slot);
   SlotState state = state_of(sampling);
   if (sampling.min_tokens > 0 || state.counts_newest()) {
@@ -200,7 +200,7 @@ void CudaSlotStates::open_slot(const Device& device, const Upload& upload, std::
   set(upload, slot, state);
 }
 
-void CudaSlotStates::close_slot(const Upload& upload, std::int32_t slot) {
+void CudaSlotStates::end_turn(const Upload& upload, std::int32_t slot) {
   check_slot(slot);
   set(upload, slot, {});
 }

@@ -70,9 +70,9 @@ class CudaSlotStates final : public SlotStates {
   CudaSlotStates(std::int32_t num_slots, std::int64_t vocab_size, Buffer memory, const Upload& upload);
 
   // Queue their work as Backend's operations of these names do. Not to be recorded.
-  void open_slot(const Device& device, const Upload& upload, std::int32_t slot,
-                 const SamplingParams& sampling);
-  void close_slot(const Upload& upload, std::int32_t slot);
+  void begin_turn(const Device& device, const Upload& upload, std::int32_t slot,
+                  const SamplingParams& sampling);
+  void end_turn(const Upload& upload, std::int32_t slot);
 
   const SlotStatesView& view() const { return view_; }
 

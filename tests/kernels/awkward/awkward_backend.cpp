@@ -69,12 +69,12 @@ std::unique_ptr<SlotStates> AwkwardBackend::make_slot_states(std::int32_t num_sl
   return std::make_unique<SharedStates>(inner_.make_slot_states(num_slots, vocab_size));
 }
 
-void AwkwardBackend::open_slot(std::int32_t slot, const SamplingParams& sampling, SlotStates& states) {
-  late_.add([this, slot, sampling, states = shared(states)] { inner_.open_slot(slot, sampling, *states); });
+void AwkwardBackend::begin_turn(std::int32_t slot, const SamplingParams& sampling, SlotStates& states) {
+  late_.add([this, slot, sampling, states = shared(states)] { inner_.begin_turn(slot, sampling, *states); });
 }
 
-void AwkwardBackend::close_slot(std::int32_t slot, SlotStates& states) {
-  late_.add([this, slot, states = shared(states)] { inner_.close_slot(slot, *states); });
+void AwkwardBackend::end_turn(std::int32_t slot, SlotStates& states) {
+  late_.add([this, slot, states = shared(states)] { inner_.end_turn(slot, *states); });
 }
 
 ConstMatrix AwkwardBackend::kept(ConstMatrix matrix) const {
@@ -104,6 +104,10 @@ CacheLayerView AwkwardBackend::kept(const CacheLayerView& cache) const {
 RotaryAngles AwkwardBackend::kept(const RotaryAngles& angles) const {
   return {kept(angles.true_cosines), kept(angles.true_sines), kept(angles.cache_cosines),
           kept(angles.cache_sines)};
+}
+
+void AwkwardBackend::do_copy(Address from, Address to, const Pieces& pieces) {
+  late_.add([this, from = kept(from), to = kept(to), pieces] { inner_.copy(from, to, pieces); });
 }
 
 void AwkwardBackend::do_pack(ConstHostMatrix rows, std::int64_t first_row, const Weight& weight) {

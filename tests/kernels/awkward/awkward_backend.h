@@ -36,8 +36,8 @@ class AwkwardBackend final : public Backend {
   void wait(std::uint64_t mark) override;
   std::int64_t packed_bytes(const WeightShape& shape) const override { return inner_.packed_bytes(shape); }
   std::unique_ptr<SlotStates> make_slot_states(std::int32_t num_slots, std::int64_t vocab_size) override;
-  void open_slot(std::int32_t slot, const SamplingParams& sampling, SlotStates& states) override;
-  void close_slot(std::int32_t slot, SlotStates& states) override;
+  void begin_turn(std::int32_t slot, const SamplingParams& sampling, SlotStates& states) override;
+  void end_turn(std::int32_t slot, SlotStates& states) override;
 
   // The most marks that were ever given and not yet waited for: steps in flight, where each step has one
   // mark.
@@ -49,6 +49,7 @@ class AwkwardBackend final : public Backend {
   int ranks() const override { return ranks_; }
 
  private:
+  void do_copy(Address from, Address to, const Pieces& pieces) override;
   void do_pack(ConstHostMatrix rows, std::int64_t first_row, const Weight& weight) override;
   void do_take_last_chosen(DeviceSpan<const std::int32_t> slots, const SlotStates& states,
                            DeviceSpan<std::int32_t> tokens) override;

@@ -52,6 +52,20 @@ TEST_F(CudaBackendTest, AStepThatComesAgainIsAGraphAndSeesWhatIsThereNow) {
   EXPECT_EQ(backend_.graphs_launched(), 3);
 }
 
+// As when a slot is copied between two steps.
+TEST_F(CudaBackendTest, CopiesBetweenStepsLeaveThemWhatTheyAre) {
+  const Step step(backend_, 2);
+  const OnDevice<float> from(backend_, std::vector<float>(8, 5.0f)),
+      to(backend_, std::vector<float>(8, 0.0f));
+  for (const float value : {1.0f, 2.0f, 3.0f}) {
+    backend_.copy(DeviceSpan<float>(from).data, DeviceSpan<float>(to).data,
+                  {.bytes = 4, .count = 4, .stride = 8});
+    EXPECT_EQ(step.of(value).row(1)[2], 16 * value);
+  }
+  EXPECT_EQ(backend_.graphs_launched(), 2);
+  EXPECT_EQ(to.read(), (std::vector<float>{5, 0, 5, 0, 5, 0, 5, 0}));
+}
+
 TEST_F(CudaBackendTest, StepsOfOtherShapesAreOtherGraphs) {
   std::vector<std::unique_ptr<Step>> steps;
   for (std::int64_t rows = 1; rows <= 5; ++rows) steps.push_back(std::make_unique<Step>(backend_, rows));

@@ -19,6 +19,7 @@ namespace sinkstream::kernels::cuda::emulation {
 
 inline constexpr int kLanes = 32;
 inline constexpr int kMostThreads = 1024;                // of a block
+inline constexpr std::size_t kMostPitch = 4096;          // a GPU's is 2 GiB: tests should meet it
 inline constexpr std::size_t kMostShared = 227 << 10;    // bytes of a block that were asked for
 inline constexpr std::size_t kSharedUnasked = 48 << 10;  // bytes of a block that need no asking for
 

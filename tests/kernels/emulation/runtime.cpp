@@ -251,6 +251,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
                  .totalGlobalMem = Memory::instance().total_bytes(),
                  .sharedMemPerBlock = kSharedUnasked,
                  .sharedMemPerBlockOptin = kMostShared,
+                 .memPitch = kMostPitch,
                  .warpSize = kLanes,
                  .maxThreadsPerBlock = kMostThreads,
                  .major = 9,
@@ -333,6 +334,27 @@ cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t
   if (bytes == 0) return cudaSuccess;
   if (!on_device(to, bytes)) return failed(cudaErrorInvalidValue, "cudaMemset beside device memory");
   return queue(stream, [to, value, bytes] { std::memset(to, value, bytes); });
+}
+
+cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
+                              std::size_t width, std::size_t height, cudaMemcpyKind kind,
+                              cudaStream_t stream) {
+  if (width > to_pitch || width > from_pitch || std::max(to_pitch, from_pitch) > kMostPitch) {
+    return failed(cudaErrorInvalidPitchValue, std::to_string(width) + " of " + std::to_string(from_pitch) +
+                                                  " bytes to " + std::to_string(to_pitch));
+  }
+  if (kind != cudaMemcpyDeviceToDevice)
+    return failed(cudaErrorInvalidValue, "cudaMemcpy2DAsync is only emulated within a device");
+  if (width == 0 || height == 0) return cudaSuccess;
+  const auto reach = [&](std::size_t pitch) { return (height - 1) * pitch + width; };
+  if (!on_device(to, reach(to_pitch)) || !on_device(from, reach(from_pitch)))
+    return failed(cudaErrorInvalidValue, "a copy beside device memory");
+  return queue(stream, [=] {
+    for (std::size_t row = 0; row < height; ++row) {
+      std::memcpy(static_cast<std::byte*>(to) + row * to_pitch,
+                  static_cast<const std::byte*>(from) + row * from_pitch, width);
+    }
+  });
 }
 
 cudaError_t cudaMemset(void* to, int value, std::size_t bytes) {

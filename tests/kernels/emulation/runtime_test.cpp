@@ -109,6 +109,18 @@ TEST_F(EmulatedRuntime, CopiesBesideMemoryOrTheWrongWayAreRefused) {
   EXPECT_EQ(cudaMemcpyAsync(there.data(), here.data(), 16, cudaMemcpyDeviceToHost, stream_),
             cudaErrorInvalidValue);
   EXPECT_EQ(cudaMemsetAsync(there.data(), 0, 17, stream_), cudaErrorInvalidValue);
+  const OnGpu<int> other(8);
+  const auto pieces = [&](int* to, std::size_t pitch, std::size_t width, std::size_t height) {
+    return cudaMemcpy2DAsync(to, pitch, other.data(), 8, width, height, cudaMemcpyDeviceToDevice, stream_);
+  };
+  EXPECT_EQ(pieces(there.data(), 8, 8, 2), cudaSuccess);
+  EXPECT_EQ(pieces(there.data(), 12, 4, 2), cudaSuccess);
+  EXPECT_EQ(pieces(there.data(), 12, 8, 2), cudaErrorInvalidValue) << "to beside";
+  EXPECT_EQ(pieces(there.data(), 0, 0, 5), cudaSuccess);
+  EXPECT_EQ(pieces(there.data(), 2, 2, 5), cudaErrorInvalidValue) << "from beside";
+  EXPECT_EQ(pieces(there.data(), 4, 8, 1), cudaErrorInvalidPitchValue);
+  EXPECT_EQ(pieces(there.data(), std::size_t{1} << 31, 4, 1), cudaErrorInvalidPitchValue);
+  EXPECT_EQ(pieces(here.data(), 8, 4, 1), cudaErrorInvalidValue) << "to the host";
   EXPECT_EQ(cudaMemcpyAsync(there.data(), here.data(), 16, cudaMemcpyDefault, stream_), cudaSuccess);
 }
 

@@ -89,6 +89,45 @@ TEST(KvCache, ReleaseZeroesOneSlotAndNoOther) {
   }
 }
 
+// Position p of a head stands at place p of its plane as long as the ring is not full.
+template <typename T>
+void expect_first_places(std::span<const T> copied, const CacheLayerView& layer, std::int64_t capacity,
+                         std::int64_t seen, T source, T before) {
+  for (std::int64_t i = 0; i < std::ssize(copied); ++i) {
+    const std::int64_t place = i / layer.head_dim % capacity;
+    ASSERT_EQ(copied[static_cast<std::size_t>(i)], place < seen ? source : before) << "place " << place;
+  }
+}
+
+// Of each number of tokens that a session may have seen.
+TEST(KvCache, CopyTakesWhatWasWrittenAndTouchesNoOtherSlot) {
+  const HostBackendAlone alone;
+  const ModelConfig config = small_config();
+  constexpr std::int64_t kRing = 7;
+  KvCache cache(config, plan_of(config),
+                {.num_slots = 4, .sink_capacity = 3, .ring_capacity = kRing, .type = DType::bf16},
+                *alone.backend);
+  const auto value_of = [](std::int64_t layer, int slot) {
+    return static_cast<int>(100 * slot + 10 * layer + 1);
+  };
+  for (std::int64_t seen = 0; seen <= kRing + 2; ++seen) {
+    SCOPED_TRACE(seen);
+    for (std::int64_t i = 0; i < config.num_layers; ++i) {
+      for (const int slot : {0, 1, 2, 3}) fill(cache.layer(i), slot, value_of(i, slot));
+    }
+    cache.copy(1, 2, seen);
+    for (std::int64_t i = 0; i < config.num_layers; ++i) {
+      const CacheLayerView& layer = cache.layer(i);
+      for (const int slot : {0, 1, 3}) EXPECT_TRUE(slot_is(layer, slot, value_of(i, slot)));
+      for_each_array(layer, 2, [&]<typename T>(std::span<T> array, int number) {
+        const std::int64_t capacity = number < 2 ? layer.sink_capacity : layer.ring_capacity;
+        expect_first_places<T>(array, layer, capacity, seen, static_cast<T>(value_of(i, 1) + number),
+                               static_cast<T>(value_of(i, 2) + number));
+      });
+    }
+  }
+}
+
 TEST(KvCache, ArraysAreAlignedAndZero) {
   const HostBackendAlone alone;
   const ModelConfig config = small_config();
@@ -121,6 +160,22 @@ TEST(KvCache, MemoryIsTakenWhenTouchedAndGivenBack) {
   cache.release(2);
   EXPECT_LT(kernels::resident_bytes(slot, kTouched), 4 << 20);
   EXPECT_EQ(*kernels::host_pointer<float>(slot), 0.0f);
+}
+
+// Neither the slot that is read nor the one that is written takes more than the tokens do.
+TEST(KvCache, ACopyOfFewTokensTakesLittleMemory) {
+  const HostBackendAlone alone;
+  const ModelConfig config = small_config();
+  KvCache cache(config, plan_of(config), {.num_slots = 2, .ring_capacity = 1 << 20}, *alone.backend);
+  const CacheLayerView& layer = cache.layer(0);
+  const std::span<float> source = slot_in<float>(layer.ring_keys, layer, 0, layer.ring_capacity);
+  std::fill_n(source.begin(), 1000 * layer.head_dim, 1.0f);  // of the first head
+  cache.copy(0, 1, 1000);
+  EXPECT_EQ(slot_in<float>(layer.ring_keys, layer, 1, layer.ring_capacity)[1000 * 10 - 1], 1.0f);
+  const std::int64_t of_tokens = 3 * 3 * 2 * 1000 * 10 * 4;  // layers, heads, keys and values
+  const auto slot_bytes = static_cast<std::size_t>(layer.slot_stride_bytes);
+  EXPECT_LT(kernels::resident_bytes(layer.sink_keys, slot_bytes), 2 * of_tokens);
+  EXPECT_LT(kernels::resident_bytes(layer.sink_keys + layer.slot_stride_bytes, slot_bytes), 2 * of_tokens);
 }
 
 TEST(KvCache, BytesPerSlot) {
@@ -169,6 +224,10 @@ TEST(KvCache, RefusesSizesThatCannotBe) {
   KvCache cache(config, plan_of(config), {.num_slots = 2}, *alone.backend);
   EXPECT_THROW(cache.release(2), std::invalid_argument);
   EXPECT_THROW(cache.release(-1), std::invalid_argument);
+  EXPECT_THROW(cache.copy(0, 2, 1), std::invalid_argument);
+  EXPECT_THROW(cache.copy(-1, 0, 1), std::invalid_argument);
+  EXPECT_THROW(cache.copy(1, 1, 1), std::invalid_argument);
+  EXPECT_THROW(cache.copy(0, 1, -1), std::invalid_argument);
 }
 
 }  // namespace
