@@ -32,11 +32,11 @@ class Model {
   const ShardPlan& shard() const { return shard_; }
   kernels::Backend& backend() { return backend_; }
 
-  // A slot's session begins a turn: nothing is chosen yet. What it has taken in before stays, and may be gone
-  // back from: rows at earlier positions follow (can_roll_back() in base/cache_geometry.h says which).
+  // A new turn in a slot: nothing chosen yet. What its session has taken in stays. To roll it back, its next
+  // rows begin at an earlier position, one that can_roll_back() in base/cache_geometry.h allows.
   void begin_turn(std::int32_t slot, const SamplingParams& sampling);
-  // Slot `to`, which is closed or to be overwritten, becomes what `from` is, but without its turn.
-  // `seen_tokens`: where its session stands. What `from` can't go back to, `to` can't either.
+  // Slot `to`, whatever it held, holds the session of `from` too, which stands at `seen_tokens`. A turn in it
+  // is yet to begin: no token was chosen there. It can be rolled back as far as `from` can.
   void copy_slot(std::int32_t from, std::int32_t to, std::int64_t seen_tokens);
   // A slot's session ends: its memory goes back.
   void close_slot(std::int32_t slot);
