@@ -78,10 +78,9 @@ __device__ Pair<kWidth> turned(const Pair<kWidth>& pair, const float* cosines, c
 
 // Numbers from dimension i on of a row's KV head.
 template <int kWidth>
-__device__ void store(const RotateTask& task, const AttentionRow& row, int kv_head, int i,
+__device__ void store(const RotateTask& task, const AttentionRow& row, const CachePlane& plane, int i,
                       const Numbers<kWidth>& key, const Numbers<kWidth>& value) {
   const CacheLayerView& cache = task.cache;
-  const CachePlane plane = cache_plane(cache, row.slot, kv_head);
   const std::int64_t in_ring = ring_offset(cache, row.position) + i;
   write_to_ring(key, cache.ring_dtype, plane.ring_keys, in_ring);
   write_to_ring(value, cache.ring_dtype, plane.ring_values, in_ring);
@@ -128,8 +127,9 @@ __global__ void __launch_bounds__(kThreads) rotate(RotateTask task) {
   }
   const AttentionRow& row = task.rows[r];
   const float* const values = from + std::int64_t{task.kv_heads} * head_dim;
-  store(task, row, head - task.heads, i, in_window.first, read<kWidth>(values + i));
-  if (turns) store(task, row, head - task.heads, other, in_window.second, read<kWidth>(values + other));
+  const CachePlane plane = cache_plane(task.cache, row.slot, head - task.heads);
+  store(task, row, plane, i, in_window.first, read<kWidth>(values + i));
+  if (turns) store(task, row, plane, other, in_window.second, read<kWidth>(values + other));
 }
 
 }  // namespace
