@@ -130,7 +130,8 @@ void ConfigSection::refuse(const std::string& key, const std::string& reason) co
 }
 
 void ConfigSection::refuse_if_set(const char* key, const std::string& reason) const {
-  const nlohmann::json& set = object_[key].json();
+  const JsonField field = object_[key];
+  const nlohmann::json& set = field.json();
   const bool asks_nothing = set.is_null() || set == false || set == 0 || set == -1 ||
                             (set.is_structured() && set.empty()) || set == "";
   if (!asks_nothing) refuse(key, reason);
