@@ -4,6 +4,13 @@
 #include <utility>
 
 namespace sinkstream {
+namespace {
+
+// A stream may be cut behind a token that leaves so much uncertain. Only runs of byte tokens leave more: all
+// of one is replaced when it turns out to be no text.
+constexpr std::size_t kMaxRestBytes = 256;
+
+}  // namespace
 
 StopMatcher::StopMatcher(const std::vector<std::string>& stops, const std::vector<std::string>& special_names,
                          bool include)
@@ -51,7 +58,11 @@ std::size_t StopMatcher::visible_bytes(const Stop& stop) const {
 
 // The longest stop string that this byte completes, or null.
 const StopMatcher::Stop* StopMatcher::take(char byte, bool may_match, bool hidden) {
-  if (!hidden) held_ += byte;
+  ++taken_.all;
+  if (!hidden) {
+    ++taken_.visible;
+    held_ += byte;
+  }
   remember(hidden);
   const Stop* complete = nullptr;
   for (Stop& stop : stops_) {
@@ -70,23 +81,42 @@ const StopMatcher::Stop* StopMatcher::take(char byte, bool may_match, bool hidde
 std::string StopMatcher::push(std::string_view text, bool may_match, bool hidden) {
   if (matched_ || text.empty()) return {};
   for (const char byte : text) {
-    const Stop* complete = take(byte, may_match, hidden);
-    if (!complete) continue;
-    matched_ = true;
-    std::string shown = held_.substr(0, held_.size() - visible_bytes(*complete));
-    if (include_) shown += complete->text;
-    held_.clear();
-    return shown;
+    if (const Stop* stop = take(byte, may_match, hidden)) return complete(*stop);
   }
-  std::size_t possible = 0;  // length of the longest beginning of a stop string at the end of the stream
-  for (const Stop& stop : stops_) possible = std::max(possible, visible_bytes(stop));
-  std::string shown = held_.substr(0, held_.size() - possible);
+  std::int64_t possible = 0;  // of all text: the longest beginning of a stop string at the end of the stream
+  std::size_t visible = 0;    // of visible text
+  for (const Stop& stop : stops_) {
+    if (stop.sees_hidden) possible = std::max(possible, static_cast<std::int64_t>(stop.matched));
+    visible = std::max(visible, visible_bytes(stop));
+  }
+  std::string shown = held_.substr(0, held_.size() - visible);
   held_.erase(0, shown.size());
+  told_ = {taken_.visible - std::ssize(held_), taken_.all - possible};
+  return shown;
+}
+
+std::string StopMatcher::complete(const Stop& stop) {
+  matched_ = true;
+  const std::size_t visible = visible_bytes(stop);
+  std::string shown = held_.substr(0, held_.size() - visible);
+  held_.clear();
+  told_ = taken_;
+  if (include_) {
+    shows_hidden_ = stop.sees_hidden;
+    return shown + stop.text;
+  }
+  told_.visible -= static_cast<std::int64_t>(visible);
+  if (stop.sees_hidden) told_.all -= std::ssize(stop.text);
   return shown;
 }
 
 std::string StopMatcher::finish() {
+  if (!matched_) told_ = taken_;
   return std::exchange(held_, {});
+}
+
+std::size_t StopMatcher::shown_behind(const StreamPlace& end) const {
+  return static_cast<std::size_t>(shows_hidden_ ? told_.all - end.all : told_.visible - end.visible);
 }
 
 bool StopMatcher::undecided() const {
@@ -102,12 +132,20 @@ TextStream::TextStream(const Tokenizer& tokenizer, const TextStreamOptions& opti
       stops_(options.stops, tokenizer.special_token_names(), options.include_stop) {}
 
 std::string TextStream::push(TokenId token, bool may_stop) {
+  std::string text;
   if (tokenizer_.has_text(token, skip_special_tokens_)) {
     has_begun_ = true;
-    return stops_.push(decoder_->push(token), may_stop);
+    text = push_text(decoder_->push(token), may_stop);
+  } else if (stops_.sees_hidden() && tokenizer_.has_text(token, false)) {
+    text = push_hidden(token, may_stop);
   }
-  if (stops_.sees_hidden() && tokenizer_.has_text(token, false)) return push_hidden(token, may_stop);
-  return {};
+  ends_.end_token(decoder_->rest(kMaxRestBytes));
+  return tell(std::move(text));
+}
+
+std::string TextStream::push_text(std::string_view certain, bool may_stop) {
+  ends_.add_text(certain);
+  return stops_.push(certain, may_stop);
 }
 
 // Ends what the decoder holds back, since a stop string may hold both: Llama's line feeds are byte tokens,
@@ -115,15 +153,26 @@ std::string TextStream::push(TokenId token, bool may_stop) {
 std::string TextStream::push_hidden(TokenId token, bool may_stop) {
   std::string text;
   if (has_begun_) {
-    text = stops_.push(decoder_->finish(), may_stop);
+    text = push_text(decoder_->finish(), may_stop);
     decoder_.emplace(tokenizer_, skip_special_tokens_, /*continues_text=*/true);
   }
-  return text + stops_.push_hidden(tokenizer_.token_bytes(token), may_stop);
+  const std::string& name = tokenizer_.token_bytes(token);
+  ends_.add_hidden(name.size());
+  return text + stops_.push_hidden(name, may_stop);
 }
 
 std::string TextStream::finish() {
-  std::string text = stops_.push(decoder_->finish());
-  return text + stops_.finish();
+  std::string text = push_text(decoder_->finish(), /*may_stop=*/true);
+  text += stops_.finish();
+  if (!stopped()) ends_.tell_all();
+  return tell(std::move(text));
+}
+
+std::string TextStream::tell(std::string text) {
+  ends_.tell(stops_.told());
+  pending_text_ += text;
+  pending_text_.erase(0, pending_text_.size() - stops_.shown_behind(ends_.told_end()));
+  return text;
 }
 
 }  // namespace sinkstream

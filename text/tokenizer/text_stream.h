@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "text/tokenizer/token_ends.h"
 #include "text/tokenizer/tokenizer.h"
 
 namespace sinkstream {
@@ -35,6 +36,12 @@ class StopMatcher {
   bool sees_hidden() const { return max_hidden_ > 0; }  // some stop string names a special token
   bool undecided() const;  // a stop string may have begun, shown or hidden; or it is complete
 
+  // How far the text is told: not a byte behind this place is shown, nor is one before it, shown or hidden,
+  // part of a stop string that is left out.
+  const StreamPlace& told() const { return told_; }
+  // How many bytes have been shown of what stands behind `end`, a place before told() at the end of text.
+  std::size_t shown_behind(const StreamPlace& end) const;
+
  private:
   struct Stop {
     std::string text;
@@ -44,17 +51,22 @@ class StopMatcher {
   };
   static Stop prepare(const std::string& text, const std::vector<std::string>& special_names);
   static void advance(Stop& stop, char byte);
+  std::string complete(const Stop& stop);
   std::string push(std::string_view text, bool may_match, bool hidden);
   const Stop* take(char byte, bool may_match, bool hidden);
   void remember(bool hidden);
+  void hold_back();                                   // what may be the beginning of a stop string
   std::size_t visible_bytes(const Stop& stop) const;  // of what it has matched
 
   std::vector<Stop> stops_;
   std::string held_;             // visible text
   std::size_t max_hidden_ = 0;   // length of the longest stop string that sees hidden text
   std::vector<bool> is_hidden_;  // of the stream's last bytes, at least max_hidden_ if there were so many
+  StreamPlace taken_;            // up to the end of the stop string that is complete
+  StreamPlace told_;
   bool include_;
   bool matched_ = false;
+  bool shows_hidden_ = false;  // the stop string that is shown, as far as it was hidden
 };
 
 struct TextStreamOptions {
@@ -75,14 +87,24 @@ class TextStream {
   bool stopped() const { return stops_.matched(); }
   bool undecided() const { return stops_.undecided(); }  // what came last may belong to a stop string
 
+  // The largest number of first tokens whose text lies wholly within what was shown; hidden tokens that
+  // belong to a stop string which is not shown come behind them. What was shown is the text of those tokens,
+  // and then pending_text(): as much of the next ones as was shown too.
+  std::int64_t told_tokens() const { return ends_.told_tokens(); }
+  const std::string& pending_text() const { return pending_text_; }
+
  private:
+  std::string push_text(std::string_view certain, bool may_stop);
   std::string push_hidden(TokenId token, bool may_stop);
+  std::string tell(std::string text);
 
   const Tokenizer& tokenizer_;
   const bool skip_special_tokens_;
   bool has_begun_;                      // some text stands before what comes next
   std::optional<TextDecoder> decoder_;  // always there; a new one begins after hidden text
   StopMatcher stops_;
+  TokenEnds ends_;
+  std::string pending_text_;
 };
 
 }  // namespace sinkstream

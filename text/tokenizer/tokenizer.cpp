@@ -253,6 +253,14 @@ std::string TextDecoder::push(TokenId token) {
   return text;
 }
 
+std::optional<std::string> TextDecoder::rest(std::size_t max_bytes) const {
+  if (stream_.held_bytes() > max_bytes) return std::nullopt;
+  DecodeStream ended = stream_;
+  std::string text;
+  ended.finish(text);
+  return text;
+}
+
 std::string TextDecoder::finish() {
   std::string text;
   stream_.finish(text);

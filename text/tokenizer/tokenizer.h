@@ -74,6 +74,8 @@ class TextDecoder {
   TextDecoder(const Tokenizer& tokenizer, bool skip_special_tokens, bool continues_text = false);
   std::string push(TokenId token);  // what has become certain: whole characters
   std::string finish();             // the rest
+  // What finish() would give now; none if more than so many bytes are not certain.
+  std::optional<std::string> rest(std::size_t max_bytes) const;
 
  private:
   const Tokenizer& tokenizer_;

@@ -11,6 +11,8 @@ class Utf8Stream {
  public:
   std::string push(std::string_view bytes);  // what has become certain
   std::string finish();                      // the rest; an incomplete character becomes U+FFFD
+  std::size_t held_bytes() const { return pending_.size(); }
+
  private:
   std::string pending_;
 };

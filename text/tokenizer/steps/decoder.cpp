@@ -127,6 +127,14 @@ void DecodeStream::finish(std::string& text) {
   }
 }
 
+std::size_t DecodeStream::held_bytes() const {
+  std::size_t bytes = 0;
+  for (const State& state : states_) {
+    bytes += state.held.size() + state.bytes.size() + state.characters.held_bytes();
+  }
+  return bytes;
+}
+
 void DecodeStream::feed(std::size_t i, std::string_view text, bool ends) {
   if (i == states_.size()) {
     *output_ += text;

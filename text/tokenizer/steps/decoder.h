@@ -59,6 +59,7 @@ class DecodeStream {
   DecodeStream(const Decoder& decoder, bool continues);
   void push(std::string_view prepared, std::string& text);  // appends what has become certain
   void finish(std::string& text);                           // appends the rest; nothing may follow
+  std::size_t held_bytes() const;                           // of what is not certain
 
  private:
   // Of one step.
