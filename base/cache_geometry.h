@@ -49,6 +49,13 @@ constexpr bool can_roll_back(std::int64_t written, std::int64_t length, const Ca
   return oldest_needed >= written - ring_capacity || oldest_needed == length;  // none is needed
 }
 
+// What counts as `written` when it has gone back to `length`. Where nothing older is attended to any more,
+// the ring begins anew.
+constexpr std::int64_t written_after_roll_back(std::int64_t written, std::int64_t length,
+                                               const CacheWindow& window) {
+  return window_begin(length, window) == length ? length : written;
+}
+
 // How many of its newest tokens a session can always take back. One that never fills its ring, as in dense
 // mode, can take back all.
 constexpr std::int64_t roll_back_reach(const CacheWindow& window, std::int64_t ring_capacity) {

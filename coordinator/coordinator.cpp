@@ -13,11 +13,14 @@ namespace sinkstream {
 
 struct Coordinator::State {
   State(Engine& engine, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
-        const ServerSettings& server_settings)
-      : settings(server_settings),
+        const ApiSettings& settings_of_api, const ServerSettings& settings_of_server)
+      : api_settings(settings_of_api),
+        settings(settings_of_server),
         live_prompts(settings.max_live_prompt_tokens),
         server(settings),
-        api{engine,
+        client(engine, server.executor()),
+        api{client,
+                api_settings,
                 tokenizer,
                 chat_template,
                 server.executor(),
@@ -28,6 +31,7 @@ struct Coordinator::State {
                 live_prompts,
                 static_cast<std::int64_t>(std::time(nullptr))} {}
 
+  const ApiSettings api_settings;
   const ServerSettings settings;
   Metrics metrics;
   Availability availability;
@@ -35,12 +39,13 @@ struct Coordinator::State {
   Warnings warnings;
   LivePrompts live_prompts;
   Server server;
+  EngineClient client;
   ApiContext api;
 };
 
 Coordinator::Coordinator(Engine& engine, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
-                         const ServerSettings& settings)
-    : state_(std::make_unique<State>(engine, tokenizer, chat_template, settings)) {
+                         const ApiSettings& api_settings, const ServerSettings& server_settings)
+    : state_(std::make_unique<State>(engine, tokenizer, chat_template, api_settings, server_settings)) {
   Router& router = state_->server.router();
   add_chat_completions(router, state_->api);
   add_completions(router, state_->api);
@@ -88,6 +93,7 @@ void Coordinator::fail(const std::string& message) {
 
 void Coordinator::stop() {
   state_->server.stop();
+  state_->client.close();
 }
 
 }  // namespace sinkstream

@@ -1,10 +1,11 @@
-// The HTTP front of one engine: everything between a client's socket and Engine::submit.
+// The HTTP front of one engine: everything between a client's socket and the engine's messages.
 #pragma once
 
 #include <chrono>
 #include <memory>
 #include <string>
 
+#include "coordinator/api/api_settings.h"
 #include "coordinator/http/bound_address.h"
 #include "coordinator/http/server_settings.h"
 #include "engine/engine.h"
@@ -13,13 +14,13 @@
 
 namespace sinkstream {
 
-// Engine, tokenizer and template outlive it. After stop() the engine may still report to listeners; that is
-// harmless. All methods but the constructor: any thread, but no signal handler. start() and stop() once.
+// Engine, tokenizer and template outlive it. After stop() the engine may still send events; that is harmless.
+// All methods but the constructor: any thread, but no signal handler. start() and stop() once.
 class Coordinator {
  public:
   // Throws StartupError (ExitCode::config): unusable address or key file, or a public address without keys.
   Coordinator(Engine& engine, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
-              const ServerSettings& settings);
+              const ApiSettings& api_settings, const ServerSettings& server_settings);
   ~Coordinator();  // stops
 
   // Serves from now on; returns the address, e.g. "127.0.0.1:8000". Throws StartupError (ExitCode::bind).

@@ -1,47 +1,36 @@
-// The contract between coordinator and engine. The coordinator knows texts, shapes of APIs and clients; the
-// engine knows tokens, sessions and steps.
+// The contract between coordinator and engine, which speak in messages. The coordinator knows texts, shapes
+// of APIs and clients; the engine knows tokens, sessions and steps.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "base/session_shape.h"
 #include "base/token_id.h"
+#include "engine/commands.h"
 #include "engine/engine_stats.h"
-#include "engine/generation_events.h"
-#include "engine/generation_request.h"
+#include "engine/events.h"
 
 namespace sinkstream {
 
-// What requests are checked against; constant after start.
+// What commands are checked against; constant after start.
 struct EngineLimits {
-  std::string model_name;
-  std::vector<std::string> model_aliases;  // other names for it
   std::int64_t vocab_size = 0;
   SessionShape session;
   std::optional<TokenId> sink_token;  // a sink that the model was trained with: it begins every session
   std::vector<TokenId> end_tokens;
-  std::int64_t default_max_tokens = 0;
-  std::int64_t max_tokens = 0;
   std::int32_t max_queue = 0;
   std::int32_t num_slots = 0;
   double stuck_seconds = 10;  // a step that takes longer ends the group
 };
 
-struct Submission {
-  GenerationRequest request;
-  std::shared_ptr<GenerationListener> listener;
-  std::chrono::steady_clock::time_point submitted = std::chrono::steady_clock::now();
-};
-
-enum class SubmitResult {
-  accepted,
-  queue_full,  // nothing of the submission was taken
-  ending,      // draining, or the group is lost
+// Receives events on any thread, in order of each request. Must not block, nor send commands from within.
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+  virtual void on_event(Event event) = 0;
 };
 
 // All methods: any thread.
@@ -49,10 +38,11 @@ class Engine {
  public:
   virtual ~Engine() = default;
   virtual const EngineLimits& limits() const = 0;
-  // All of it or nothing: the choices of one API request are submitted together.
-  virtual SubmitResult submit(std::vector<Submission> submissions) = 0;
-  // The listener still gets its on_finish. Unknown ids are ignored.
-  virtual void cancel(const std::string& id) = 0;
+  // Where events go from now on, also those of commands from before.
+  virtual void connect(std::shared_ptr<EventSink> sink) = 0;
+  // Never waits. Commands take effect in the order in which they are sent; those about what has ended, or
+  // never was, are ignored where they have no answer.
+  virtual void send(Command command) = 0;
   virtual EngineStats stats() const = 0;
 };
 

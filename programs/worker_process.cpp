@@ -70,24 +70,29 @@ auto progress_logger(const Communicator& group, Liveness& liveness, Shutdown& sh
 EngineLimits engine_limits(const Config& config, const ModelConfig& model, const SessionSizing& sessions,
                            const PlanLimits& limits, const ModelText& text) {
   EngineLimits engine;
-  engine.model_name = config.model.name;
-  engine.model_aliases = config.model.aliases;
   engine.vocab_size = model.vocab_size;
   engine.session = sessions.shape;
   engine.sink_token = text.sink_token;
   engine.end_tokens = text.end_tokens;
-  engine.default_max_tokens = config.engine.default_max_tokens;
-  engine.max_tokens = config.engine.max_tokens;
   engine.max_queue = static_cast<std::int32_t>(config.engine.max_queue);
   engine.num_slots = limits.num_slots;
   engine.stuck_seconds = config.parallel.stuck_seconds;
   return engine;
 }
 
+ApiSettings api_settings(const Config& config) {
+  return {config.model.name, config.model.aliases, config.engine.default_max_tokens,
+          config.engine.max_tokens};
+}
+
 SchedulerLimits scheduler_limits(const Config& config, const SessionSizing& sessions,
                                  const PlanLimits& limits, const ModelText& text) {
-  return {limits.num_slots, config.engine.prefill_chunk, sessions.session_chunk, sessions.shape,
-          text.end_tokens};
+  return {.num_slots = limits.num_slots,
+          .max_queue = static_cast<std::int32_t>(config.engine.max_queue),
+          .prefill_chunk = config.engine.prefill_chunk,
+          .session_chunk = sessions.session_chunk,
+          .session = sessions.shape,
+          .end_tokens = text.end_tokens};
 }
 
 // Ends the whole group; the watchdog does it.
@@ -111,7 +116,7 @@ void lead(WatchedCommunicator& group, Liveness& liveness, Shutdown& shutdown, co
   std::optional<Coordinator> coordinator;
   const Shutdown::Serving serving(shutdown);  // ends before the coordinator does
   together(group, [&] {
-    coordinator.emplace(engine, *text.tokenizer, *text.chat_template, config.server);
+    coordinator.emplace(engine, *text.tokenizer, *text.chat_template, api_settings(config), config.server);
     shutdown.serve_with(*coordinator, engine, config.server.drain_seconds);
     coordinator->start(std::move(address));  // logs it
   });

@@ -121,9 +121,7 @@ class Conversation {
           std::min(tokens.size(), begin + static_cast<std::size_t>(sizing_.session_chunk));
       StepPlan step;
       step.number = ++steps_;
-      if (steps_ == 1) {
-        step.operations.push_back({SlotOperation::Kind::open, 0, sizing_.shape.window, sampling_});
-      }
+      if (steps_ == 1) step.operations = {OpenSlot{0, sizing_.shape.window}, BeginTurn{0, sampling_}};
       for (std::size_t i = begin; i < end; ++i) step.rows.push_back({0, tokens[i], position_++});
       if (end == tokens.size()) {
         PlanOutput output;

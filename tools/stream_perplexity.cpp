@@ -95,7 +95,7 @@ void measure(Communicator& group, const Options& options, const OneSession& sess
         std::min({scored, position + sessions.session_chunk, position + options.block - block_tokens});
     StepPlan plan = scoring_step(tokens, position, end);
     plan.number = ++number;
-    if (number == 1) plan.operations.push_back({SlotOperation::Kind::open, 0, sessions.shape.window, {}});
+    if (number == 1) plan.operations.push_back(OpenSlot{0, sessions.shape.window});
     for (const auto& result : rank.runner->run(plan)) in_block -= static_cast<double>(result.logprob);
     block_tokens += end - position;
     position = end;

@@ -9,10 +9,11 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/api/api_settings.h"
+#include "coordinator/api/engine_client.h"
 #include "coordinator/http/exchange.h"
 #include "coordinator/http/executor.h"
 #include "coordinator/http/message/request_error.h"
-#include "engine/engine.h"
 #include "text/chat/chat_template.h"
 #include "text/tokenizer/tokenizer.h"
 
@@ -73,7 +74,8 @@ class LivePrompts {
 };
 
 struct ApiContext {
-  Engine& engine;
+  EngineClient& engine;
+  const ApiSettings& settings;
   const Tokenizer& tokenizer;
   const ChatTemplate& chat_template;
   std::shared_ptr<Executor> executor;

@@ -40,10 +40,10 @@ MetricFamily family(const char* name, const char* help, MetricType type, double 
   return {name, help, type, {metric}};
 }
 
-MetricFamily build_info(const EngineLimits& limits) {
+MetricFamily build_info(const ApiSettings& settings) {
   MetricFamily info =
       family("sinkstream_build_info", "Version and served model; always 1.", MetricType::Gauge, 1);
-  info.metric[0].label = {{"version", SINKSTREAM_VERSION}, {"model", limits.model_name}};
+  info.metric[0].label = {{"version", SINKSTREAM_VERSION}, {"model", settings.model_name}};
   return info;
 }
 
@@ -128,7 +128,6 @@ std::vector<MetricFamily> engine_families(const EngineStats& stats, const Engine
             stats.seconds_since_step),
       gauge("sinkstream_healthy", "1 unless a step takes too long or a rank is silent.",
             makes_steps(stats, limits) && !silent_rank(stats) ? 1 : 0),
-      build_info(limits),
   };
 }
 
@@ -195,11 +194,11 @@ void Metrics::observe_token_gap(std::chrono::steady_clock::duration gap) {
   state_->token_gap.Observe(to_seconds(gap));
 }
 
-std::string Metrics::render(const Engine& engine) const {
+std::string Metrics::render(const ApiContext& api) const {
   std::vector<MetricFamily> families = state_->registry.Collect();
-  const EngineStats stats = engine.stats();
-  for (auto& more :
-       {engine_families(stats, engine.limits()), rank_families(stats.ranks), process_families()}) {
+  const EngineStats stats = api.engine.stats();
+  for (auto& more : {engine_families(stats, api.engine.limits()), {build_info(api.settings)},
+                     rank_families(stats.ranks), process_families()}) {
     families.insert(families.end(), more.begin(), more.end());
   }
   return prometheus::TextSerializer().Serialize(families);

@@ -6,9 +6,10 @@
 #include <string>
 
 #include "coordinator/http/server.h"
-#include "engine/engine.h"
 
 namespace sinkstream {
+
+struct ApiContext;
 
 // Any thread.
 class Metrics {
@@ -24,7 +25,7 @@ class Metrics {
   void observe_token_gap(std::chrono::steady_clock::duration gap);
 
   // All of it, with the engine's numbers as they are now.
-  std::string render(const Engine& engine) const;
+  std::string render(const ApiContext& api) const;
 
  private:
   struct State;

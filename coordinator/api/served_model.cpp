@@ -4,14 +4,14 @@
 
 namespace sinkstream {
 
-std::string check_model(const std::optional<std::string>& name, const EngineLimits& limits) {
+std::string check_model(const std::optional<std::string>& name, const ApiSettings& settings) {
   constexpr std::size_t kMaxQuotedBytes = 100;
-  if (!name) return limits.model_name;
-  const auto& aliases = limits.model_aliases;
-  if (*name == limits.model_name || std::ranges::find(aliases, *name) != aliases.end()) return *name;
+  if (!name) return settings.model_name;
+  const auto& aliases = settings.model_aliases;
+  if (*name == settings.model_name || std::ranges::find(aliases, *name) != aliases.end()) return *name;
   throw RequestError{404, "not_found_error", "model_not_found",
                      "There is no model '" + name->substr(0, kMaxQuotedBytes) + "' here; this server has '" +
-                         limits.model_name + "'.",
+                         settings.model_name + "'.",
                      "model"};
 }
 
@@ -45,9 +45,10 @@ std::optional<TokenId> first_token(const ApiContext& api) {
   return api.tokenizer.encode("").front();
 }
 
-std::int64_t max_model_len(const EngineLimits& limits) {
-  const std::int64_t remembered = limits.session.remembered_tokens();
-  return limits.session.endless() ? std::max(limits.max_tokens, remembered) : remembered;
+std::int64_t max_model_len(const ApiContext& api) {
+  const SessionShape& session = api.engine.limits().session;
+  const std::int64_t remembered = session.remembered_tokens();
+  return session.endless() ? std::max(api.settings.max_tokens, remembered) : remembered;
 }
 
 }  // namespace sinkstream

@@ -13,7 +13,7 @@ namespace sinkstream {
 
 // The name to answer with: the one that was asked for, else the model's own. Throws RequestError (404
 // model_not_found) unless it is the served model's or one of its aliases.
-std::string check_model(const std::optional<std::string>& name, const EngineLimits& limits);
+std::string check_model(const std::optional<std::string>& name, const ApiSettings& settings);
 
 // Throws RequestError (400) naming `param` when the tokenizer gives up on the text, or makes a token of it
 // that the model does not have.
@@ -31,6 +31,6 @@ std::optional<TokenId> first_token(const ApiContext& api);
 // What clients are told to keep prompt and answer within. They cut prompts to it and take it, less the
 // prompt, for max_tokens; so where input is endless it is the longest answer, which bounds what they ask for
 // without making them cut.
-std::int64_t max_model_len(const EngineLimits& limits);
+std::int64_t max_model_len(const ApiContext& api);
 
 }  // namespace sinkstream

@@ -55,6 +55,8 @@ class Exchange {
 
   // More unsent bytes than ServerSettings::max_stream_buffer_bytes.
   virtual bool backlogged() const = 0;
+  // Called on the I/O thread each time when a backlog has gone, until the answer ends.
+  virtual void on_room(std::function<void()> callback) = 0;
 };
 
 }  // namespace sinkstream

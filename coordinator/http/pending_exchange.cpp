@@ -95,9 +95,19 @@ void PendingExchange::note_tokens(const TokenCounts& tokens) {
   run_on_io([tokens](PendingExchange& self) { self.tokens_ = tokens; });
 }
 
+void PendingExchange::on_room(std::function<void()> callback) {
+  run_on_io([callback = std::move(callback)](PendingExchange& self) {
+    if (!self.ended()) self.room_callback_ = callback;
+  });
+}
+
 void PendingExchange::wrote(std::size_t bytes) {
+  const bool was_backlogged = backlogged();
   unsent_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
   bytes_written_ += bytes;
+  if (!was_backlogged || backlogged() || !room_callback_) return;
+  const auto callback = room_callback_;  // it may end the answer
+  callback();
 }
 
 void PendingExchange::ping() {
@@ -135,6 +145,7 @@ void PendingExchange::end(State state) {
   state_ = state;
   over_ = true;
   abandoned_callback_ = nullptr;
+  room_callback_ = nullptr;
   wake_();
 }
 

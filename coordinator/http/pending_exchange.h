@@ -39,6 +39,7 @@ class PendingExchange : public Exchange, public std::enable_shared_from_this<Pen
   bool backlogged() const override {
     return unsent_bytes_.load(std::memory_order_relaxed) > max_unsent_bytes_;
   }
+  void on_room(std::function<void()> callback) override;
 
   // The connection's side, on the I/O thread.
   bool has_output() const { return !output_.empty(); }
@@ -80,6 +81,7 @@ class PendingExchange : public Exchange, public std::enable_shared_from_this<Pen
   std::optional<TokenCounts> tokens_;
   std::function<void()> wake_;
   std::function<void(AbandonCause)> abandoned_callback_;
+  std::function<void()> room_callback_;
 };
 
 }  // namespace sinkstream

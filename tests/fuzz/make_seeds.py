@@ -98,6 +98,17 @@ def watch_frames():
     yield b"".join(frames)
 
 
+def messages():
+    number, count = (lambda n: struct.pack("<Q", n)), (lambda n: struct.pack("<I", n))
+    sampling = struct.pack("<fiffffffi", 1, 0, 1, 0, 1, 0, 0, 0, -1)
+    yield b"SKC1\3" + number(7)
+    yield b"SKC1\1" + number(7) + count(1) + number(9)
+    yield b"SKC1\2" + number(7) + count(0) + number(30) + count(2) + count(5) + count(6)
+    yield b"SKC1\0" + number(1) + number(0) + b"\0" + count(1) + count(3) + bytes(12) + count(2) + number(9) + b"\0" + count(0) + sampling + bytes(64)
+    yield b"SKE1\2" + number(3) + count(0) + number(4) + count(5) + b"\0\0" + count(0) + number(0)
+    yield b"SKE1\3" + number(3) + count(0) + b"\1" + count(2) + b"no" + bytes(32) + b"\1" + count(6) + count(1) + count(7)
+
+
 WORDS = {
     "chat_template": ["{{", "}}", "{%", "%}", "{#", "#}", "{%-", "-%}", "for x in ", "endfor", "if ", "elif ", "else", "endif", "set ", "endset", "macro m(a)", "endmacro",
                       "call m()", "endcall", "filter ", "endfilter", "with ", "endwith", "generation", "endgeneration", "recursive", "break", "continue", "loop.", "raw",
@@ -116,13 +127,13 @@ WORDS = {
     "request_head": ["Host:", "Content-Length:", "Transfer-Encoding:", "chunked", "HTTP/1.1", "HTTP/1.0", "Expect:", "Connection:", "\r\n", "\r\n\r\n", "%2F", "[::1]"],
     "request": ["\"messages\"", "\"role\"", "\"content\"", "\"tool\"", "\"tool_calls\"", "\"function\"", "\"arguments\"", "\"tools\"", "\"stop\"", "\"seed\"", "\"logit_bias\"", "\"type\"", "\"text\"",
                 "\"continue_final_message\"", "\"add_generation_prompt\"", "\"reasoning\"", "\"assistant\"", "<|end|>", "\\ud834\\udd1e"],
-    "step_plan": ["SNK4"],
+    "step_plan": ["SNK5"],
 }
 
 
 def main():
     directory = pathlib.Path(sys.argv[1])
-    for make in [chat_template, tokenizer, safetensors, model_config, settings, request_head, request, step_plan, watch_frames]:
+    for make in [chat_template, tokenizer, safetensors, model_config, settings, request_head, request, step_plan, messages, watch_frames]:
         folder = directory / make.__name__
         folder.mkdir(parents=True, exist_ok=True)
         for number, seed in enumerate(make()):

@@ -17,8 +17,8 @@ class NoEngine final : public Engine {
  public:
   explicit NoEngine(EngineLimits limits) : limits_(std::move(limits)) {}
   const EngineLimits& limits() const override { return limits_; }
-  SubmitResult submit(std::vector<Submission>) override { return {}; }
-  void cancel(const std::string&) override {}
+  void connect(std::shared_ptr<EventSink>) override {}
+  void send(Command) override {}
   EngineStats stats() const override { return {}; }
 
  private:
@@ -27,11 +27,8 @@ class NoEngine final : public Engine {
 
 EngineLimits limits_of(const Tokenizer& tokenizer) {
   EngineLimits limits;
-  limits.model_name = "m";
   limits.vocab_size = tokenizer.vocab_size();
   limits.session.window = {4, 28};
-  limits.default_max_tokens = 64;
-  limits.max_tokens = 1000;
   return limits;
 }
 
@@ -51,13 +48,15 @@ struct Parts {
   Tokenizer tokenizer = Tokenizer::load(project_dir() / "models/demo/tokenizer.json");
   ChatTemplate chat_template;
   NoEngine engine{limits_of(tokenizer)};
+  EngineClient client{engine, nullptr};
+  ApiSettings settings{.model_name = "m", .default_max_tokens = 64, .max_tokens = 1000};
   Metrics metrics;
   Availability availability;
   UnknownFieldLog unknown_fields;
   Warnings warnings;
   LivePrompts live_prompts{1000};
-  ApiContext api{engine,       tokenizer,      chat_template, nullptr,      metrics,
-                 availability, unknown_fields, warnings,      live_prompts, 0};
+  ApiContext api{client,  settings,     tokenizer,      chat_template, nullptr,
+                 metrics, availability, unknown_fields, warnings,      live_prompts, 0};
 };
 
 // Looks at the warnings that the answer would bear.
@@ -77,6 +76,7 @@ class NoExchange final : public Exchange {
   void note_tokens(const TokenCounts&) override {}
   void on_abandoned(std::function<void(AbandonCause)>) override {}
   bool backlogged() const override { return false; }
+  void on_room(std::function<void()>) override {}
 
  private:
   const Request request_{};
@@ -84,7 +84,7 @@ class NoExchange final : public Exchange {
 
 void read_chat(const nlohmann::ordered_json& body, ApiContext& api) {
   RequestFields fields(body);
-  read_generation_options(fields, api.engine.limits());
+  read_generation_options(fields, api);
   NoExchange exchange;
   read_chat_prompt(fields, nullptr, api, exchange);
 }

@@ -24,16 +24,30 @@ class Bytes {
   std::span<const std::uint8_t> rest_;
 };
 
+SlotOperation build_operation(Bytes& bytes) {
+  const std::int32_t slot = bytes.next() % 4;
+  switch (bytes.next() % 5) {
+    case 0:
+      return OpenSlot{slot, {bytes.next() % 4, 1 + bytes.next() % 8}};
+    case 1: {
+      BeginTurn turn{.slot = slot};
+      turn.sampling.logit_bias.resize(bytes.next() % 3u);
+      return turn;
+    }
+    case 2:
+      return CopySlot{slot, bytes.next() % 4};
+    case 3:
+      return RollBackSlot{slot, bytes.next()};
+    default:
+      return CloseSlot{slot};
+  }
+}
+
 StepPlan build(Bytes& bytes) {
   StepPlan plan;
   plan.number = bytes.next();
-  plan.operations.resize(bytes.next() % 4u);
-  for (SlotOperation& operation : plan.operations) {
-    operation.kind = bytes.next() % 2 ? SlotOperation::Kind::open : SlotOperation::Kind::close;
-    operation.slot = bytes.next() % 4;
-    operation.window = {bytes.next() % 4, 1 + bytes.next() % 8};
-    operation.sampling.logit_bias.resize(bytes.next() % 3u);
-  }
+  plan.operations.resize(bytes.next() % 5u);
+  for (SlotOperation& operation : plan.operations) operation = build_operation(bytes);
   plan.rows.resize(bytes.next() % 8u);
   for (PlanRow& row : plan.rows) row = {bytes.next() % 4, bytes.next() % 50, bytes.next()};
   plan.outputs.resize(plan.rows.empty() ? 0 : bytes.next() % 4u);

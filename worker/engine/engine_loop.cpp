@@ -1,16 +1,13 @@
 #include "worker/engine/engine_loop.h"
 
+#include <spdlog/spdlog.h>
+
 #include <utility>
 
 #include "base/durations.h"
+#include "worker/engine/operation_failures.h"
 
 namespace sinkstream {
-namespace {
-
-// How often a group whose readers are all behind looks whether one has caught up.
-constexpr std::chrono::milliseconds kPausedPoll{5};
-
-}  // namespace
 
 EngineLoop::EngineLoop(EngineLimits limits, SchedulerLimits scheduler_limits, StepRunner& runner,
                        Communicator& communicator, LoopEvents events,
@@ -21,22 +18,54 @@ EngineLoop::EngineLoop(EngineLimits limits, SchedulerLimits scheduler_limits, St
       events_(std::move(events)),
       ranks_(std::move(ranks)),
       known_free_(scheduler_limits.num_slots),
-      scheduler_(std::move(scheduler_limits)) {}
+      scheduler_(std::move(scheduler_limits), [this](Event event) { tell(std::move(event)); }) {}
 
-SubmitResult EngineLoop::submit(std::vector<Submission> submissions) {
+void EngineLoop::connect(std::shared_ptr<EventSink> sink) {
   const std::lock_guard lock(mutex_);
-  if (stopping_) return SubmitResult::ending;
-  const std::int64_t would_wait = known_waiting_ + std::ssize(inbox_) + std::ssize(submissions) - known_free_;
-  if (would_wait > limits_.max_queue) return SubmitResult::queue_full;
-  std::move(submissions.begin(), submissions.end(), std::back_inserter(inbox_));
-  wake_.notify_one();
-  return SubmitResult::accepted;
+  sink_ = std::move(sink);
 }
 
-void EngineLoop::cancel(const std::string& id) {
+void EngineLoop::send(Command command) {
+  const auto invalid = refusal(command, runner_.limits());
   const std::lock_guard lock(mutex_);
-  cancelled_.push_back(id);
+  // Answered at once, and not when the step under way is over; under the mutex, so that nothing of the
+  // request can be told before.
+  if (auto refused = refusal_of(command, invalid)) {
+    if (!has_answer(command)) spdlog::warn("engine: a command is ignored: {}", refused->message);
+    if (sink_ && has_answer(command)) sink_->on_event(*std::move(refused));
+    return;
+  }
+  if (const auto* generate = std::get_if<Generate>(&command); generate && generate->session == kNoSession) {
+    inbox_choices_ += num_choices(*generate);
+    if (sink_) sink_->on_event(Accepted{generate->request});
+  }
+  inbox_.push_back({std::move(command), Clock::now()});
   wake_.notify_one();
+}
+
+std::optional<Refused> EngineLoop::refusal_of(const Command& command,
+                                              const std::optional<std::string>& invalid) const {
+  const auto refused = [&](RefusalReason reason, const std::string& message) {
+    const auto request = std::visit([](const auto& c) { return c.request; }, command);
+    return Refused{request, reason, message, {}};
+  };
+  if (stopping_ && has_answer(command)) return refused(RefusalReason::ending, "the engine is ending");
+  if (invalid) return refused(RefusalReason::invalid, *invalid);
+  const auto* const generate = std::get_if<Generate>(&command);
+  if (!generate || generate->session != kNoSession) return std::nullopt;
+  const std::int64_t would_wait =
+      std::int64_t{known_waiting_} + inbox_choices_ + num_choices(*generate) - known_free_;
+  if (would_wait > limits_.max_queue) return refused(RefusalReason::queue_full, "the queue is full");
+  return std::nullopt;
+}
+
+void EngineLoop::tell(Event event) {
+  std::shared_ptr<EventSink> sink;
+  {
+    const std::lock_guard lock(mutex_);
+    sink = sink_;
+  }
+  if (sink) sink->on_event(std::move(event));
 }
 
 void EngineLoop::stop() {
@@ -48,85 +77,98 @@ void EngineLoop::stop() {
 EngineStats EngineLoop::stats() const {
   const std::lock_guard lock(mutex_);
   EngineStats stats = stats_;
-  stats.waiting += std::ssize(inbox_);
+  stats.waiting += inbox_choices_;
   stats.ranks = ranks_();
   stats.seconds_since_step = step_begins_.empty() ? 0 : to_seconds(Clock::now() - step_begins_.front());
   return stats;
 }
 
 void EngineLoop::run() {
-  while (wait_for_work()) {
+  try {
+    serve();
+  } catch (...) {
+    stop();  // nobody is left to answer a command
+    throw;
+  }
+}
+
+void EngineLoop::serve() {
+  while (take_commands()) {
     const auto plan = scheduler_.next();
     if (plan) launch(*plan);
     // The next step is launched before this one's tokens are seen, where the backend takes several.
-    if (!runner_.idle() && (!plan || runner_.full())) {
-      collect();
-    } else if (!plan && scheduler_.all_paused()) {
-      events_.idle();
-      std::unique_lock lock(mutex_);
-      wake_.wait_for(lock, kPausedPoll, [&] { return stopping_ || !inbox_.empty() || !cancelled_.empty(); });
-    }
+    const bool collects = !runner_.idle() && (!plan || runner_.full());
+    if (collects) collect();
+    has_work_ = plan || collects;
   }
   while (!runner_.idle()) collect();
-  scheduler_.cancel_all(FinishReason::ending, "the server is shutting down");
+  scheduler_.end_all(FinishReason::ending, "the server is shutting down");
   send_last_plan();
 }
 
-bool EngineLoop::wait_for_work() {
-  std::vector<Submission> submissions;
-  std::vector<std::string> cancelled;
+bool EngineLoop::take_commands() {
+  std::vector<Received> commands;
+  bool is_last = false;  // nothing is taken in after a stop
   {
     std::unique_lock lock(mutex_);
-    const auto has_news = [&] { return stopping_ || !inbox_.empty() || !cancelled_.empty(); };
-    const bool busy = scheduler_.running() > 0 || scheduler_.waiting() > 0 || scheduler_.has_operations() ||
-                      !runner_.idle();
-    if (!busy && !has_news()) {
+    const auto has_news = [&] { return stopping_ || !inbox_.empty(); };
+    if (!has_work_ && !has_news()) {
       events_.idle();
       wake_.wait(lock, has_news);
     }
-    submissions = std::exchange(inbox_, {});
-    cancelled = std::exchange(cancelled_, {});
-    known_waiting_ = scheduler_.waiting() + static_cast<std::int32_t>(submissions.size());
+    commands = std::exchange(inbox_, {});
+    is_last = stopping_;
+    known_waiting_ += std::exchange(inbox_choices_, 0);
   }
-  for (auto& submission : submissions) take_in(std::move(submission));
-  for (const auto& id : cancelled) scheduler_.cancel(id, FinishReason::cancelled);
-  const std::lock_guard lock(mutex_);
-  scheduler_.add_counts(stats_);
-  return !stopping_;
-}
-
-void EngineLoop::take_in(Submission submission) {
-  if (const auto reason = refusal(submission.request, runner_.limits())) {
-    submission.listener->on_finish({FinishReason::failed, *reason, {}});
-  } else {
-    scheduler_.add(std::move(submission));
+  for (auto& [command, at] : commands) {
+    if (auto* const generate = std::get_if<Generate>(&command)) {
+      scheduler_.take(std::move(*generate), at);
+    } else {
+      std::visit(
+          [&]<typename C>(const C& other) {
+            if constexpr (!std::is_same_v<C, Generate>) scheduler_.take(other);
+          },
+          command);
+    }
   }
+  if (!commands.empty()) note_counts();
+  return !is_last;
 }
 
 void EngineLoop::launch(const StepPlan& plan) {
   {
     const std::lock_guard lock(mutex_);
-    known_waiting_ = scheduler_.waiting();
-    known_free_ = scheduler_.free_slots();
     step_begins_.push_back(Clock::now());
   }
+  note_counts();
   events_.step(plan.number);
   auto message = encode(plan);
   communicator_.broadcast(message);
-  runner_.launch(plan);
+  const auto mine = runner_.launch(plan);
+  if (plan.operations.empty()) return;
+  const auto failures = gather_failures(communicator_, mine);
+  for (const OperationFailure& failure : failures) {
+    spdlog::warn("step {}: a slot operation failed on {}", plan.number, failure.message);
+  }
+  scheduler_.note_launch(failures);
 }
 
 void EngineLoop::collect() {
   scheduler_.commit(runner_.collect());
+  note_counts();
 
   const std::lock_guard lock(mutex_);
-  known_waiting_ = scheduler_.waiting();
-  known_free_ = scheduler_.free_slots();
-  scheduler_.add_counts(stats_);
   const Clock::time_point now = Clock::now();
   stats_.steps.add(to_seconds(now - step_begins_.front()));
   step_begins_.pop_front();
   if (!step_begins_.empty()) step_begins_.front() = now;
+}
+
+void EngineLoop::note_counts() {
+  const std::lock_guard lock(mutex_);
+  known_waiting_ = scheduler_.waiting();
+  known_free_ = scheduler_.free_slots();
+  scheduler_.add_counts(stats_);
 }
 
 void EngineLoop::send_last_plan() {
@@ -145,7 +187,8 @@ void follow(Communicator& communicator, StepRunner& runner, const PlanLimits& li
     const StepPlan plan = decode(message, limits);
     events.step(plan.number);
     if (plan.last) break;
-    runner.launch(plan);
+    const auto failures = runner.launch(plan);
+    if (!plan.operations.empty()) gather_failures(communicator, failures);
     if (runner.full()) runner.collect();
   }
   while (!runner.idle()) runner.collect();

@@ -38,17 +38,26 @@ class EngineLoop final : public Engine {
   void stop();
 
   const EngineLimits& limits() const override { return limits_; }
-  SubmitResult submit(std::vector<Submission> submissions) override;
-  void cancel(const std::string& id) override;
+  void connect(std::shared_ptr<EventSink> sink) override;
+  void send(Command command) override;
   EngineStats stats() const override;
 
  private:
   using Clock = std::chrono::steady_clock;
 
-  bool wait_for_work();  // false: stop
-  void take_in(Submission submission);
+  struct Received {
+    Command command;
+    Clock::time_point at;
+  };
+
+  // What can be said of a command without the scheduler; with the mutex.
+  std::optional<Refused> refusal_of(const Command& command, const std::optional<std::string>& invalid) const;
+  void tell(Event event);
+  void serve();
+  bool take_commands();  // waits for one where nothing else is left to do; false: stop
   void launch(const StepPlan& plan);
   void collect();  // the oldest step under way
+  void note_counts();
   void send_last_plan();
 
   const EngineLimits limits_;
@@ -57,10 +66,11 @@ class EngineLoop final : public Engine {
   LoopEvents events_;
   std::function<std::vector<RankStatus>()> ranks_;
 
-  mutable std::mutex mutex_;  // guards all below but the scheduler's use by the loop's thread
+  mutable std::mutex mutex_;  // guards what follows
   std::condition_variable wake_;
-  std::vector<Submission> inbox_;
-  std::vector<std::string> cancelled_;
+  std::shared_ptr<EventSink> sink_;
+  std::vector<Received> inbox_;
+  std::int32_t inbox_choices_ = 0;  // those in the inbox that will want a slot
   bool stopping_ = false;
   std::int32_t known_waiting_ = 0;  // the scheduler's, as of the last step
   std::int32_t known_free_ = 0;
@@ -69,7 +79,9 @@ class EngineLoop final : public Engine {
   // it has ended: the device takes them one after the other.
   std::deque<Clock::time_point> step_begins_;
 
-  Scheduler scheduler_;  // the loop's thread only
+  // The loop's thread only.
+  Scheduler scheduler_;
+  bool has_work_ = true;  // something may be done before a command comes
 };
 
 // Applies the leader's plans until its last one. For ranks other than the leader.

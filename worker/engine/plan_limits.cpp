@@ -2,10 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <span>
 #include <stdexcept>
 
 namespace sinkstream {
 namespace {
+
+// Far beyond what any server has slots and a queue for; their number stays countable.
+constexpr std::size_t kMaxChoices = 1 << 20;
 
 void require(bool condition, const char* why) {
   if (!condition) throw std::runtime_error(why);
@@ -33,21 +38,75 @@ void check(const SamplingParams& sampling, const PlanLimits& limits) {
           "an end token out of range");
 }
 
+void check(const CacheWindow& window, const PlanLimits& limits) {
+  require(window.sink_tokens >= 0 && window.sink_tokens <= limits.session.sink_capacity,
+          "sinks out of range");
+  require(window.window_tokens >= 1 && window.window_tokens <= limits.session.window.window_tokens,
+          "window out of range");
+}
+
+bool is_slot(std::int32_t slot, const PlanLimits& limits) {
+  return slot >= 0 && slot < limits.num_slots;
+}
+
+void check(const OpenSlot& operation, const PlanLimits& limits) {
+  check(operation.window, limits);
+}
+void check(const BeginTurn& operation, const PlanLimits& limits) {
+  check(operation.sampling, limits);
+}
+void check(const CopySlot& operation, const PlanLimits& limits) {
+  require(is_slot(operation.from, limits) && operation.from != operation.slot, "no such slot to copy");
+}
+void check(const RollBackSlot& operation, const PlanLimits&) {
+  require(operation.length >= 0, "negative length");
+}
+void check(const CloseSlot&, const PlanLimits&) {}
+
+void check_tokens(std::span<const TokenId> tokens, const PlanLimits& limits) {
+  const auto is_token = [&](TokenId token) { return token >= 0 && token < limits.vocab_size; };
+  require(std::all_of(tokens.begin(), tokens.end(), is_token), "a token out of range");
+}
+
+void check(const Generate& command, const PlanLimits& limits) {
+  const TurnParams& params = command.params;
+  const bool has_session = command.session != kNoSession;
+  check(params.sampling, limits);
+  require(!command.prompts.empty(), "no prompt");
+  require(command.n >= 1 && command.prompts.size() * static_cast<std::size_t>(command.n) <= kMaxChoices,
+          "the number of choices is out of range");
+  require(!has_session || (command.prompts.size() == 1 && command.n == 1), "a session's turn is one choice");
+  require(params.max_tokens >= 0, "max_tokens is negative");
+  require(command.credit >= 0, "a negative credit");
+  for (const SharedTokens& prompt : command.prompts) {
+    require(has_session || !prompt.empty(), "no prompt");
+    require(limits.session.endless() || std::ssize(prompt) <= limits.session.max_context,
+            "a prompt is longer than max_context");
+    check_tokens(prompt.list(), limits);
+  }
+  check_tokens(params.stop_token_ids, limits);
+  for (const std::int32_t top : {params.top_logprobs, params.top_prompt_logprobs}) {
+    require(top >= 0 && top <= limits.max_top_logprobs, "top_logprobs out of range");
+  }
+}
+void check(const EndTurn& command, const PlanLimits& limits) {
+  require(command.position >= 0, "negative position");
+  check_tokens(command.pending, limits);
+}
+void check(const OpenSession& command, const PlanLimits& limits) {
+  if (command.window) check(*command.window, limits);
+}
+template <typename Other>
+void check(const Other&, const PlanLimits&) {}  // nothing of it gets into a plan
+
 void check(const StepPlan& plan, const PlanLimits& limits) {
-  const auto is_slot = [&](std::int32_t slot) { return slot >= 0 && slot < limits.num_slots; };
-  for (const auto& operation : plan.operations) {
-    require(is_slot(operation.slot), "no such slot");
-    if (operation.kind == SlotOperation::Kind::close) continue;
-    require(operation.window.sink_tokens >= 0 && operation.window.sink_tokens <= limits.session.sink_capacity,
-            "sinks out of range");
-    require(operation.window.window_tokens >= 1 &&
-                operation.window.window_tokens <= limits.session.window.window_tokens,
-            "window out of range");
-    check(operation.sampling, limits);
+  for (const SlotOperation& operation : plan.operations) {
+    require(is_slot(slot_of(operation), limits), "no such slot");
+    std::visit([&](const auto& o) { check(o, limits); }, operation);
   }
   require(static_cast<std::int64_t>(plan.rows.size()) <= limits.max_rows, "too many rows");
   for (const auto& row : plan.rows) {
-    require(is_slot(row.slot), "no such slot");
+    require(is_slot(row.slot, limits), "no such slot");
     require(row.token == kernels::kLastChosen || (row.token >= 0 && row.token < limits.vocab_size),
             "token out of range");
     require(row.position >= 0, "negative position");
@@ -74,15 +133,9 @@ StepPlan decode(std::span<const std::byte> message, const PlanLimits& limits) {
   }
 }
 
-std::optional<std::string> refusal(const GenerationRequest& request, const PlanLimits& limits) {
-  const auto is_token = [&](TokenId token) { return token >= 0 && token < limits.vocab_size; };
+std::optional<std::string> refusal(const Command& command, const PlanLimits& limits) {
   try {
-    check(request.sampling, limits);
-    require(!request.prompt.empty(), "no prompt");
-    require(std::all_of(request.prompt.begin(), request.prompt.end(), is_token), "a token out of range");
-    for (const std::int32_t top : {request.top_logprobs, request.top_prompt_logprobs}) {
-      require(top >= 0 && top <= limits.max_top_logprobs, "top_logprobs out of range");
-    }
+    std::visit([&](const auto& c) { check(c, limits); }, command);
   } catch (const std::exception& error) {
     return error.what();
   }

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "base/session_shape.h"
-#include "engine/generation_request.h"
+#include "engine/commands.h"
 #include "kernels/choice.h"
 #include "worker/engine/step_plan.h"
 
@@ -26,8 +26,8 @@ struct PlanLimits {
 // A plan as it came from the leader. Throws std::runtime_error when it is not a whole one within the limits.
 StepPlan decode(std::span<const std::byte> message, const PlanLimits& limits);
 
-// Why ranks would refuse the steps of a request, or nothing. The leader asks before it takes the request in,
-// so that one bad request cannot end the group.
-std::optional<std::string> refusal(const GenerationRequest& request, const PlanLimits& limits);
+// Why ranks would refuse what comes of a command, or nothing. The leader asks before it takes one in, so that
+// a bad one cannot end the group.
+std::optional<std::string> refusal(const Command& command, const PlanLimits& limits);
 
 }  // namespace sinkstream

@@ -1,277 +1,315 @@
 #include "worker/engine/scheduler.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "base/durations.h"
 
 namespace sinkstream {
-Scheduler::Scheduler(SchedulerLimits limits)
-    : limits_(std::move(limits)), slots_(static_cast<std::size_t>(limits_.num_slots)) {}
+namespace {
 
-void Scheduler::add(Submission submission) {
-  waiting_.push_back(std::move(submission));
+TurnEnded turn_ended(const ActiveRequest& request, std::int32_t choice, FinishReason reason,
+                     const std::string& message = "") {
+  return {.request = request.command.request, .choice = choice, .reason = reason, .message = message};
 }
 
-bool Scheduler::cancel(const std::string& id, FinishReason reason, const std::string& message) {
-  for (auto it = waiting_.begin(); it != waiting_.end(); ++it) {
-    if (it->request.id != id) continue;
-    it->listener->on_finish({reason, message, {}});
-    waiting_.erase(it);
+// What a turn takes in: what is pending, then its prompt.
+Input input_of(const SharedTokens& prompt, std::vector<TokenId> pending, std::int64_t begin) {
+  Input input{.tokens = prompt, .begin = begin, .told = std::ssize(pending)};
+  if (!pending.empty()) {
+    pending.insert(pending.end(), prompt.begin(), prompt.end());
+    input.tokens = std::move(pending);
+  }
+  input.size = static_cast<std::int64_t>(input.tokens.size());
+  return input;
+}
+
+}  // namespace
+
+Scheduler::Scheduler(SchedulerLimits limits, std::function<void(Event)> tell)
+    : limits_(std::move(limits)), tell_(std::move(tell)), table_(limits_.session, limits_.num_slots) {}
+
+// ---- Commands about turns
+
+void Scheduler::take(Generate command, Clock::time_point received) {
+  if (command.session == kNoSession) {
+    const auto request = std::make_shared<ActiveRequest>(std::move(command), received);
+    for (std::size_t prompt = 0; prompt < request->command.prompts.size(); ++prompt) {
+      const auto n = request->command.n;
+      waiting_.push_back({request, static_cast<std::int32_t>(prompt) * n, n});
+    }
+    return;
+  }
+  if (refuses_turn(command)) return;
+  tell_(Accepted{command.request});
+  Session* const session = table_.find(command.session);
+  const auto request = std::make_shared<ActiveRequest>(std::move(command), received);
+  if (!session) {
+    waiting_.push_back({request, 0, 1});
+    return;
+  }
+  session->input = input_of(request->prompt(0), std::exchange(session->pending, {}), session->seen);
+  session->input.scored = request->command.params.prompt_logprobs;
+  session->began = Clock::now();
+  note_queueing(*session, *request);
+  begin_turn(*session, request, 0);
+}
+
+void Scheduler::take(const Grant& command) {
+  const auto raise = [&](ActiveRequest& request) {
+    const bool is_meant = request.command.request == command.request && command.choice >= 0 &&
+                          static_cast<std::size_t>(command.choice) < request.credits.size();
+    if (!is_meant) return;
+    Credit& credit = request.credit(command.choice);
+    credit.granted = std::max(credit.granted, command.token_events);
+  };
+  // Choices of a request that wait, run and branch have one record.
+  for (const Choices& choices : waiting_) raise(*choices.request);
+  table_.for_each([&](Session& session) {
+    if (!session.resting()) raise(*session.request());
+  });
+}
+
+void Scheduler::take(const EndTurn& command) {
+  table_.for_each([&](Session& session) {
+    const bool in_turn = session.turn && session.turn->choice == command.choice &&
+                         session.turn->request->command.request == command.request;
+    if (in_turn) return stop(session, command);
+    // A turn that had ended by itself: its session goes back all the same.
+    const bool was_last = session.resting() && session.id != kNoSession && command.choice == 0 &&
+                          command.request != 0 && session.last_request == command.request;
+    if (!was_last || command.position > session.seen || !table_.can_roll_back(session, command.position)) {
+      return;
+    }
+    table_.roll_back(session, command.position);
+    session.pending = command.pending;
+    tell_(changed(command.request, session.id));
+  });
+}
+
+void Scheduler::stop(Session& session, const EndTurn& command) {
+  const bool was_told = command.position >= 0 && command.position <= session.seen;
+  if (session.id == kNoSession && was_told) {
+    session.seen = command.position;  // nothing comes after it, so nothing has to go back
+  } else if (was_told && table_.can_roll_back(session, command.position)) {
+    table_.roll_back(session, command.position);
+  } else {
+    return cancel_turn(session);
+  }
+  end_turn(session, FinishReason::stop, command.pending);
+}
+
+void Scheduler::take(const Cancel& command) {
+  const auto is_meant = [&](const Choices& choices) {
+    return !choices.empty() && choices.request->command.request == command.request;
+  };
+  end_waiting(is_meant, FinishReason::cancelled, "");
+  table_.for_each([&](Session& session) {
+    if (is_meant(session.branches)) {
+      end_choices(std::exchange(session.branches, {}), FinishReason::cancelled, "");
+      table_.close(session);
+    } else if (session.turn && session.turn->request->command.request == command.request) {
+      cancel_turn(session);
+    }
+  });
+}
+
+void Scheduler::end_all(FinishReason reason, const std::string& message) {
+  end_waiting([](const Choices&) { return true; }, reason, message);
+  table_.for_each([&](Session& session) { fail(session, reason, message); });
+  new_sessions_.clear();
+  for (const SessionChanged& fork : std::exchange(forks_, {})) {
+    refuse(fork.request, RefusalReason::ending, message);
+  }
+}
+
+// ---- From the queue to slots
+
+void Scheduler::admit() {
+  // Whoever came first is served first: branches of what is in slots before what waits for one.
+  table_.for_each([&](Session& session) {
+    // What a prompt puts out is told before anything of its choices.
+    const bool is_told = !session.input.scored || session.seen == session.planned;
+    if (!session.branches.empty() && session.input_left() == 0 && is_told) branch(session);
+  });
+  while (!waiting_.empty() && table_.free_slot()) {
+    Choices& next = waiting_.front();
+    if (next.share_prefill()) {
+      start(std::exchange(next, {}));
+    } else {
+      start({next.request, next.take(), 1});
+    }
+    if (next.empty()) waiting_.pop_front();
+  }
+}
+
+void Scheduler::start(Choices choices) {
+  const auto request = choices.request;
+  NewSession opened{.window = limits_.session.window, .pending = {}};
+  if (auto node = new_sessions_.extract(request->command.session)) opened = std::move(node.mapped());
+  Session& session = table_.open(*table_.free_slot(), request->command.session, opened.window);
+  session.input = input_of(choices.prompt(), std::move(opened.pending), /*begin=*/0);
+  note_queueing(session, *request);
+  session.input.scored =
+      request->command.params.prompt_logprobs && choices.first == request->first_of_prompt(choices.first);
+  if (choices.count == 1) return begin_turn(session, request, choices.first);
+  --session.input.size;  // the last token is each choice's own: from its logits they choose
+  session.branches = std::move(choices);
+}
+
+// Turns for the choices that share this session's prompt, as far as there are slots. What was taken in is
+// held for the others as long as some of them are in a turn.
+void Scheduler::branch(Session& session) {
+  const auto go_on = [&](Session& branch) {
+    branch.began = session.began;
+    branch.input = {.tokens = session.branches.prompt(), .size = session.input.size + 1};
+    begin_turn(branch, session.branches.request, session.branches.take());
+  };
+  while (session.branches.count > 1) {
+    const auto slot = table_.free_slot();
+    if (!slot && is_in_turn(*session.branches.request)) {
+      session.began = Clock::now();  // those that come later have been waiting until then
+      return;
+    }
+    if (!slot) {  // nobody of them would be served: the others take their prompt in again, later
+      const Choices& rest = session.branches;
+      waiting_.push_front({rest.request, rest.first + 1, rest.count - 1});
+      session.branches.count = 1;
+      break;
+    }
+    Session& copy = table_.copy(session, *slot, kNoSession);
+    note_queueing(session, *session.branches.request);
+    go_on(copy);
+  }
+  go_on(session);
+  session.branches = {};
+}
+
+bool Scheduler::is_in_turn(const ActiveRequest& request) const {
+  bool is = false;
+  table_.for_each(
+      [&](const Session& session) { is = is || (session.turn && session.turn->request.get() == &request); });
+  return is;
+}
+
+void Scheduler::begin_turn(Session& session, const std::shared_ptr<ActiveRequest>& request,
+                           std::int32_t choice) {
+  session.turn = {.request = request, .choice = choice, .phase_begin = session.began};
+  session.last_request = request->command.request;
+  table_.begin_turn(session, sampling_of(*request, choice));
+}
+
+// A choice has its slot, or shares that of its prompt.
+void Scheduler::note_queueing(const Session& session, const ActiveRequest& request) {
+  queueing_.add(to_seconds(session.began - request.received));
+}
+
+SamplingParams Scheduler::sampling_of(const ActiveRequest& request, std::int32_t choice) const {
+  const TurnParams& params = request.command.params;
+  SamplingParams sampling = params.sampling;
+  sampling.seed += static_cast<std::uint64_t>(choice % request.command.n);
+  if (sampling.min_tokens == 0 && sampling.repeat_last_n <= 0) return sampling;
+  sampling.end_tokens = limits_.end_tokens;
+  sampling.end_tokens.insert(sampling.end_tokens.end(), params.stop_token_ids.begin(),
+                             params.stop_token_ids.end());
+  return sampling;
+}
+
+// ---- Ends
+
+// A session that goes on has what was taken in of it, and nothing of what is under way.
+void Scheduler::end_turn(Session& session, FinishReason reason, std::vector<TokenId> pending,
+                         std::optional<TokenId> stop_token) {
+  Turn turn = *std::exchange(session.turn, std::nullopt);
+  if (turn.generated > 0) end_phase(turn, decode_);
+  if (session.id != kNoSession && session.planned > session.seen) table_.roll_back(session, session.seen);
+  session.input = {};
+  session.pending = std::move(pending);
+  TurnEnded event = turn_ended(*turn.request, turn.choice, reason);
+  event.usage = session.usage();
+  event.stop_token = stop_token;
+  event.pending = session.pending;
+  tell_(std::move(event));
+  if (session.id == kNoSession) table_.close(session);
+}
+
+// What a session was given stays its own; what it had no time for is pending.
+void Scheduler::cancel_turn(Session& session) {
+  const std::int64_t known = std::max(session.seen, std::min(session.planned, session.input.end()));
+  std::vector<TokenId> pending = session.turn->untaken();
+  for (std::int64_t position = known; position < session.input.end(); ++position) {
+    pending.push_back(session.input.at(position));
+  }
+  if (session.id != kNoSession) table_.roll_back(session, known);
+  end_turn(session, FinishReason::cancelled, std::move(pending));
+}
+
+// Of those that had no turn yet. What a session was to take in stays pending.
+void Scheduler::end_choices(const Choices& choices, FinishReason reason, const std::string& message) {
+  for (std::int32_t i = 0; i < choices.count; ++i) {
+    TurnEnded event = turn_ended(*choices.request, choices.first + i, reason, message);
+    const auto opened = new_sessions_.find(choices.request->command.session);
+    if (opened != new_sessions_.end()) {
+      std::vector<TokenId>& pending = opened->second.pending;
+      pending.insert(pending.end(), choices.prompt().begin(), choices.prompt().end());
+      event.pending = pending;
+    }
+    tell_(std::move(event));
+  }
+}
+
+void Scheduler::end_waiting(const std::function<bool(const Choices&)>& which, FinishReason reason,
+                            const std::string& message) {
+  std::erase_if(waiting_, [&](const Choices& choices) {
+    if (!which(choices)) return false;
+    end_choices(choices, reason, message);
     return true;
+  });
+}
+
+// Nothing of the session is left.
+void Scheduler::fail(Session& session, FinishReason reason, const std::string& message) {
+  if (session.turn) {
+    if (session.turn->generated > 0) end_phase(*session.turn, decode_);
+    TurnEnded event = turn_ended(*session.turn->request, session.turn->choice, reason, message);
+    event.usage = session.usage();
+    tell_(std::move(event));
   }
-  for (const auto& session : slots_) {
-    if (!session || session->request.id != id) continue;
-    finish(*session, reason, message);
-    return true;
-  }
-  return false;
+  end_choices(session.branches, reason, message);
+  table_.close(session);
 }
 
-void Scheduler::cancel_all(FinishReason reason, const std::string& message) {
-  for (const auto& submission : waiting_) submission.listener->on_finish({reason, message, {}});
-  waiting_.clear();
-  for (const auto& session : slots_) {
-    if (session) finish(*session, reason, message);
-  }
+bool Scheduler::is_end(const TurnParams& params, TokenId token) const {
+  const auto has = [&](const std::vector<TokenId>& tokens) {
+    return std::find(tokens.begin(), tokens.end(), token) != tokens.end();
+  };
+  return (!params.ignore_eos && has(limits_.end_tokens)) || has(params.stop_token_ids);
 }
 
-std::optional<StepPlan> Scheduler::next() {
-  admit();
-  StepPlan plan;
-  plan.operations = std::exchange(operations_, {});
-  add_decode_rows(plan);
-  add_prefill_rows(plan);
-  if (plan.operations.empty() && plan.rows.empty()) return std::nullopt;
-  plan.number = next_number_++;
-  launched_.push_back({plan, std::exchange(row_sessions_, {})});
-  return plan;
+bool Scheduler::is_full(std::int64_t tokens) const {
+  return !limits_.session.endless() && tokens >= limits_.session.max_context;
 }
 
-void Scheduler::commit(std::span<const kernels::Choice> choices) {
-  const Launched step = std::move(launched_.front());
-  launched_.pop_front();
-  take_notice(step);
-  for (std::size_t i = 0; i < choices.size(); ++i) {
-    const PlanOutput& output = step.plan.outputs[i];
-    const auto row = static_cast<std::size_t>(output.row);
-    Session* const session = find(step.plan.rows[row].slot, step.sessions[row]);
-    if (session) deliver(*session, output, step.plan.rows[row], choices[i]);
-  }
-  finish_scored_prompts();
-}
+// ---- Counts
 
-// The step's tokens have been taken in.
-void Scheduler::take_notice(const Launched& step) {
-  for (std::size_t i = 0; i < step.plan.rows.size(); ++i) {
-    if (Session* session = find(step.plan.rows[i].slot, step.sessions[i])) ++session->seen;
-  }
-}
-
-std::int32_t Scheduler::free_slots() const {
-  return static_cast<std::int32_t>(std::count(slots_.begin(), slots_.end(), nullptr));
-}
-
-std::int32_t Scheduler::running() const {
-  return limits_.num_slots - free_slots();
-}
-
-bool Scheduler::all_paused() const {
-  if (running() == 0) return false;
-  return std::all_of(slots_.begin(), slots_.end(),
-                     [](const auto& session) { return !session || session->listener->paused(); });
+std::int32_t Scheduler::waiting() const {
+  std::int32_t count = 0;
+  for (const Choices& choices : waiting_) count += choices.count;
+  table_.for_each([&](const Session& session) { count += std::max(0, session.branches.count - 1); });
+  return count;
 }
 
 void Scheduler::add_counts(EngineStats& stats) const {
-  stats.running = running();
+  stats.running = limits_.num_slots - free_slots();
   stats.waiting = waiting();
   stats.prompt_tokens = prompt_tokens_;
   stats.generated_tokens = generated_tokens_;
-  stats.evicted_tokens = finished_evicted_;
+  stats.evicted_tokens = evicted_tokens_;
   stats.queueing = queueing_;
   stats.prefill = prefill_;
   stats.decode = decode_;
   stats.resident_tokens = 0;
-  for (const auto& session : slots_) {
-    if (!session) continue;
-    const SessionUsage usage = session_usage(session->seen, limits_.session.window);
-    stats.evicted_tokens += usage.evicted_tokens;
-    stats.resident_tokens += usage.resident_tokens;
-  }
-}
-
-Scheduler::Session* Scheduler::session_in(std::int32_t slot) {
-  return slots_[static_cast<std::size_t>(slot)].get();
-}
-
-Scheduler::Session* Scheduler::find(std::int32_t slot, std::uint64_t number) {
-  Session* const session = session_in(slot);
-  return session && session->number == number ? session : nullptr;
-}
-
-void Scheduler::admit() {
-  for (std::int32_t slot = 0; slot < limits_.num_slots && !waiting_.empty(); ++slot) {
-    if (session_in(slot)) continue;
-    Submission submission = std::move(waiting_.front());
-    waiting_.pop_front();
-    operations_.push_back(
-        {SlotOperation::Kind::open, slot, limits_.session.window, sampling_of(submission.request)});
-    auto session = std::make_unique<Session>();
-    session->number = next_session_++;
-    session->request = std::move(submission.request);
-    session->listener = std::move(submission.listener);
-    session->slot = slot;
-    queueing_.add(to_seconds(session->phase_begin - submission.submitted));
-    slots_[static_cast<std::size_t>(slot)] = std::move(session);
-  }
-}
-
-SamplingParams Scheduler::sampling_of(const GenerationRequest& request) const {
-  SamplingParams sampling = request.sampling;
-  if (sampling.min_tokens == 0 && sampling.repeat_last_n <= 0) return sampling;
-  sampling.end_tokens = limits_.end_tokens;
-  sampling.end_tokens.insert(sampling.end_tokens.end(), request.stop_token_ids.begin(),
-                             request.stop_token_ids.end());
-  return sampling;
-}
-
-void Scheduler::add_row(Session& session, TokenId token, StepPlan& plan) {
-  plan.rows.push_back({session.slot, token, session.planned++});
-  row_sessions_.push_back(session.number);
-}
-
-// A session whose last token is being chosen is taken no further, though its end is not known yet.
-bool Scheduler::may_choose_more(const Session& session) const {
-  const bool full = !limits_.session.endless() && session.planned >= limits_.session.max_context;
-  return session.choices_planned < session.request.max_tokens && !full;
-}
-
-void Scheduler::add_decode_rows(StepPlan& plan) {
-  for (const auto& session : slots_) {
-    if (!session || session->prompt_left() > 0 || session->listener->paused()) continue;
-    if (!may_choose_more(*session)) continue;
-    PlanOutput output;
-    output.row = static_cast<std::int32_t>(plan.rows.size());
-    output.logprobs = session->request.logprobs;
-    output.top_logprobs = session->request.logprobs ? session->request.top_logprobs : 0;
-    plan.outputs.push_back(output);
-    ++session->choices_planned;
-    add_row(*session, kernels::kLastChosen, plan);
-  }
-}
-
-// The step's prompt tokens are shared evenly, so that a short prompt never waits for a long one; what some
-// leave over the others take, beginning with another session each step.
-void Scheduler::add_prefill_rows(StepPlan& plan) {
-  std::vector<Session*> sessions;
-  for (std::int32_t i = 0; i < limits_.num_slots; ++i) {
-    Session* session = session_in((prefill_turn_ + i) % limits_.num_slots);
-    if (session && session->prompt_left() > 0 && !session->listener->paused()) sessions.push_back(session);
-  }
-  if (sessions.empty()) return;
-  prefill_turn_ = (sessions.front()->slot + 1) % limits_.num_slots;
-
-  std::vector<std::int64_t> shares(sessions.size(), 0);
-  std::int64_t budget = limits_.prefill_chunk;
-  for (bool any = true; any && budget > 0;) {
-    any = false;
-    const std::int64_t even = std::max<std::int64_t>(1, budget / std::ssize(sessions));
-    for (std::size_t i = 0; i < sessions.size() && budget > 0; ++i) {
-      const std::int64_t wanted = std::min(sessions[i]->prompt_left(), limits_.session_chunk) - shares[i];
-      const std::int64_t given = std::min({wanted, even, budget});
-      shares[i] += given;
-      budget -= given;
-      any = any || given > 0;
-    }
-  }
-  for (std::size_t i = 0; i < sessions.size(); ++i) take_prompt(*sessions[i], shares[i], plan);
-}
-
-void Scheduler::take_prompt(Session& session, std::int64_t count, StepPlan& plan) {
-  const GenerationRequest& request = session.request;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const auto position = static_cast<std::size_t>(session.planned);
-    const bool is_last = position + 1 == request.prompt.size();
-    PlanOutput output;
-    output.row = static_cast<std::int32_t>(plan.rows.size());
-    if (!is_last && request.prompt_logprobs) {
-      output.kind = PlanOutput::Kind::score;
-      output.target = request.prompt[position + 1];
-      output.top_logprobs = request.top_prompt_logprobs;
-      plan.outputs.push_back(output);
-    } else if (is_last && request.max_tokens > 0) {
-      output.logprobs = request.logprobs;
-      output.top_logprobs = request.logprobs ? request.top_logprobs : 0;
-      plan.outputs.push_back(output);
-      ++session.choices_planned;
-    }
-    add_row(session, request.prompt[position], plan);
-  }
-  prompt_tokens_ += count;
-  if (request.prompt_logprobs && count > 0 && session.planned == count) {
-    session.listener->on_token({0, request.prompt[0], true, std::nullopt, {}});
-  }
-}
-
-void Scheduler::deliver(Session& session, const PlanOutput& output, const PlanRow& row,
-                        const kernels::Choice& choice) {
-  const bool sampled = output.kind == PlanOutput::Kind::sample;
-  if (choice.token < 0 || !std::isfinite(choice.logprob)) {
-    finish(session, FinishReason::failed,
-           "the model's logits are not finite at position " + std::to_string(row.position) +
-               "; the checkpoint may be damaged");
-    return;
-  }
-  if (sampled) {
-    if (session.generated++ == 0) end_phase(session, prefill_);
-    ++generated_tokens_;
-    if (is_end(session, choice.token)) return finish(session, FinishReason::stop, "", choice.token);
-  }
-  TokenEvent event{row.position + 1,
-                   choice.token,
-                   !sampled,
-                   std::nullopt,
-                   {choice.top.begin(), choice.top.begin() + choice.top_count},
-                   choice.rank};
-  if (!sampled || output.logprobs) event.logprob = choice.logprob;
-  session.listener->on_token(std::move(event));
-  if (!sampled) return;
-  const bool full = !limits_.session.endless() && session.seen >= limits_.session.max_context;
-  if (session.generated >= session.request.max_tokens || full) finish(session, FinishReason::length);
-}
-
-// A request that only reads its prompt ends when the prompt has been taken in.
-void Scheduler::finish_scored_prompts() {
-  for (const auto& session : slots_) {
-    if (session && session->request.max_tokens == 0 && session->seen == std::ssize(session->request.prompt)) {
-      end_phase(*session, prefill_);
-      finish(*session, FinishReason::length);
-    }
-  }
-}
-
-void Scheduler::end_phase(Session& session, DurationHistogram& histogram) {
-  const Clock::time_point now = Clock::now();
-  histogram.add(to_seconds(now - session.phase_begin));
-  session.phase_begin = now;
-}
-
-void Scheduler::finish(Session& session, FinishReason reason, const std::string& message,
-                       std::optional<TokenId> stop_token) {
-  if (session.generated > 0) end_phase(session, decode_);
-  const SessionUsage usage = session_usage(session.seen, limits_.session.window);
-  finished_evicted_ += usage.evicted_tokens;
-  session.listener->on_finish({reason, message, usage, stop_token});
-  operations_.push_back({SlotOperation::Kind::close, session.slot, {}, {}});
-  slots_[static_cast<std::size_t>(session.slot)].reset();  // `session` ends here
-}
-
-bool Scheduler::is_end(const Session& session, TokenId token) const {
-  const auto has = [&](const std::vector<TokenId>& tokens) {
-    return std::find(tokens.begin(), tokens.end(), token) != tokens.end();
-  };
-  return (!session.request.ignore_eos && has(limits_.end_tokens)) || has(session.request.stop_token_ids);
+  table_.for_each([&](const Session& session) { stats.resident_tokens += session.usage().resident_tokens; });
 }
 
 }  // namespace sinkstream

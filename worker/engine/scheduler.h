@@ -1,25 +1,31 @@
 // Decides what each step takes in: continuous batching with chunked prefill, fair between sessions. Knows
-// tokens and slots; no tensors, sockets or threads.
+// sessions, tokens and slots; no tensors, sockets or threads.
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "engine/engine.h"
+#include "engine/commands.h"
+#include "engine/engine_stats.h"
+#include "engine/events.h"
 #include "kernels/choice.h"
+#include "worker/engine/operation_failures.h"
+#include "worker/engine/session_table.h"
 #include "worker/engine/step_plan.h"
 
 namespace sinkstream {
 
 struct SchedulerLimits {
   std::int32_t num_slots = 1;
+  std::int32_t max_queue = 0;        // choices that wait for a slot
   std::int64_t prefill_chunk = 128;  // prompt tokens that a step takes in at most, all sessions together
   std::int64_t session_chunk = 128;  // of one session: no more than the ring's slack
   SessionShape session;
@@ -28,80 +34,106 @@ struct SchedulerLimits {
 
 class Scheduler {
  public:
-  explicit Scheduler(SchedulerLimits limits);
+  using Clock = std::chrono::steady_clock;
 
-  // A session waits until a slot is free; first come, first served.
-  void add(Submission submission);
-  // Ends a session, waiting or running, with on_finish. False if there is none with this id.
-  bool cancel(const std::string& id, FinishReason reason, const std::string& message = "");
-  void cancel_all(FinishReason reason, const std::string& message);
+  // `tell` gets the events, on whatever thread calls the scheduler.
+  Scheduler(SchedulerLimits limits, std::function<void(Event)> tell);
 
-  // The next step; no value when there is nothing to do. It may be asked for before the outcome of the last
-  // is known: tokens that were chosen since stand in it as kLastChosen.
+  // A Generate without a session has been accepted already; all else is answered from here.
+  void take(Generate command, Clock::time_point received);
+  void take(const Grant& command);
+  void take(const EndTurn& command);
+  void take(const Cancel& command);
+  void take(const OpenSession& command);
+  void take(const ForkSession& command);
+  void take(const RollBackSession& command);
+  void take(const CloseSession& command);
+  // Ends every turn and every session.
+  void end_all(FinishReason reason, const std::string& message);
+
+  // The next step; no value when there is nothing to do before a command or a step's outcome comes. It may be
+  // asked for before the outcome of the last is known: tokens that were chosen since stand in it as
+  // kLastChosen.
   std::optional<StepPlan> next();
+  // The newest step has been launched: what failed of its slot operations, on whichever rank. Their sessions
+  // end.
+  void note_launch(std::span<const OperationFailure> failures);
   // The outcome of the oldest step that next() gave and that has none yet: one choice for each output. What
-  // belongs to a session that has ended meanwhile is dropped.
+  // belongs to a turn that has ended meanwhile is dropped.
   void commit(std::span<const kernels::Choice> choices);
 
-  std::int32_t waiting() const { return static_cast<std::int32_t>(waiting_.size()); }
-  std::int32_t running() const;
-  std::int32_t free_slots() const;
-  bool has_operations() const { return !operations_.empty(); }  // slots that the next plan opens or closes
-  bool all_paused() const;  // there are sessions, and none may go on before its reader does
+  std::int32_t waiting() const;  // choices without a slot
+  std::int32_t free_slots() const { return table_.free_slots(); }
   void add_counts(EngineStats& stats) const;
 
  private:
-  using Clock = std::chrono::steady_clock;
-
-  struct Session {
-    std::uint64_t number = 0;  // never given again: slots change hands, also while steps are under way
-    GenerationRequest request;
-    std::shared_ptr<GenerationListener> listener;
-    std::int32_t slot = 0;
-    // Tokens in plans, the prompt's, then the generated ones'; and those of them in steps whose outcome is
-    // known.
-    std::int64_t planned = 0, seen = 0;
-    // Tokens to be chosen in plans, and those that have been.
-    std::int64_t choices_planned = 0, generated = 0;
-    Clock::time_point phase_begin = Clock::now();  // of the prefill, then of the decoding
-
-    std::int64_t prompt_left() const {
-      return std::max<std::int64_t>(0, std::ssize(request.prompt) - planned);
-    }
-  };
-
-  // A step under way, with the session of each row.
+  // A step under way, with the session of each operation and each row, and the forks that it makes.
   struct Launched {
     StepPlan plan;
-    std::vector<std::uint64_t> sessions;
+    std::vector<std::uint64_t> operation_sessions, row_sessions;
+    std::vector<SessionChanged> forks;
   };
 
+  // ---- Sessions that outlive a request
+  // Each says why, if it does.
+  bool refuses(RequestId request, SessionId id);  // unknown, or in a turn
+  bool refuses_id(RequestId request, SessionId id);
+  bool refuses_state(RequestId request, SessionId id, std::int64_t tokens);
+  bool refuses_turn(const Generate& command);
+  void refuse(RequestId request, RefusalReason reason, const std::string& message,
+              const Session* session = nullptr);
+  SessionChanged changed(RequestId request, SessionId id) const;
+  std::int64_t tokens_of(SessionId id) const;  // also of those without a slot
+  bool can_go_back(SessionId id, std::int64_t tokens) const;
+  void go_back(SessionId id, std::int64_t tokens);  // also within what is pending
+  bool is_waiting(SessionId id) const;
+
+  // ---- Turns
   void admit();
-  void add_row(Session& session, TokenId token, StepPlan& plan);
-  bool may_choose_more(const Session& session) const;
-  void take_notice(const Launched& step);
+  void start(Choices choices);
+  void branch(Session& session);
+  bool is_in_turn(const ActiveRequest& request) const;
+  void note_queueing(const Session& session, const ActiveRequest& request);
+  void begin_turn(Session& session, const std::shared_ptr<ActiveRequest>& request, std::int32_t choice);
+  void end_turn(Session& session, FinishReason reason, std::vector<TokenId> pending,
+                std::optional<TokenId> stop_token = std::nullopt);
+  void cancel_turn(Session& session);
+  void end_choices(const Choices& choices, FinishReason reason, const std::string& message);
+  void stop(Session& session, const EndTurn& command);
+  void end_waiting(const std::function<bool(const Choices&)>& which, FinishReason reason,
+                   const std::string& message);
+  void fail(Session& session, FinishReason reason, const std::string& message);
+  SamplingParams sampling_of(const ActiveRequest& request, std::int32_t choice) const;
+  bool is_end(const TurnParams& params, TokenId token) const;
+  bool is_full(std::int64_t tokens) const;  // dense mode: a session of so many may see no more
+
+  // ---- Steps
   void add_decode_rows(StepPlan& plan);
   void add_prefill_rows(StepPlan& plan);
-  void take_prompt(Session& session, std::int64_t count, StepPlan& plan);
+  std::int32_t teller_of(const Session& session) const;
+  void tell_first(Session& session);
+  bool scores(const Session& session, std::int64_t position) const;
+  bool chooses(const Session& session, std::int64_t position) const;
+  std::int64_t wanted_input(const Session& session) const;
+  void take_input(Session& session, std::int64_t count, StepPlan& plan);
+  void add_row(Session& session, TokenId token, StepPlan& plan);
+  void note(const Launched& step, const OperationFailure& failure);
+  void take_notice(const Launched& step);
   void deliver(Session& session, const PlanOutput& output, const PlanRow& row, const kernels::Choice& choice);
-  void finish(Session& session, FinishReason reason, const std::string& message = "",
-              std::optional<TokenId> stop_token = std::nullopt);
-  void finish_scored_prompts();
-  void end_phase(Session& session, DurationHistogram& histogram);
-  SamplingParams sampling_of(const GenerationRequest& request) const;
-  bool is_end(const Session& session, TokenId token) const;
-  Session* session_in(std::int32_t slot);
-  Session* find(std::int32_t slot, std::uint64_t number);  // none if it has ended
+  void end_turns_without_output();
+  static void end_phase(Turn& turn, DurationHistogram& histogram);
 
-  SchedulerLimits limits_;
-  std::deque<Submission> waiting_;
-  std::vector<std::unique_ptr<Session>> slots_;  // by slot; empty: free
-  std::vector<SlotOperation> operations_;        // for the next plan
-  std::deque<Launched> launched_;                // oldest first
-  std::vector<std::uint64_t> row_sessions_;      // of the plan in the making
-  std::uint64_t next_number_ = 1, next_session_ = 1;
-  std::int32_t prefill_turn_ = 0;  // the slot whose prompt comes first in this step
-  std::int64_t prompt_tokens_ = 0, generated_tokens_ = 0, finished_evicted_ = 0;
+  const SchedulerLimits limits_;
+  const std::function<void(Event)> tell_;
+  SessionTable table_;
+  std::deque<Choices> waiting_;
+  std::map<SessionId, NewSession> new_sessions_;
+  std::vector<SessionChanged> forks_;        // of the plan in the making, told when it has been launched
+  std::vector<std::uint64_t> row_sessions_;  // of the plan in the making
+  std::deque<Launched> launched_;            // oldest first
+  std::uint64_t next_plan_ = 1;
+  std::int32_t first_prefill_slot_ = 0;  // whose prompt comes first in the next step
+  std::int64_t prompt_tokens_ = 0, generated_tokens_ = 0, evicted_tokens_ = 0;
   DurationHistogram queueing_, prefill_, decode_;
 };
 

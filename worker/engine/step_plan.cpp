@@ -9,16 +9,29 @@
 namespace sinkstream {
 
 // What stands here is found by its argument, which a namespace without a name would prevent: hence static.
-static constexpr SlotOperation::Kind last_value(SlotOperation::Kind) {
-  return SlotOperation::Kind::close;
-}
 static constexpr PlanOutput::Kind last_value(PlanOutput::Kind) {
   return PlanOutput::Kind::score;
 }
 
-static auto fields(wire::Is<SlotOperation> auto& operation) {
-  auto& [kind, slot, window, sampling] = operation;
-  return std::tie(kind, slot, window, sampling);
+static auto fields(wire::Is<OpenSlot> auto& operation) {
+  auto& [slot, window] = operation;
+  return std::tie(slot, window);
+}
+static auto fields(wire::Is<BeginTurn> auto& operation) {
+  auto& [slot, sampling] = operation;
+  return std::tie(slot, sampling);
+}
+static auto fields(wire::Is<CopySlot> auto& operation) {
+  auto& [slot, from] = operation;
+  return std::tie(slot, from);
+}
+static auto fields(wire::Is<RollBackSlot> auto& operation) {
+  auto& [slot, length] = operation;
+  return std::tie(slot, length);
+}
+static auto fields(wire::Is<CloseSlot> auto& operation) {
+  auto& [slot] = operation;
+  return std::tie(slot);
 }
 static auto fields(wire::Is<PlanRow> auto& row) {
   auto& [slot, token, position] = row;
@@ -33,8 +46,8 @@ static auto fields(wire::Is<StepPlan> auto& plan) {
   return std::tie(number, last, operations, rows, outputs);
 }
 
-// "SNK4"; ranks of different builds must not understand each other.
-static constexpr std::uint32_t kMagic = 0x344b4e53;
+// "SNK5"; ranks of different builds must not understand each other.
+static constexpr std::uint32_t kMagic = 0x354b4e53;
 
 std::vector<std::byte> encode(const StepPlan& plan) {
   return wire::encode(kMagic, plan);

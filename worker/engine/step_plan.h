@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <variant>
 #include <vector>
 
 #include "base/cache_geometry.h"
@@ -14,13 +15,37 @@
 
 namespace sinkstream {
 
-struct SlotOperation {
-  enum class Kind : std::uint8_t { open, close };
-  Kind kind = Kind::open;
+// What happens to slots before a step's rows, in this order. Each may fail, on one rank too: then its session
+// ends, and the slot is closed by a later plan.
+
+// A session without tokens takes a free slot.
+struct OpenSlot {
   std::int32_t slot = 0;
-  CacheWindow window;       // open
-  SamplingParams sampling;  // open
+  CacheWindow window;
 };
+// Tokens are chosen in this way from now on; none has been yet.
+struct BeginTurn {
+  std::int32_t slot = 0;
+  SamplingParams sampling;
+};
+// A free slot takes the session that stands in `from`, as it is there. The copy has no turn.
+struct CopySlot {
+  std::int32_t slot = 0;
+  std::int32_t from = 0;
+};
+// Back to the first `length` tokens, as far as the ring still has their window. The turn is over.
+struct RollBackSlot {
+  std::int32_t slot = 0;
+  std::int64_t length = 0;
+};
+struct CloseSlot {
+  std::int32_t slot = 0;
+};
+using SlotOperation = std::variant<OpenSlot, BeginTurn, CopySlot, RollBackSlot, CloseSlot>;
+
+constexpr std::int32_t slot_of(const SlotOperation& operation) {
+  return std::visit([](const auto& o) { return o.slot; }, operation);
+}
 
 // One token to take in. Rows of one slot stand together, in ascending position.
 struct PlanRow {

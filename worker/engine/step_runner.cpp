@@ -37,17 +37,29 @@ StepRunner::~StepRunner() {
 }
 
 std::vector<kernels::Choice> StepRunner::run(const StepPlan& plan) {
-  launch(plan);
+  if (const auto failures = launch(plan); !failures.empty()) {
+    throw std::runtime_error(failures.front().message);
+  }
   return collect();
 }
 
-void StepRunner::launch(const StepPlan& plan) {
+std::vector<OperationFailure> StepRunner::launch(const StepPlan& plan) {
   if (full()) throw std::logic_error("StepRunner: a step must be collected first");
   if (plan.number != last_number_ + 1) {
     drifted(plan.number, "expected step " + std::to_string(last_number_ + 1));
   }
   last_number_ = plan.number;
-  for (const auto& operation : plan.operations) apply(operation);
+  std::vector<OperationFailure> failures;
+  for (std::size_t i = 0; i < plan.operations.size(); ++i) {
+    std::visit([&](const auto& operation) { note(operation); }, plan.operations[i]);
+    try {
+      std::visit([&](const auto& operation) { apply(operation); }, plan.operations[i]);
+    } catch (const GroupEnded&) {
+      throw;
+    } catch (const std::exception& error) {
+      failures.push_back({static_cast<std::int32_t>(i), error.what()});
+    }
+  }
 
   kernels::Backend& backend = model_.backend();
   if (!plan.rows.empty()) model_.forward(take_in(plan.rows));
@@ -60,6 +72,7 @@ void StepRunner::launch(const StepPlan& plan) {
   Launched& step = launched_.back();  // in its place before anything is to be written to it
   if (!outputs.empty()) backend.download(choices_.span.data, std::as_writable_bytes(std::span(step.choices)));
   step.mark = backend.mark();
+  return failures;
 }
 
 std::vector<kernels::Choice> StepRunner::collect() {
@@ -83,36 +96,73 @@ void StepRunner::wait_for(const Launched& step) {
   }
 }
 
-void StepRunner::apply(const SlotOperation& operation) {
-  Slot& slot = slots_[static_cast<std::size_t>(operation.slot)];
-  if (operation.kind == SlotOperation::Kind::open) {
-    if (slot.open) drifted(last_number_, "slot " + std::to_string(operation.slot) + " is open already");
-    slot = {.open = true, .window = operation.window};
-    model_.begin_turn(operation.slot, operation.sampling);
-  } else {
-    if (!slot.open) drifted(last_number_, "slot " + std::to_string(operation.slot) + " is not open");
-    slot = {};
-    model_.close_slot(operation.slot);
+StepRunner::Slot& StepRunner::open_slot(std::int32_t index) {
+  if (!slot(index).open) drifted(last_number_, "slot " + std::to_string(index) + " is not open");
+  return slot(index);
+}
+
+void StepRunner::note(const OpenSlot& operation) {
+  if (slot(operation.slot).open) {
+    drifted(last_number_, "slot " + std::to_string(operation.slot) + " is open already");
   }
+  slot(operation.slot) = {.open = true, .window = operation.window};
+}
+
+void StepRunner::note(const BeginTurn& operation) {
+  Slot& slot = open_slot(operation.slot);
+  slot.in_turn = true;
+  slot.has_choice = false;
+}
+
+void StepRunner::note(const CopySlot& operation) {
+  const Slot from = open_slot(operation.from);
+  note(OpenSlot{operation.slot, from.window});
+  slot(operation.slot).seen = from.seen;
+  slot(operation.slot).written = from.written;
+}
+
+void StepRunner::note(const RollBackSlot& operation) {
+  Slot& slot = open_slot(operation.slot);
+  const std::int64_t capacity = limits_.session.ring_capacity;
+  if (operation.length > slot.seen || !can_roll_back(slot.written, operation.length, slot.window, capacity)) {
+    drifted(last_number_, "slot " + std::to_string(operation.slot) + " cannot go back to " +
+                              std::to_string(operation.length) + " tokens");
+  }
+  slot.written = written_after_roll_back(slot.written, operation.length, slot.window);
+  slot.seen = operation.length;
+  slot.in_turn = slot.has_choice = false;
+}
+
+void StepRunner::note(const CloseSlot& operation) {
+  open_slot(operation.slot) = {};
+}
+
+void StepRunner::apply(const CopySlot& operation) {
+  model_.copy_slot(operation.from, operation.slot, slot(operation.slot).written);
 }
 
 std::vector<ModelRow> StepRunner::take_in(std::span<const PlanRow> rows) {
   std::vector<ModelRow> model_rows;
   model_rows.reserve(rows.size());
   for (const auto& row : rows) {
-    Slot& slot = slots_[static_cast<std::size_t>(row.slot)];
+    Slot& slot = this->slot(row.slot);
     if (!slot.open || row.position != slot.seen) {
       drifted(last_number_, "position " + std::to_string(row.position) + " in slot " +
                                 std::to_string(row.slot) + " where " + std::to_string(slot.seen) +
                                 " was expected");
     }
-    ++slot.seen;
+    slot.written = std::max(slot.written, ++slot.seen);
     if (row.token == kernels::kLastChosen && !slot.has_choice) {
       drifted(last_number_, "no token was chosen for slot " + std::to_string(row.slot));
     }
     model_rows.push_back({row.slot, row.token, row.position, slot.window});
   }
   return model_rows;
+}
+
+void StepRunner::note_choice(std::int32_t index) {
+  if (!slot(index).in_turn) drifted(last_number_, "slot " + std::to_string(index) + " is in no turn");
+  slot(index).has_choice = true;
 }
 
 void StepRunner::choose(const StepPlan& plan, std::span<const PlanOutput> outputs,
@@ -122,7 +172,7 @@ void StepRunner::choose(const StepPlan& plan, std::span<const PlanOutput> output
   for (const auto& output : outputs) {
     const PlanRow& row = plan.rows[static_cast<std::size_t>(output.row)];
     const bool sample = output.kind == PlanOutput::Kind::sample;
-    if (sample) slots_[static_cast<std::size_t>(row.slot)].has_choice = true;
+    if (sample) note_choice(row.slot);
     selected.push_back(output.row);
     tasks.push_back({.sample = sample,
                      .logprobs = output.logprobs,

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/device_array.h"
+#include "worker/engine/operation_failures.h"
 #include "worker/engine/plan_limits.h"
 #include "worker/model/model.h"
 
@@ -24,9 +25,10 @@ class StepRunner {
   // Of the backend's memory, beside the model's.
   static std::int64_t bytes(std::int64_t max_rows);
 
-  // Collective: every rank launches the same plans. Throws std::runtime_error when the plan does not follow
-  // on the last one (a rank has drifted).
-  void launch(const StepPlan& plan);
+  // Collective: every rank launches the same plans. What failed of the plan's slot operations on this rank;
+  // their slots are what they would be otherwise, but for what is in them. Throws std::runtime_error when the
+  // plan does not follow on the last one (a rank has drifted).
+  std::vector<OperationFailure> launch(const StepPlan& plan);
   // Waits for the oldest step under way: one choice for each of its outputs, the same on every rank. What
   // failed in it is rethrown with the step's number.
   std::vector<kernels::Choice> collect();
@@ -44,8 +46,10 @@ class StepRunner {
   struct Slot {
     bool open = false;
     CacheWindow window;
-    std::int64_t seen = 0;    // tokens in plans
-    bool has_choice = false;  // a token is being chosen, or was
+    std::int64_t seen = 0;     // tokens in plans
+    std::int64_t written = 0;  // the most that it ever had seen: so many have stood in the ring
+    bool in_turn = false;
+    bool has_choice = false;  // a token is being chosen in this turn, or was
   };
 
   struct Launched {
@@ -55,7 +59,20 @@ class StepRunner {
   };
 
   void wait_for(const Launched& step);
-  void apply(const SlotOperation& operation);
+  Slot& slot(std::int32_t index) { return slots_[static_cast<std::size_t>(index)]; }
+  Slot& open_slot(std::int32_t index);
+  // Of the slots' books, which are the same on every rank; throws when ranks have drifted. Then of the model.
+  void note(const OpenSlot& operation);
+  void note(const BeginTurn& operation);
+  void note(const CopySlot& operation);
+  void note(const RollBackSlot& operation);
+  void note(const CloseSlot& operation);
+  void apply(const OpenSlot&) {}
+  void apply(const BeginTurn& operation) { model_.begin_turn(operation.slot, operation.sampling); }
+  void apply(const CopySlot& operation);
+  void apply(const RollBackSlot&) {}  // what is in the ring beyond is overwritten before it is attended to
+  void apply(const CloseSlot& operation) { model_.close_slot(operation.slot); }
+  void note_choice(std::int32_t index);
   std::vector<ModelRow> take_in(std::span<const PlanRow> rows);
   void choose(const StepPlan& plan, std::span<const PlanOutput> outputs,
               kernels::DeviceSpan<kernels::Choice> out);

@@ -101,8 +101,8 @@ void chat_completions(ApiContext& api, const std::shared_ptr<Exchange>& exchange
   RequestFields fields(body);
 
   GenerationSpec spec;
-  spec.options = read_generation_options(fields, limits);
-  read_length(fields, 1, limits, spec.options);
+  spec.options = read_generation_options(fields, api);
+  read_length(fields, 1, api.settings, spec.options);
   read_logprobs(fields, spec.options);
   fields.refuse_unless("echo", false);
   fields.refuse_unless("add_special_tokens", false);

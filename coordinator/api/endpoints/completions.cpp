@@ -196,9 +196,9 @@ void completions(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
 
   GenerationSpec spec;
   GenerationOptions& options = spec.options;
-  options = read_generation_options(fields, limits);
+  options = read_generation_options(fields, api);
   options.echo = fields.boolean("echo").value_or(false);
-  read_length(fields, options.echo || options.prompt_logprobs ? 0 : 1, limits, options);
+  read_length(fields, options.echo || options.prompt_logprobs ? 0 : 1, api.settings, options);
   const auto logprobs = fields.integer("logprobs", 0, kMaxLogprobs);
   options.logprobs = logprobs.has_value();
   options.top_logprobs = static_cast<std::int32_t>(logprobs.value_or(0));

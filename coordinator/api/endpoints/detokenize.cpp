@@ -11,13 +11,12 @@ namespace {
 void detokenize(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
   const nlohmann::ordered_json body = parse_request_json(exchange->take_body());
   RequestFields fields(body);
-  const EngineLimits& limits = api.engine.limits();
-  check_model(fields.string("model"), limits);
+  check_model(fields.string("model"), api.settings);
   const nlohmann::ordered_json* ids = fields.array("tokens");
   if (!ids) throw fields.error("tokens", "'tokens' is missing.", "missing_required_parameter");
   api.unknown_fields.note(exchange->request().id, fields.unknown());
 
-  const std::vector<TokenId> tokens = token_id_values(*ids, limits.vocab_size, "tokens");
+  const std::vector<TokenId> tokens = token_id_values(*ids, api.engine.limits().vocab_size, "tokens");
   const Json answer = {{"prompt", api.tokenizer.decode(tokens, /*skip_special_tokens=*/false)}};
   exchange->respond({200, "application/json", to_text(answer)});
 }

@@ -15,20 +15,19 @@ Json model_json(const std::string& name, const ApiContext& api) {
           {"object", "model"},
           {"created", api.started_at},
           {"owned_by", "sinkstream"},
-          {"root", limits.model_name},
+          {"root", api.settings.model_name},
           {"parent", nullptr},
-          {"max_model_len", max_model_len(limits)},
+          {"max_model_len", max_model_len(api)},
           {"meta",
            {{"sink_tokens", limits.session.window.sink_tokens},
             {"window_tokens", limits.session.window.window_tokens},
-            {"max_tokens", limits.max_tokens},
+            {"max_tokens", api.settings.max_tokens},
             {"end_tokens", limits.end_tokens}}}};
 }
 
 Json list_json(const ApiContext& api) {
-  const EngineLimits& limits = api.engine.limits();
-  Json models = Json::array({model_json(limits.model_name, api)});
-  for (const std::string& alias : limits.model_aliases) models.push_back(model_json(alias, api));
+  Json models = Json::array({model_json(api.settings.model_name, api)});
+  for (const std::string& alias : api.settings.model_aliases) models.push_back(model_json(alias, api));
   return {{"object", "list"}, {"data", std::move(models)}};
 }
 
@@ -40,7 +39,7 @@ void add_models(Router& router, ApiContext& api) {
               }});
   router.add({"GET", "/v1/models/*", [&api](const std::shared_ptr<Exchange>& exchange) {
                 const std::string name =
-                    check_model(exchange->request().path.substr(kOneModel.size()), api.engine.limits());
+                    check_model(exchange->request().path.substr(kOneModel.size()), api.settings);
                 exchange->respond({200, "application/json", to_text(model_json(name, api))});
               }});
 }

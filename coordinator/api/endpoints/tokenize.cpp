@@ -32,13 +32,13 @@ std::vector<TokenId> read_tokens(RequestFields& fields, ApiContext& api, Exchang
 void tokenize(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
   const nlohmann::ordered_json body = parse_request_json(exchange->take_body());
   RequestFields fields(body);
-  check_model(fields.string("model"), api.engine.limits());
+  check_model(fields.string("model"), api.settings);
   const bool return_token_strs = fields.boolean("return_token_strs").value_or(false);
   fields.refuse({"chat_template"});
   const std::vector<TokenId> tokens = read_tokens(fields, api, *exchange);
   api.unknown_fields.note(exchange->request().id, fields.unknown());
 
-  Json answer = {{"count", tokens.size()}, {"max_model_len", max_model_len(api.engine.limits())}};
+  Json answer = {{"count", tokens.size()}, {"max_model_len", max_model_len(api)}};
   answer["tokens"] = tokens;
   answer["token_strs"] = nullptr;
   if (return_token_strs) {

@@ -1,6 +1,7 @@
 // One choice of an answer while it grows: tokens in, text and log-probabilities out. No I/O.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -55,6 +56,11 @@ class Choice {
   // A stop string came: nothing more will be shown, and push must not be called any more.
   bool stopped() const { return output_.stopped(); }
   std::int64_t completion_tokens() const { return completion_tokens_; }
+
+  // How many output tokens were shown whole, and what was shown of the next ones: the text of a session that
+  // goes on behind those tokens.
+  std::int64_t told_tokens() const { return std::min(output_.told_tokens(), completion_tokens_); }
+  const std::string& pending_text() const { return output_.pending_text(); }
 
  private:
   Piece push_prompt(TokenEvent event);

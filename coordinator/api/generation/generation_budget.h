@@ -1,9 +1,10 @@
-// How much one request may ask for.
+// How much one request may ask for, and what it asks the engine for.
 #pragma once
 
 #include <cstdint>
 
-#include "coordinator/api/generation/generation.h"
+#include "coordinator/api/generation/generation_spec.h"
+#include "engine/engine.h"
 
 namespace sinkstream {
 
@@ -17,5 +18,8 @@ std::int64_t longest_answer(const GenerationOptions& options, const Prompt& prom
 
 // Throws RequestError (400): more than the server could ever do, or would have to hold for one answer.
 void check_budget(const GenerationSpec& spec, const EngineLimits& limits);
+
+// All its turns; `request` is still to be given.
+Generate generate_command(const GenerationSpec& spec, const EngineLimits& limits);
 
 }  // namespace sinkstream

@@ -149,9 +149,10 @@ std::string read_truncation(RequestFields& fields, const EngineLimits& limits) {
 
 }  // namespace
 
-GenerationOptions read_generation_options(RequestFields& fields, const EngineLimits& limits) {
+GenerationOptions read_generation_options(RequestFields& fields, const ApiContext& api) {
+  const EngineLimits& limits = api.engine.limits();
   GenerationOptions options;
-  options.model = check_model(fields.string("model"), limits);
+  options.model = check_model(fields.string("model"), api.settings);
   refuse_unsupported(fields);
   read_streaming(fields, options);
   options.n = fields.integer("n", 1, 16).value_or(1);
@@ -167,15 +168,15 @@ GenerationOptions read_generation_options(RequestFields& fields, const EngineLim
   return options;
 }
 
-void read_length(RequestFields& fields, std::int64_t low, const EngineLimits& limits,
+void read_length(RequestFields& fields, std::int64_t low, const ApiSettings& settings,
                  GenerationOptions& options) {
-  const auto newer = fields.integer("max_completion_tokens", low, limits.max_tokens);
-  const auto older = fields.integer("max_tokens", low, limits.max_tokens);
+  const auto newer = fields.integer("max_completion_tokens", low, settings.max_tokens);
+  const auto older = fields.integer("max_tokens", low, settings.max_tokens);
   if (newer && older && *newer != *older) {
     throw fields.error("max_tokens", "'max_tokens' and 'max_completion_tokens' contradict each other.");
   }
-  options.max_tokens = newer.value_or(older.value_or(limits.default_max_tokens));
-  options.min_tokens = fields.integer("min_tokens", 0, limits.max_tokens).value_or(0);
+  options.max_tokens = newer.value_or(older.value_or(settings.default_max_tokens));
+  options.min_tokens = fields.integer("min_tokens", 0, settings.max_tokens).value_or(0);
   if (options.min_tokens > options.max_tokens) {
     throw fields.error("min_tokens", fmt::format("'min_tokens' ({}) is larger than the longest answer ({}).",
                                                  options.min_tokens, options.max_tokens));

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/api/api_context.h"
 #include "coordinator/api/request/request_fields.h"
 #include "engine/engine.h"
 
@@ -40,11 +41,11 @@ struct GenerationOptions {
 
 // Reads all but max_tokens, echo, logprobs and top_logprobs, which the endpoints name differently or bound
 // otherwise, and refuses what would change the result and is not supported. Throws RequestError.
-GenerationOptions read_generation_options(RequestFields& fields, const EngineLimits& limits);
+GenerationOptions read_generation_options(RequestFields& fields, const ApiContext& api);
 
-// Reads `max_completion_tokens` or its older name `max_tokens`, at least `low` (absent: the engine's
+// Reads `max_completion_tokens` or its older name `max_tokens`, at least `low` (absent: the server's
 // default), and `min_tokens`.
-void read_length(RequestFields& fields, std::int64_t low, const EngineLimits& limits,
+void read_length(RequestFields& fields, std::int64_t low, const ApiSettings& settings,
                  GenerationOptions& options);
 
 // Throws RequestError (400 context_length_exceeded).

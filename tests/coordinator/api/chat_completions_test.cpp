@@ -121,7 +121,7 @@ TEST_F(ChatCompletions, StopStringsEndTheTextAndDoNotLeak) {
     }
     EXPECT_TRUE(eventually([&] { return engine->num_active() == 0; }));
   }
-  EXPECT_EQ(engine->num_cancelled(), 2u);
+  EXPECT_EQ(engine->commands<EndTurn>().size(), 2u);
 }
 
 TEST_F(ChatCompletions, MaxTokensEndsTheText) {
@@ -304,7 +304,7 @@ TEST_F(ChatCompletions, PassesOnWhatWasAsked) {
                   {"max_tokens", 3},
                   {"stop_token_ids", {7}}});
   answer(kPath, request);
-  const GenerationRequest sent = engine->requests().back();
+  const FakeEngine::Turn sent = engine->requests().back();
   EXPECT_FLOAT_EQ(sent.sampling.temperature, 0.5f);
   EXPECT_FLOAT_EQ(sent.sampling.top_p, 0.9f);
   EXPECT_EQ(sent.sampling.top_k, 0);

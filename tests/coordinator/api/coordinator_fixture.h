@@ -23,11 +23,13 @@ class CoordinatorTest : public ::testing::Test {
   // The session remembers 4 + 28 tokens.
   CoordinatorTest() {
     settings.listen = "127.0.0.1:0";
-    limits.model_name = "fake";
+    api_settings.model_name = "fake";
+    api_settings.default_max_tokens = 64;
+    api_settings.max_tokens = 100000;
     limits.vocab_size = tokenizer().vocab_size();
+    limits.end_tokens = {*tokenizer().find("<|end|>")};
     limits.session.window = {4, 28};
-    limits.default_max_tokens = 64;
-    limits.max_tokens = 100000;
+    limits.session.ring_capacity = 28 + 128;
     limits.max_queue = 64;
     limits.num_slots = 8;
   }
@@ -46,7 +48,7 @@ class CoordinatorTest : public ::testing::Test {
   void start(const ChatTemplate& chat) {
     engine.emplace(limits);
     say("Hello, dear world!");
-    coordinator.emplace(*engine, tokenizer(), chat, settings);
+    coordinator.emplace(*engine, tokenizer(), chat, api_settings, settings);
     address = coordinator->start();
   }
   void say(const std::string& text, bool endless = false) {
@@ -84,6 +86,7 @@ class CoordinatorTest : public ::testing::Test {
     return {{"model", "fake"}, {"messages", {{{"role", "user"}, {"content", text}}}}, {"seed", 1}};
   }
 
+  ApiSettings api_settings;
   ServerSettings settings;
   EngineLimits limits;
   std::optional<FakeEngine> engine;

@@ -14,7 +14,7 @@ namespace {
 using Endpoints = CoordinatorTest;
 
 TEST_F(Endpoints, Models) {
-  limits.model_name = "org/fake";
+  api_settings.model_name = "org/fake";
   start();
   const Json list = Json::parse(ask(get("/v1/models")).body);
   EXPECT_EQ(list["object"], "list");
@@ -43,7 +43,7 @@ TEST_F(Endpoints, AModelsLengthIsWhatMayBeAskedFor) {
 }
 
 TEST_F(Endpoints, AnAliasIsTheModelUnderAnotherName) {
-  limits.model_aliases = {"gpt-4o", "org/other"};
+  api_settings.model_aliases = {"gpt-4o", "org/other"};
   start();
   const Json models = Json::parse(ask(get("/v1/models")).body)["data"];
   ASSERT_EQ(models.size(), 3u);

@@ -1,6 +1,13 @@
 #include "tests/coordinator/api/fake_engine.h"
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "engine/messages.h"
+#include "tests/patience.h"
 
 namespace sinkstream::testing {
 namespace {
@@ -16,15 +23,12 @@ std::int64_t fake_rank(TokenId token) {
   return 100 + token;
 }
 
-TokenEvent make_event(const GenerationRequest& request, std::size_t position, TokenId token,
-                      bool from_prompt) {
-  TokenEvent event{static_cast<std::int64_t>(position), token, from_prompt, std::nullopt, {}};
-  if (!(from_prompt ? position > 0 : request.logprobs)) return event;
-  event.logprob = fake_logprob(token);
-  if (from_prompt) event.rank = fake_rank(token);
-  const std::int32_t top = from_prompt ? request.top_prompt_logprobs : request.top_logprobs;
-  for (TokenId i = 0; i < top; ++i) event.top.push_back({i + 300, fake_logprob(i + 300)});
-  return event;
+// What the other side gets: all messages go through their codec.
+Command as_received(const Command& command) {
+  return decode_command(encode(command));
+}
+Event as_received(const Event& event) {
+  return decode_event(encode(event));
 }
 
 }  // namespace
@@ -39,6 +43,8 @@ FakeEngine::~FakeEngine() {
   }
   thread_.join();
 }
+
+// ---- what tests set and see
 
 void FakeEngine::set_reply(std::vector<TokenId> tokens, bool endless) {
   const std::lock_guard lock(mutex_);
@@ -62,9 +68,24 @@ void FakeEngine::end() {
   ending_ = true;
 }
 
+void FakeEngine::refuse_next(RefusalReason reason, const std::string& message) {
+  const std::lock_guard lock(mutex_);
+  refusal_ = {.reason = reason, .message = message};
+}
+
+void FakeEngine::hear_late() {
+  const std::lock_guard lock(mutex_);
+  hears_late_ = true;
+}
+
+void FakeEngine::allow_out_of_reach() {
+  const std::lock_guard lock(mutex_);
+  allows_out_of_reach_ = true;
+}
+
 void FakeEngine::fail_all(const std::string& message, FinishReason reason) {
   const std::lock_guard lock(mutex_);
-  for (Active& active : active_) active.submission.listener->on_finish({reason, message, {}});
+  for (Choice& choice : active_) finish(choice, 0, {.reason = reason, .message = message});
   active_.clear();
 }
 
@@ -83,31 +104,20 @@ std::size_t FakeEngine::num_cancelled() const {
   return num_cancelled_;
 }
 
-std::vector<GenerationRequest> FakeEngine::requests() const {
+std::size_t FakeEngine::num_out_of_credit() const {
+  const std::lock_guard lock(mutex_);
+  return static_cast<std::size_t>(
+      std::ranges::count_if(active_, [](const Choice& choice) { return choice.credit() == 0; }));
+}
+
+std::int64_t FakeEngine::num_events() const {
+  const std::lock_guard lock(mutex_);
+  return num_events_;
+}
+
+std::vector<FakeEngine::Turn> FakeEngine::requests() const {
   const std::lock_guard lock(mutex_);
   return requests_;
-}
-
-SubmitResult FakeEngine::submit(std::vector<Submission> submissions) {
-  const std::lock_guard lock(mutex_);
-  if (ending_) return SubmitResult::ending;
-  if (active_.size() + submissions.size() > static_cast<std::size_t>(limits_.num_slots + limits_.max_queue)) {
-    return SubmitResult::queue_full;
-  }
-  for (Submission& submission : submissions) {
-    requests_.push_back(submission.request);
-    active_.push_back({std::move(submission)});
-  }
-  changed_.notify_all();
-  return SubmitResult::accepted;
-}
-
-void FakeEngine::cancel(const std::string& id) {
-  const std::lock_guard lock(mutex_);
-  for (Active& active : active_) {
-    if (active.submission.request.id == id) active.cancelled = true;
-  }
-  changed_.notify_all();
 }
 
 EngineStats FakeEngine::stats() const {
@@ -117,60 +127,227 @@ EngineStats FakeEngine::stats() const {
   return stats;
 }
 
+// ---- commands
+
+void FakeEngine::connect(std::shared_ptr<EventSink> sink) {
+  const std::lock_guard lock(mutex_);
+  sink_ = std::move(sink);
+}
+
+void FakeEngine::send(Command command) {
+  const std::lock_guard lock(mutex_);
+  inbox_.push_back(as_received(command));
+  changed_.notify_all();
+}
+
+void FakeEngine::take_commands() {
+  for (; !inbox_.empty(); inbox_.pop_front()) {
+    received_.push_back(inbox_.front());
+    std::visit([this](const auto& command) { take(command); }, inbox_.front());
+    drop_ended();
+  }
+}
+
+template <typename C>
+void FakeEngine::take(const C&) {
+  ADD_FAILURE() << "the fake engine has no sessions that outlive a request";
+}
+
+void FakeEngine::take(const Generate& command) {
+  const auto choices = static_cast<std::size_t>(num_choices(command));
+  EXPECT_NE(command.request, 0u);
+  EXPECT_EQ(find(command.request, 0), nullptr) << "a request's number was given twice";
+  EXPECT_GT(choices, 0u);
+  EXPECT_GE(command.credit, 1);
+  for (const SharedTokens& prompt : command.prompts) EXPECT_FALSE(prompt.empty());
+  if (refusal_) {
+    refusal_->request = command.request;
+    return tell(*std::exchange(refusal_, std::nullopt));
+  }
+  if (ending_) return tell(Refused{.request = command.request, .reason = RefusalReason::ending});
+  if (active_.size() + choices > static_cast<std::size_t>(limits_.num_slots + limits_.max_queue)) {
+    return tell(Refused{.request = command.request, .reason = RefusalReason::queue_full});
+  }
+  tell(Accepted{command.request});
+  const auto shared = std::make_shared<const Generate>(command);
+  for (const SharedTokens& prompt : command.prompts) {
+    const auto prompt_read = std::make_shared<std::size_t>(0);
+    for (std::int32_t i = 0; i < command.n; ++i) {
+      Turn turn{command.params, prompt};
+      turn.sampling.seed += static_cast<std::uint64_t>(i);
+      requests_.push_back(std::move(turn));
+      Choice choice{.command = shared, .prompt_read = prompt_read, .granted = command.credit};
+      choice.index = static_cast<std::int32_t>(&prompt - command.prompts.data()) * command.n + i;
+      active_.push_back(std::move(choice));
+    }
+  }
+}
+
+void FakeEngine::take(const Grant& command) {
+  Choice* const choice = find(command.request, command.choice);
+  if (!choice) return;
+  EXPECT_GT(command.token_events, choice->granted) << "a grant that gives nothing";
+  choice->granted = std::max(choice->granted, command.token_events);
+}
+
+void FakeEngine::take(const EndTurn& command) {
+  Choice* const choice = find(command.request, command.choice);
+  if (!choice) return;
+  if (hears_late_) {
+    choice->granted += 1'000'000;  // it would have got on without
+    return;
+  }
+  check_pending(*choice, command);
+  if (!is_in_reach(*choice, command)) {
+    EXPECT_TRUE(allows_out_of_reach_) << "the session cannot go back to " << command.position;
+    return finish(*choice, 0, {.reason = FinishReason::cancelled});
+  }
+  finish(*choice, command.position, {.reason = FinishReason::stop, .pending = command.pending});
+}
+
+void FakeEngine::take(const Cancel& command) {
+  for (Choice& choice : active_) {
+    if (choice.command->request != command.request || choice.over) continue;
+    ++num_cancelled_;
+    finish(choice, 0, {.reason = FinishReason::cancelled});
+  }
+}
+
+void FakeEngine::drop_ended() {
+  std::erase_if(active_, [](const Choice& choice) { return choice.over; });
+}
+
+FakeEngine::Choice* FakeEngine::find(RequestId request, std::int32_t index) {
+  const auto found = std::ranges::find_if(active_, [&](const Choice& choice) {
+    return choice.command->request == request && choice.index == index && !choice.over;
+  });
+  return found == active_.end() ? nullptr : &*found;
+}
+
+const SharedTokens& FakeEngine::Choice::prompt() const {
+  return command->prompts[static_cast<std::size_t>(index / command->n)];
+}
+
+// A session goes back to where it has been, and as far as its ring allows.
+bool FakeEngine::is_in_reach(const Choice& choice, const EndTurn& command) const {
+  const auto prompt_tokens = static_cast<std::int64_t>(choice.prompt().size());
+  const std::int64_t taken =
+      prompt_tokens + std::max<std::int64_t>(static_cast<std::int64_t>(choice.generated) - 1, 0);
+  EXPECT_GE(command.position, prompt_tokens);
+  EXPECT_LE(command.position, taken);
+  const SessionShape& session = limits_.session;
+  return !session.endless() ||
+         taken - command.position <= roll_back_reach(session.window, session.ring_capacity);
+}
+
+// What is pending was said there.
+void FakeEngine::check_pending(const Choice& choice, const EndTurn& command) const {
+  EXPECT_LE(command.pending.size(), 1u);
+  if (command.pending.empty()) return;
+  const auto said = static_cast<std::size_t>(command.position) - choice.prompt().size();
+  EXPECT_LT(said, choice.generated);
+  EXPECT_EQ(command.pending[0], reply_[said % reply_.size()]);
+}
+
+// ---- steps
+
 void FakeEngine::run() {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
-    std::erase_if(active_, [this](Active& active) {
-      return active.cancelled && (finish(active, FinishReason::cancelled, 0), true);
-    });
-    if (active_.empty() || held_) {
-      changed_.wait(lock);
+    take_commands();
+    const bool any = !held_ && std::ranges::any_of(active_, [this](const Choice& c) { return can_go_on(c); });
+    if (!any) {
+      wait(lock);
       continue;
     }
-    std::erase_if(active_, [this](Active& active) { return step(active); });
+    for (Choice& choice : active_) {
+      if (can_go_on(choice)) step(choice);
+    }
+    drop_ended();
     const auto time = token_time_;
     lock.unlock();
     std::this_thread::sleep_for(std::max<std::chrono::microseconds>(time, std::chrono::microseconds(20)));
     lock.lock();
   }
-  for (Active& active : active_) finish(active, FinishReason::ending, 0);
+  for (Choice& choice : active_) finish(choice, 0, {.reason = FinishReason::ending});
 }
 
-bool FakeEngine::step(Active& active) {
-  const GenerationRequest& request = active.submission.request;
-  GenerationListener& listener = *active.submission.listener;
-  if (listener.paused()) return false;
-  const std::size_t prompt_size = request.prompt.size();
-  if (active.prompt_read < prompt_size) {
-    const std::size_t end = std::min(prompt_size, active.prompt_read + kPromptChunk);
-    stats_.prompt_tokens += static_cast<std::int64_t>(end - active.prompt_read);
-    for (; active.prompt_read < end; ++active.prompt_read) {
-      if (!request.prompt_logprobs) continue;
-      listener.on_token(make_event(request, active.prompt_read, request.prompt[active.prompt_read], true));
-    }
-    if (end < prompt_size) return false;
+void FakeEngine::wait(std::unique_lock<std::mutex>& lock) {
+  const auto something = [this] { return stopping_ || !inbox_.empty(); };
+  if (active_.empty() || held_) return changed_.wait(lock);
+  if (changed_.wait_for(lock, kPatience / 2, something)) return;
+  ADD_FAILURE() << active_.size() << " choices wait for credit that does not come";
+  for (Choice& choice : active_) finish(choice, 0, {.reason = FinishReason::failed, .message = "no credit"});
+  active_.clear();
+}
+
+// Whatever is chosen needs credit, an end token too: it might have been another.
+bool FakeEngine::can_go_on(const Choice& choice) const {
+  if (choice.over) return false;
+  const bool reads = *choice.prompt_read < choice.prompt().size();
+  if (reads && !choice.is_first_of_prompt()) return false;
+  if (reads && !choice.command->params.prompt_logprobs) return true;
+  const bool is_full = static_cast<std::int64_t>(choice.generated) == choice.command->params.max_tokens;
+  return choice.credit() > 0 || (!reads && is_full);
+}
+
+void FakeEngine::step(Choice& choice) {
+  const TurnParams& params = choice.command->params;
+  const std::size_t prompt_size = choice.prompt().size();
+  if (*choice.prompt_read < prompt_size) return read_prompt(choice);
+  const auto seen = static_cast<std::int64_t>(prompt_size + choice.generated);
+  if (!endless_ && choice.generated == reply_.size() && !params.ignore_eos) {
+    return finish(choice, seen, {.reason = FinishReason::stop, .stop_token = limits_.end_tokens.at(0)});
   }
-  const auto seen = static_cast<std::int64_t>(prompt_size + active.generated);
-  if (!endless_ && active.generated == reply_.size() && !request.ignore_eos) {
-    finish(active, FinishReason::stop, seen);
-    return true;
+  if (static_cast<std::int64_t>(choice.generated) == params.max_tokens) {
+    const auto taken = std::max<std::int64_t>(seen - 1, static_cast<std::int64_t>(prompt_size));
+    return finish(choice, taken, {.reason = FinishReason::length});
   }
-  if (static_cast<std::int64_t>(active.generated) == request.max_tokens) {
-    finish(active, FinishReason::length,
-           std::max<std::int64_t>(seen - 1, static_cast<std::int64_t>(prompt_size)));
-    return true;
-  }
-  const TokenId token = reply_[active.generated % reply_.size()];
-  listener.on_token(make_event(request, prompt_size + active.generated++, token, false));
+  const TokenId token = reply_[choice.generated % reply_.size()];
+  tell_token(choice, prompt_size + choice.generated++, token, false);
   ++stats_.generated_tokens;
-  return false;
 }
 
-void FakeEngine::finish(Active& active, FinishReason reason, std::int64_t seen) {
-  if (reason == FinishReason::cancelled) ++num_cancelled_;
-  FinishEvent event{reason, "", session_usage(seen, limits_.session.window)};
-  if (reason == FinishReason::stop && !limits_.end_tokens.empty()) event.stop_token = limits_.end_tokens[0];
-  active.submission.listener->on_finish(std::move(event));
+void FakeEngine::read_prompt(Choice& choice) {
+  const bool reports = choice.command->params.prompt_logprobs;
+  std::size_t& read = *choice.prompt_read;
+  for (std::size_t i = 0; i < kPromptChunk && read < choice.prompt().size(); ++i, ++read) {
+    if (reports && choice.credit() == 0) break;
+    if (reports) tell_token(choice, read, choice.prompt()[read], true);
+    ++stats_.prompt_tokens;
+  }
+}
+
+// ---- events
+
+void FakeEngine::tell(const Event& event) {
+  if (sink_) sink_->on_event(as_received(event));
+}
+
+void FakeEngine::tell_token(Choice& choice, std::size_t position, TokenId token, bool from_prompt) {
+  const TurnParams& params = choice.command->params;
+  TokenEvent event{.request = choice.command->request,
+                   .choice = choice.index,
+                   .position = static_cast<std::int64_t>(position),
+                   .token = token,
+                   .from_prompt = from_prompt};
+  if (from_prompt ? position > 0 : params.logprobs) {
+    event.logprob = fake_logprob(token);
+    if (from_prompt) event.rank = fake_rank(token);
+    const std::int32_t top = from_prompt ? params.top_prompt_logprobs : params.top_logprobs;
+    for (TokenId i = 0; i < top; ++i) event.top.push_back({i + 300, fake_logprob(i + 300)});
+  }
+  ++choice.sent;
+  ++num_events_;
+  tell(event);
+}
+
+void FakeEngine::finish(Choice& choice, std::int64_t seen, TurnEnded event) {
+  choice.over = true;
+  event.request = choice.command->request;
+  event.choice = choice.index;
+  event.usage = session_usage(seen, limits_.session.window);
+  tell(event);
 }
 
 }  // namespace sinkstream::testing

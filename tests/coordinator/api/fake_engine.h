@@ -1,10 +1,13 @@
-// An engine without a model: every generation says the same tokens, at a speed the test sets.
+// An engine without a model: every turn says the same tokens, at a speed the test sets. It keeps to the
+// contract as strictly as the real one, and fails the test where the coordinator does not.
 #pragma once
 
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -18,46 +21,96 @@ class FakeEngine : public Engine {
   explicit FakeEngine(EngineLimits limits);
   ~FakeEngine() override;
 
-  // What generations say. `endless`: over and over; else an end token follows.
+  // What turns say. `endless`: over and over; else an end token follows.
   void set_reply(std::vector<TokenId> tokens, bool endless = false);
   void set_token_time(std::chrono::milliseconds time);
   void hold(bool held);  // nothing is generated meanwhile: everything waits in the queue
   void fail_all(const std::string& message, FinishReason reason = FinishReason::ending);
-  void end();  // takes nothing new
+  void end();                                                          // takes nothing new
+  void refuse_next(RefusalReason reason, const std::string& message);  // whatever is asked for
+  void hear_late();  // of each EndTurn, when the turn has ended by itself
+  // A turn may be told to end where its session cannot go back to, and then is cancelled.
+  void allow_out_of_reach();
   void set_stats(const EngineStats& stats);
 
   std::size_t num_active() const;
   std::size_t num_cancelled() const;
-  std::vector<GenerationRequest> requests() const;  // all that were accepted
+  std::size_t num_out_of_credit() const;  // of those that are active
+  std::int64_t num_events() const;
+
+  // Each turn that was accepted, with its own seed.
+  struct Turn : TurnParams {
+    SharedTokens prompt;
+  };
+  std::vector<Turn> requests() const;
+  template <typename C>
+  std::vector<C> commands() const {  // all of this kind
+    const std::lock_guard lock(mutex_);
+    std::vector<C> found;
+    for (const Command& command : received_) {
+      if (const auto* one = std::get_if<C>(&command)) found.push_back(*one);
+    }
+    return found;
+  }
 
   const EngineLimits& limits() const override { return limits_; }
-  SubmitResult submit(std::vector<Submission> submissions) override;
-  void cancel(const std::string& id) override;
+  void connect(std::shared_ptr<EventSink> sink) override;
+  void send(Command command) override;
   EngineStats stats() const override;
 
  private:
-  struct Active {
-    Submission submission;
-    std::size_t prompt_read = 0;
+  struct Choice {
+    std::shared_ptr<const Generate> command;
+    std::int32_t index = 0;
+    std::shared_ptr<std::size_t> prompt_read;  // one for the choices of a prompt
+    std::int64_t granted = 0, sent = 0;        // token events
     std::size_t generated = 0;
-    bool cancelled = false;
+    bool over = false;
+
+    const SharedTokens& prompt() const;
+    bool is_first_of_prompt() const { return index % command->n == 0; }
+    std::int64_t credit() const { return granted - sent; }
   };
 
   void run();
-  bool step(Active& active);  // true: finished
-  void finish(Active& active, FinishReason reason, std::int64_t seen);
+  void take_commands();
+  void take(const Generate& command);
+  void take(const Grant& command);
+  void take(const EndTurn& command);
+  void take(const Cancel& command);
+  template <typename C>
+  void take(const C&);  // not needed yet: fails the test
+  void drop_ended();
+  Choice* find(RequestId request, std::int32_t index);
+  bool is_in_reach(const Choice& choice, const EndTurn& command) const;
+  void check_pending(const Choice& choice, const EndTurn& command) const;
+
+  bool can_go_on(const Choice& choice) const;
+  void step(Choice& choice);
+  void read_prompt(Choice& choice);
+  void tell(const Event& event);
+  void tell_token(Choice& choice, std::size_t position, TokenId token, bool from_prompt);
+  void finish(Choice& choice, std::int64_t seen, TurnEnded event);
+  void wait(std::unique_lock<std::mutex>& lock);
 
   const EngineLimits limits_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<Active> active_;
-  std::vector<GenerationRequest> requests_;
+  std::shared_ptr<EventSink> sink_;
+  std::deque<Command> inbox_;
+  std::vector<Command> received_;
+  std::deque<Choice> active_;
+  std::vector<Turn> requests_;
   std::vector<TokenId> reply_;
+  std::optional<Refused> refusal_;
   bool endless_ = false;
   bool held_ = false;
   bool ending_ = false;
+  bool hears_late_ = false;
+  bool allows_out_of_reach_ = false;
   bool stopping_ = false;
   std::size_t num_cancelled_ = 0;
+  std::int64_t num_events_ = 0;
   EngineStats stats_;
   std::chrono::milliseconds token_time_{0};
   std::thread thread_;

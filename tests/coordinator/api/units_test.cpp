@@ -159,8 +159,8 @@ TEST(ChoiceOfSentencePiece, AnAnswerGoesOnWithItsSpaceOrBeginsWithoutIt) {
     Prompt prompt;
     prompt.answer_continues_text = continues;
     Choice choice(tokenizer, GenerationOptions{}, prompt);
-    std::string text = choice.push({0, 4, false, -1.0f, {}}).text;
-    text += choice.push({1, 5, false, -1.0f, {}}).text;
+    std::string text = choice.push({.token = 4, .logprob = -1.0f}).text;
+    text += choice.push({.position = 1, .token = 5, .logprob = -1.0f}).text;
     return text + choice.finish().text;
   };
   EXPECT_EQ(answer(true), " a b");
@@ -177,7 +177,7 @@ class ChoiceTest : public ::testing::Test {
     Choice choice(tokenizer, options, prompt);
     std::vector<Piece> pieces = {choice.opening(prompt)};
     for (const TokenId token : tokenizer.encode(text, {.add_special_tokens = false})) {
-      pieces.push_back(choice.push({0, token, false, -1.0f, {}}));
+      pieces.push_back(choice.push({.token = token, .logprob = -1.0f}));
       if (choice.stopped()) break;
     }
     pieces.push_back(choice.finish());

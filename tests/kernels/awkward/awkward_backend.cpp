@@ -70,6 +70,7 @@ std::unique_ptr<SlotStates> AwkwardBackend::make_slot_states(std::int32_t num_sl
 }
 
 void AwkwardBackend::begin_turn(std::int32_t slot, const SamplingParams& sampling, SlotStates& states) {
+  before_turn();
   late_.add([this, slot, sampling, states = shared(states)] { inner_.begin_turn(slot, sampling, *states); });
 }
 
@@ -107,6 +108,7 @@ RotaryAngles AwkwardBackend::kept(const RotaryAngles& angles) const {
 }
 
 void AwkwardBackend::do_copy(Address from, Address to, const Pieces& pieces) {
+  before_copy();
   late_.add([this, from = kept(from), to = kept(to), pieces] { inner_.copy(from, to, pieces); });
 }
 

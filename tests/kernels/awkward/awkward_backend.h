@@ -9,6 +9,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -38,6 +39,9 @@ class AwkwardBackend final : public Backend {
   std::unique_ptr<SlotStates> make_slot_states(std::int32_t num_slots, std::int64_t vocab_size) override;
   void begin_turn(std::int32_t slot, const SamplingParams& sampling, SlotStates& states) override;
   void end_turn(std::int32_t slot, SlotStates& states) override;
+
+  // Called before a turn begins and before a copy; what one throws, the call throws.
+  std::function<void()> before_turn = [] {}, before_copy = [] {};
 
   // The most marks that were ever given and not yet waited for: steps in flight, where each step has one
   // mark.

@@ -1,9 +1,9 @@
-#include "worker/engine/plan_limits.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <random>
+
+#include "worker/engine/plan_limits.h"
 
 namespace sinkstream {
 namespace {
@@ -21,18 +21,26 @@ PlanLimits limits() {
 StepPlan example() {
   StepPlan plan;
   plan.number = 7;
-  SlotOperation open{SlotOperation::Kind::open, 2, {4, 60}, {}};
-  open.sampling.temperature = 0.5f;
-  open.sampling.seed = ~0ull;
-  open.sampling.logit_bias = {{3, -100.0f}, {99, 1.5f}};
-  open.sampling.repeat_last_n = 3;
-  open.sampling.earlier_output = {99, 0, 7};
-  open.sampling.min_tokens = 5'000'000'000;
-  open.sampling.end_tokens = {0, 99};
-  plan.operations = {{SlotOperation::Kind::close, 1, {}, {}}, open};
+  BeginTurn turn{.slot = 2};
+  turn.sampling.temperature = 0.5f;
+  turn.sampling.seed = ~0ull;
+  turn.sampling.logit_bias = {{3, -100.0f}, {99, 1.5f}};
+  turn.sampling.repeat_last_n = 3;
+  turn.sampling.earlier_output = {99, 0, 7};
+  turn.sampling.min_tokens = 5'000'000'000;
+  turn.sampling.end_tokens = {0, 99};
+  plan.operations = {CloseSlot{1}, OpenSlot{2, {4, 60}}, turn, CopySlot{1, 2},
+                     RollBackSlot{1, 5'000'000'000}};
   plan.rows = {{2, 17, 0}, {2, 18, 1}, {3, kernels::kLastChosen, 5'000'000'000}};
   plan.outputs = {{PlanOutput::Kind::score, true, 0, 18, 5}, {PlanOutput::Kind::sample, false, 2, 0, 0}};
   return plan;
+}
+
+SamplingParams& sampling_of(StepPlan& plan) {
+  return std::get<BeginTurn>(plan.operations[2]).sampling;
+}
+CacheWindow& window_of(StepPlan& plan) {
+  return std::get<OpenSlot>(plan.operations[1]).window;
 }
 
 void expect_refused(const StepPlan& plan) {
@@ -46,14 +54,18 @@ TEST(StepPlan, SurvivesTheWire) {
   EXPECT_EQ(encode(back), message);
   EXPECT_EQ(back.number, 7u);
   EXPECT_FALSE(back.last);
-  ASSERT_EQ(back.operations.size(), 2u);
-  EXPECT_EQ(back.operations[1].window, (CacheWindow{4, 60}));
-  EXPECT_EQ(back.operations[1].sampling.logit_bias, plan.operations[1].sampling.logit_bias);
-  EXPECT_EQ(back.operations[1].sampling.seed, ~0ull);
-  EXPECT_EQ(back.operations[1].sampling.repeat_last_n, 3);
-  EXPECT_EQ(back.operations[1].sampling.earlier_output, plan.operations[1].sampling.earlier_output);
-  EXPECT_EQ(back.operations[1].sampling.min_tokens, 5'000'000'000);
-  EXPECT_EQ(back.operations[1].sampling.end_tokens, (std::vector<TokenId>{0, 99}));
+  ASSERT_EQ(back.operations.size(), 5u);
+  EXPECT_EQ(slot_of(back.operations[0]), 1);
+  EXPECT_EQ(std::get<OpenSlot>(back.operations[1]).window, (CacheWindow{4, 60}));
+  const auto& sampling = std::get<BeginTurn>(back.operations[2]).sampling;
+  EXPECT_EQ(sampling.logit_bias, (std::vector<std::pair<TokenId, float>>{{3, -100.0f}, {99, 1.5f}}));
+  EXPECT_EQ(sampling.seed, ~0ull);
+  EXPECT_EQ(sampling.repeat_last_n, 3);
+  EXPECT_EQ(sampling.earlier_output, (std::vector<TokenId>{99, 0, 7}));
+  EXPECT_EQ(sampling.min_tokens, 5'000'000'000);
+  EXPECT_EQ(sampling.end_tokens, (std::vector<TokenId>{0, 99}));
+  EXPECT_EQ(std::get<CopySlot>(back.operations[3]).from, 2);
+  EXPECT_EQ(std::get<RollBackSlot>(back.operations[4]).length, 5'000'000'000);
   ASSERT_EQ(back.rows.size(), 3u);
   EXPECT_EQ(back.rows[2].position, 5'000'000'000);
   EXPECT_EQ(back.rows[2].token, kernels::kLastChosen);
@@ -84,12 +96,12 @@ TEST(StepPlan, SaysWhyItIsRefused) {
     return "step plan refused: " + reason + " (do all ranks run the same build?)";
   };
   auto other_layout = encode(example());
-  EXPECT_EQ(other_layout[3], std::byte{'4'});
-  other_layout[3] = std::byte{'3'};
+  EXPECT_EQ(other_layout[3], std::byte{'5'});
+  other_layout[3] = std::byte{'4'};
   EXPECT_EQ(why(other_layout), refused("it does not begin like one"));
   EXPECT_EQ(why({}), refused("it is cut short"));
   StepPlan plan = example();
-  plan.operations[0].kind = static_cast<SlotOperation::Kind>(2);
+  plan.outputs[0].kind = static_cast<PlanOutput::Kind>(2);
   EXPECT_EQ(why(encode(plan)), refused("a kind is unknown"));
   plan = example();
   plan.rows[0].position = -1;
@@ -98,11 +110,10 @@ TEST(StepPlan, SaysWhyItIsRefused) {
 
 // What a client reads, who knows nothing of ranks and builds.
 TEST(StepPlan, RefusalOfARequestNamesTheFieldAlone) {
-  GenerationRequest request;
-  request.prompt = {1, 2, 3};
-  EXPECT_EQ(refusal(request, limits()), std::nullopt);
-  request.sampling.top_p = 0;
-  EXPECT_EQ(refusal(request, limits()), "top_p out of range");
+  Generate command{.prompts = {{1, 2, 3}}};
+  EXPECT_EQ(refusal(command, limits()), std::nullopt);
+  command.params.sampling.top_p = 0;
+  EXPECT_EQ(refusal(command, limits()), "top_p out of range");
 }
 
 TEST(StepPlan, RandomDamageNeverGetsPastTheChecks) {
@@ -152,30 +163,30 @@ TEST(StepPlan, RefusesWhatIsOutOfBounds) {
   plan.outputs[0].top_logprobs = 21;
   expect_refused(plan);
   plan = example();
-  plan.operations[1].window.sink_tokens = 9;
+  window_of(plan).sink_tokens = 9;
   expect_refused(plan);
   plan = example();
-  plan.operations[1].window.window_tokens = 0;
+  window_of(plan).window_tokens = 0;
   expect_refused(plan);
   plan = example();
-  plan.operations[1].window.window_tokens = 65;
+  window_of(plan).window_tokens = 65;
   expect_refused(plan);
   plan = example();
-  plan.operations[1].sampling.logit_bias[0].first = 100;
+  sampling_of(plan).logit_bias[0].first = 100;
   expect_refused(plan);
   plan = example();
-  plan.operations[1].sampling.temperature = NAN;
+  sampling_of(plan).temperature = NAN;
   expect_refused(plan);
   plan = example();
-  plan.operations[1].sampling.top_p = 0;
+  sampling_of(plan).top_p = 0;
   expect_refused(plan);
   for (const std::int32_t last_n : {-2, 2, kMaxRepeatLastN + 1}) {
     plan = example();
-    plan.operations[1].sampling.repeat_last_n = last_n;
+    sampling_of(plan).repeat_last_n = last_n;
     expect_refused(plan);
   }
   plan = example();
-  plan.operations[1].sampling.earlier_output[1] = 100;
+  sampling_of(plan).earlier_output[1] = 100;
   expect_refused(plan);
 }
 

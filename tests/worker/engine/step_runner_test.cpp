@@ -28,10 +28,11 @@ class OneRank {
         model_(config_, shard_,
                load_weights(Checkpoint(kModel), config_, shard_, kernels::WeightFormat::f32, *backend_, {}),
                {.num_slots = 2, .sink_capacity = 4, .ring_capacity = 32}, 8, *backend_) {
-    runner.emplace(model_, PlanLimits{.num_slots = 2,
-                                      .max_rows = 8,
-                                      .vocab_size = 256,
-                                      .session = {.window = {4, 28}, .sink_capacity = 4}});
+    runner.emplace(model_,
+                   PlanLimits{.num_slots = 2,
+                              .max_rows = 8,
+                              .vocab_size = 256,
+                              .session = {.window = {4, 28}, .sink_capacity = 4, .ring_capacity = 32}});
   }
 
   Communicator& group() { return *group_[0]; }
@@ -49,14 +50,15 @@ class OneRank {
   std::optional<StepRunner> runner;
 };
 
-const SlotOperation kOpen{SlotOperation::Kind::open, 0, {4, 28}, {}};
-const SlotOperation kClose{SlotOperation::Kind::close, 0, {}, {}};
+const SlotOperation kOpen = OpenSlot{0, {4, 28}};
+const SlotOperation kTurn = BeginTurn{0, {}};
+const SlotOperation kClose = CloseSlot{0};
 
 // A step that takes in one token and chooses the next.
 StepPlan choosing_step(std::uint64_t number) {
   StepPlan plan;
   plan.number = number;
-  if (number == 1) plan.operations = {kOpen};
+  if (number == 1) plan.operations = {kOpen, kTurn};
   plan.rows = {{0, number == 1 ? 9 : kernels::kLastChosen, static_cast<std::int64_t>(number) - 1}};
   plan.outputs = {{}};
   return plan;

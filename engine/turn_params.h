@@ -1,20 +1,16 @@
-// What the engine is asked to generate.
+// What a turn is asked for: how its tokens are chosen, when it ends, and what is told of it.
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "base/sampling_params.h"
 #include "base/token_id.h"
-#include "engine/shared_tokens.h"
 
 namespace sinkstream {
 
-struct GenerationRequest {
-  std::string id;               // unique among live requests; for cancel and logs
-  SharedTokens prompt;          // at least one token, each in [0, vocab_size)
-  std::int64_t max_tokens = 0;  // 0: only reads the prompt
+struct TurnParams {
+  std::int64_t max_tokens = 0;  // 0: only takes in what it is given
   bool ignore_eos = false;      // goes on past the model's end tokens
   std::vector<TokenId> stop_token_ids;
   SamplingParams sampling;

@@ -1,0 +1,17 @@
+// What the API says of the served model, and how much of it may be asked for.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace sinkstream {
+
+struct ApiSettings {
+  std::string model_name;
+  std::vector<std::string> model_aliases;  // other names for it
+  std::int64_t default_max_tokens = 0;     // of a request that names none
+  std::int64_t max_tokens = 0;             // the most that a request may name
+};
+
+}  // namespace sinkstream

@@ -1,0 +1,229 @@
+// A model for the scheduler alone: the token that it chooses depends on all that its slot has taken in, so
+// that a session that was copied, taken back or continued wrongly says something else.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <deque>
+#include <functional>
+#include <map>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include "base/cache_geometry.h"
+#include "tests/worker/engine/told.h"
+#include "worker/engine/scheduler.h"
+
+namespace sinkstream {
+
+// A ring of 18 places for windows of 10: little enough for tests to go all around it.
+inline SchedulerLimits small_limits(std::int32_t slots = 4) {
+  SchedulerLimits limits;
+  limits.num_slots = slots;
+  limits.max_queue = 100;
+  limits.prefill_chunk = 12;
+  limits.session_chunk = 8;
+  limits.session.window = {2, 10};
+  limits.session.sink_capacity = 2;
+  limits.session.ring_capacity = 18;
+  limits.end_tokens = {1};
+  return limits;
+}
+
+// What the ranks would have in their slots. Fails a test when a plan does not follow on the last.
+class ModelledSlots {
+ public:
+  explicit ModelledSlots(const SchedulerLimits& limits)
+      : ring_capacity_(limits.session.ring_capacity), slots_(static_cast<std::size_t>(limits.num_slots)) {}
+
+  std::vector<kernels::Choice> apply(const StepPlan& plan) {
+    for (const SlotOperation& operation : plan.operations) {
+      std::visit([this](const auto& o) { apply(o); }, operation);
+    }
+    for (const PlanRow& row : plan.rows) take_in(row);
+    for (const PlanRow& row : plan.rows)
+      expect_window(row);  // all keys of a step are written before any is read
+    std::vector<kernels::Choice> choices;
+    for (const PlanOutput& output : plan.outputs) {
+      const PlanRow& row = plan.rows.at(static_cast<std::size_t>(output.row));
+      if (output.kind == PlanOutput::Kind::score) {
+        choices.push_back({.token = output.target, .logprob = -1});
+        continue;
+      }
+      Slot& slot = at(row.slot);
+      EXPECT_TRUE(slot.in_turn);
+      EXPECT_EQ(row.position + 1, std::ssize(slot.content)) << "a token is chosen from the newest row";
+      slot.last_choice = choose(slot.content, slot.seed);
+      choices.push_back({.token = slot.last_choice, .logprob = -1});
+    }
+    return choices;
+  }
+
+  // Greater than every end token of these tests, and than what a prompt holds.
+  static TokenId choose(const std::vector<TokenId>& content, std::uint64_t seed) {
+    std::uint64_t hash = 1469598103934665603ull + seed;
+    for (const TokenId token : content) hash = (hash ^ static_cast<std::uint64_t>(token)) * 1099511628211ull;
+    return 1000 + static_cast<TokenId>((hash >> 20) % 1'000'000);
+  }
+
+  std::int64_t rows = 0;  // taken in
+
+ private:
+  struct Slot {
+    bool open = false, in_turn = false;
+    CacheWindow window;
+    std::int64_t written = 0;
+    std::uint64_t seed = 0;
+    std::vector<TokenId> content;
+    std::map<std::int64_t, std::pair<std::int64_t, TokenId>> ring;  // by place: the position there, its token
+    TokenId last_choice = -1;
+  };
+
+  Slot& at(std::int32_t slot) { return slots_.at(static_cast<std::size_t>(slot)); }
+  void apply(const OpenSlot& operation) {
+    EXPECT_FALSE(at(operation.slot).open);
+    at(operation.slot) = {.open = true, .window = operation.window, .content = {}, .ring = {}};
+  }
+  void apply(const BeginTurn& operation) {
+    Slot& slot = at(operation.slot);
+    EXPECT_TRUE(slot.open);
+    slot.in_turn = true;
+    slot.last_choice = -1;
+    slot.seed = operation.sampling.seed;
+  }
+  void apply(const CopySlot& operation) {
+    EXPECT_TRUE(at(operation.from).open);
+    EXPECT_FALSE(at(operation.slot).open);
+    at(operation.slot) = at(operation.from);
+    at(operation.slot).in_turn = false;
+    at(operation.slot).last_choice = -1;
+  }
+  void apply(const RollBackSlot& operation) {
+    Slot& slot = at(operation.slot);
+    EXPECT_TRUE(slot.open);
+    EXPECT_LT(operation.length, std::ssize(slot.content));
+    EXPECT_TRUE(can_roll_back(slot.written, operation.length, slot.window, ring_capacity_));
+    slot.written = written_after_roll_back(slot.written, operation.length, slot.window);
+    slot.content.resize(static_cast<std::size_t>(operation.length));
+    slot.in_turn = false;
+    slot.last_choice = -1;
+  }
+  void apply(const CloseSlot& operation) {
+    EXPECT_TRUE(at(operation.slot).open);
+    at(operation.slot) = {};
+  }
+  void take_in(const PlanRow& row) {
+    Slot& slot = at(row.slot);
+    EXPECT_TRUE(slot.open);
+    EXPECT_EQ(row.position, std::ssize(slot.content));
+    const TokenId token = row.token == kernels::kLastChosen ? slot.last_choice : row.token;
+    EXPECT_GE(token, 0) << "nothing was chosen";
+    slot.ring[row.position % ring_capacity_] = {row.position, token};
+    slot.content.push_back(token);
+    slot.written = std::max(slot.written, std::ssize(slot.content));
+    ++rows;
+  }
+
+  void expect_window(const PlanRow& row) {
+    const Slot& slot = at(row.slot);
+    for (std::int64_t p = window_begin(row.position, slot.window); p <= row.position; ++p) {
+      const auto there = slot.ring.find(p % ring_capacity_);
+      const bool is_there = there != slot.ring.end() &&
+                            there->second == std::pair(p, slot.content[static_cast<std::size_t>(p)]);
+      EXPECT_TRUE(is_there) << "position " << p << " is not what a token at " << row.position
+                            << " attends to";
+    }
+  }
+
+  std::int64_t ring_capacity_;
+  std::vector<Slot> slots_;
+};
+
+// Drives a scheduler with it. A step's outcome comes when `depth` are under way, or when there is no other to
+// launch.
+class ModelledEngine {
+ public:
+  ModelledEngine(int depth, const SchedulerLimits& limits)
+      : slots(limits),
+        scheduler(limits, [this](Event event) { ledger.on_event(std::move(event)); }),
+        depth_(static_cast<std::size_t>(depth)) {}
+
+  template <typename C>
+  RequestId send(C command) {
+    command.request = next_request_++;
+    const RequestId request = command.request;
+    if constexpr (std::is_same_v<C, Generate>) {
+      scheduler.take(std::move(command), std::chrono::steady_clock::now());
+    } else {
+      scheduler.take(command);
+    }
+    return request;
+  }
+
+  bool step() {
+    while (under_way_.size() < depth_) {
+      const auto plan = scheduler.next();
+      if (!plan) break;
+      under_way_.push_back(slots.apply(*plan));
+      failures.clear();
+      launched(*plan);
+      scheduler.note_launch(failures);
+    }
+    if (under_way_.empty()) return false;
+    const auto choices = std::move(under_way_.front());
+    under_way_.pop_front();
+    scheduler.commit(choices);
+    return true;
+  }
+  void run(int steps = 10'000) {
+    for (int i = 0; i < steps && step(); ++i) {
+    }
+  }
+  const Told& run(Generate command) {
+    const RequestId request = send(std::move(command));
+    run();
+    return ledger.of(request);
+  }
+  std::int64_t running() const {
+    EngineStats stats;
+    scheduler.add_counts(stats);
+    return stats.running;
+  }
+
+  Ledger ledger;
+  ModelledSlots slots;
+  Scheduler scheduler;
+  std::vector<OperationFailure> failures;  // of the step that is being launched
+  std::function<void(const StepPlan&)> launched = [](const StepPlan&) {};
+
+ private:
+  std::size_t depth_;
+  std::deque<std::vector<kernels::Choice>> under_way_;  // oldest first
+  RequestId next_request_ = 1;
+};
+
+// What a session that was given `content` says: as many tokens as asked for.
+inline std::vector<TokenId> said_after(std::vector<TokenId> content, std::size_t tokens,
+                                       std::uint64_t seed = 0) {
+  std::vector<TokenId> said;
+  while (said.size() < tokens) {
+    said.push_back(ModelledSlots::choose(content, seed));
+    content.push_back(said.back());
+  }
+  return said;
+}
+
+inline std::vector<TokenId> joined(std::vector<TokenId> a, const std::vector<TokenId>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+inline std::vector<TokenId> counting_tokens(std::int64_t count, TokenId first = 10) {
+  std::vector<TokenId> tokens(static_cast<std::size_t>(count));
+  std::iota(tokens.begin(), tokens.end(), first);
+  return tokens;
+}
+
+}  // namespace sinkstream

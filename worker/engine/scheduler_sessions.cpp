@@ -1,0 +1,149 @@
+// Commands about sessions that outlive a request.
+#include <algorithm>
+
+#include "worker/engine/scheduler.h"
+
+namespace sinkstream {
+
+void Scheduler::take(const OpenSession& command) {
+  if (refuses_id(command.request, command.session)) return;
+  new_sessions_[command.session] = {.window = command.window.value_or(limits_.session.window), .pending = {}};
+  tell_(changed(command.request, command.session));
+}
+
+void Scheduler::take(const ForkSession& command) {
+  if (refuses_id(command.request, command.session) || refuses(command.request, command.from)) return;
+  const std::int64_t at = command.at.value_or(tokens_of(command.from));
+  if (refuses_state(command.request, command.from, at)) return;
+  const Session* const from = table_.find(command.from);
+  if (!from) {
+    new_sessions_[command.session] = new_sessions_.at(command.from);
+    go_back(command.session, at);
+    return tell_(changed(command.request, command.session));
+  }
+  const auto slot = table_.free_slot();
+  if (!slot) {
+    return refuse(command.request, RefusalReason::queue_full, "no slot is free for the new session", from);
+  }
+  table_.copy(*from, *slot, command.session);
+  go_back(command.session, at);
+  forks_.push_back(changed(command.request, command.session));
+}
+
+void Scheduler::take(const RollBackSession& command) {
+  if (refuses(command.request, command.session)) return;
+  if (refuses_state(command.request, command.session, command.to)) return;
+  go_back(command.session, command.to);
+  tell_(changed(command.request, command.session));
+}
+
+void Scheduler::take(const CloseSession& command) {
+  Session* const session = table_.find(command.session);
+  if (!session && !new_sessions_.contains(command.session)) {
+    return refuse(command.request, RefusalReason::unknown_session, "there is no such session");
+  }
+  end_waiting([&](const Choices& choices) { return choices.request->command.session == command.session; },
+              FinishReason::cancelled, "");
+  if (session && session->turn) cancel_turn(*session);
+  // Whether its copy was made no longer matters.
+  std::erase_if(forks_, [&](const SessionChanged& fork) {
+    if (fork.session != command.session) return false;
+    tell_(fork);
+    return true;
+  });
+  tell_(changed(command.request, command.session));
+  if (session) table_.close(*session);
+  new_sessions_.erase(command.session);
+}
+
+bool Scheduler::refuses_turn(const Generate& command) {
+  if (refuses(command.request, command.session)) return true;
+  const Session* const session = table_.find(command.session);
+  const std::int64_t tokens = tokens_of(command.session);
+  const auto given = static_cast<std::int64_t>(command.prompts.front().size());
+  const std::int64_t seen = session ? session->seen : 0;
+  if (command.expected_tokens.value_or(tokens) != tokens) {
+    refuse(command.request, RefusalReason::not_as_expected,
+           "the session has " + std::to_string(tokens) + " tokens", session);
+  } else if (given == 0 && tokens == seen) {
+    refuse(command.request, RefusalReason::invalid, "there is nothing to take in", session);
+  } else if (!limits_.session.endless() && tokens + given > limits_.session.max_context) {
+    refuse(command.request, RefusalReason::invalid,
+           "the session would have more than max_context (" + std::to_string(limits_.session.max_context) +
+               ") tokens",
+           session);
+  } else if (!session && waiting() >= std::int64_t{limits_.max_queue} + free_slots()) {
+    refuse(command.request, RefusalReason::queue_full, "the queue is full");
+  } else {
+    return false;
+  }
+  return true;
+}
+
+// For a new session's id.
+bool Scheduler::refuses_id(RequestId request, SessionId id) {
+  if (id != kNoSession && !table_.find(id) && !new_sessions_.contains(id)) return false;
+  refuse(request, RefusalReason::session_exists, "there is a session of this id already");
+  return true;
+}
+
+bool Scheduler::refuses_state(RequestId request, SessionId id, std::int64_t tokens) {
+  if (can_go_back(id, tokens)) return false;
+  refuse(request, RefusalReason::out_of_reach,
+         "the cache no longer has the state at " + std::to_string(tokens) + " tokens", table_.find(id));
+  return true;
+}
+
+bool Scheduler::refuses(RequestId request, SessionId id) {
+  const Session* const session = table_.find(id);
+  if (!session && !new_sessions_.contains(id)) {
+    refuse(request, RefusalReason::unknown_session, "there is no such session");
+  } else if ((session && session->turn) || is_waiting(id)) {
+    refuse(request, RefusalReason::session_busy, "the session is in a turn", session);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+bool Scheduler::is_waiting(SessionId id) const {
+  return std::any_of(waiting_.begin(), waiting_.end(),
+                     [&](const Choices& choices) { return choices.request->command.session == id; });
+}
+
+void Scheduler::refuse(RequestId request, RefusalReason reason, const std::string& message,
+                       const Session* session) {
+  tell_(Refused{request, reason, message, session ? session->usage() : SessionUsage{}});
+}
+
+SessionChanged Scheduler::changed(RequestId request, SessionId id) const {
+  SessionChanged event{.request = request, .session = id, .usage = {}, .pending = {}};
+  if (const Session* const session = table_.find(id)) {
+    event.usage = session->usage();
+    event.pending = session->pending;
+  } else {
+    event.pending = new_sessions_.at(id).pending;
+  }
+  return event;
+}
+
+std::int64_t Scheduler::tokens_of(SessionId id) const {
+  if (const Session* const session = table_.find(id)) return session->tokens();
+  return std::ssize(new_sessions_.at(id).pending);
+}
+
+bool Scheduler::can_go_back(SessionId id, std::int64_t tokens) const {
+  if (tokens < 0 || tokens > tokens_of(id)) return false;
+  const Session* const session = table_.find(id);
+  return !session || tokens >= session->seen || table_.can_roll_back(*session, tokens);
+}
+
+void Scheduler::go_back(SessionId id, std::int64_t tokens) {
+  Session* const session = table_.find(id);
+  std::vector<TokenId>& pending = session ? session->pending : new_sessions_.at(id).pending;
+  const std::int64_t seen = session ? session->seen : 0;
+  pending.resize(static_cast<std::size_t>(std::max<std::int64_t>(0, tokens - seen)));
+  if (tokens < seen) table_.roll_back(*session, tokens);
+}
+
+}  // namespace sinkstream
