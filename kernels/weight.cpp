@@ -36,28 +36,23 @@ WeightShape weight_shape(WeightFormat format, std::int64_t out_features, Range o
           .columns_after = widened.end - own.end};
 }
 
-std::int64_t WeightShape::row_bytes() const {
-  switch (format) {
-    case WeightFormat::f32:
-      return 4 * in_features;
-    case WeightFormat::bf16:
-      return 2 * in_features;
-    case WeightFormat::int8:
-      return in_features;
-    case WeightFormat::int4:
-      return (in_features + 1) / 2;
-  }
-  throw std::invalid_argument("WeightShape: no such format");
-}
-
-std::int64_t WeightShape::value_bytes() const {
-  return round_up(out_features * row_bytes(), 2);
-}
-
 std::int64_t unpadded_bytes(const WeightShape& shape) {
+  const auto row_bytes = [&] {
+    switch (shape.format) {
+      case WeightFormat::f32:
+        return 4 * shape.in_features;
+      case WeightFormat::bf16:
+        return 2 * shape.in_features;
+      case WeightFormat::int8:
+        return shape.in_features;
+      case WeightFormat::int4:
+        return (shape.in_features + 1) / 2;
+    }
+    throw std::invalid_argument("WeightShape: no such format");
+  };
   const std::int64_t scale_bytes = 2 * shape.out_features * shape.groups();
   const std::int64_t scales = shape.format == WeightFormat::int4 ? 2 : is_quantized(shape.format) ? 1 : 0;
-  return shape.value_bytes() + scales * scale_bytes;
+  return round_up(shape.out_features * row_bytes(), 2) + scales * scale_bytes;
 }
 
 }  // namespace sinkstream::kernels

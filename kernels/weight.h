@@ -46,9 +46,6 @@ struct WeightShape {
   std::int64_t packed_columns() const { return columns_before + in_features + columns_after; }
   // Groups of a row, the cut ones included.
   std::int64_t groups() const { return (packed_columns() + kGroupSize - 1) / kGroupSize; }
-  // Of a row's values, and of all rows', padded to an even number: what the backends of this host store.
-  std::int64_t row_bytes() const;
-  std::int64_t value_bytes() const;
 
   bool operator==(const WeightShape&) const = default;
 };
@@ -61,7 +58,7 @@ WeightShape weight_shape(WeightFormat format, std::int64_t out_features, Range o
 Range columns_to_pack(WeightFormat format, Range own, std::int64_t whole_width);
 
 // Bytes of values, scales and minimums with next to no padding (rows of int4 begin at a byte, scales at an
-// even one): how the backends of this host lay a weight out.
+// even one): what no backend's layout is below.
 std::int64_t unpadded_bytes(const WeightShape& shape);
 
 struct Weight {

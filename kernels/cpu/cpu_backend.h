@@ -3,7 +3,9 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
+#include "kernels/cpu/dot_units.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/host/host_backend.h"
 
@@ -41,6 +43,9 @@ class CpuBackend final : public HostBackend {
   void do_clip(float limit, Matrix x) override;
 
   ThreadPool threads_;
+  // Of the matrix product under way: x as its kernel wants it.
+  RoundedRows rounded_;
+  std::vector<float> padded_;
 };
 
 }  // namespace sinkstream::kernels

@@ -1,72 +1,169 @@
 // out = x * weight^T (+ bias)
+//
+// Here in vectors of float32 on any instruction set; dot_units.h has better for some.
 #include <algorithm>
+#include <array>
+#include <utility>
 #include <vector>
 
-#include "base/round_up.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/dot_units.h"
+#include "kernels/cpu/matmul_task.h"
 #include "kernels/cpu/work.h"
-#include "kernels/host/packed_weight.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/matmul.cpp"
 #include <hwy/foreach_target.h>
 
-#include "kernels/cpu/dot-inl.h"
+#include "kernels/cpu/load-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace sinkstream::kernels::HWY_NAMESPACE {
 
-// Rows of x that are multiplied with all columns before the next rows: few enough to stay in the second-level
-// cache while the weights stream past.
-std::int64_t rows_per_block(std::int64_t in_features) {
-  constexpr std::int64_t kBlockBytes = 256 * 1024;
-  const std::int64_t rows = kBlockBytes / (in_features * static_cast<std::int64_t>(sizeof(float)));
-  return round_up(std::max<std::int64_t>(rows, 1), kTileRows);
-}
+// A tile's accumulators, a panel's weights and one input must fit the registers: 32 with AVX-512, else 16.
+inline constexpr int kPanelVectors = static_cast<int>(kPanelFeatures / kLanes);
+inline constexpr int kMatmulRows = kLanes >= 16 ? 6 : kLanes >= 8 ? 5 : 2;
+inline constexpr int kMatmulPanels = kLanes >= 16 ? 4 : 1;
 
-// Output columns [begin, end) from their `weights`, without the bias.
-template <typename W>
-void multiply(ConstHostMatrix x, const W* weights, HostMatrix out, std::int64_t begin, std::int64_t end) {
-  const std::int64_t block = rows_per_block(x.cols);
-  const VectorList<W> columns{weights, end - begin, x.cols};
-  for (std::int64_t r = 0; r < x.rows; r += block) {
-    const VectorList<float> rows{x.data + r * x.cols, std::min(block, x.rows - r), x.cols};
-    dot_products(rows, columns, x.cols, out.data + r * out.cols + begin, out.cols);
-  }
-}
+using Words = hn::RebindToUnsigned<Floats>;
+using Integers = hn::RebindToSigned<Floats>;
 
-// The same from quantized weights: a few columns at a time are read as float32, then multiplied as such.
-void multiply_quantized(ConstHostMatrix x, const PackedWeight& weight, HostMatrix out, std::int64_t begin,
-                        std::int64_t end) {
-  thread_local std::vector<float> columns;  // [kTileColumns, in_features]
-  columns.resize(kTileColumns * x.cols);
-  for (std::int64_t first = begin; first < end; first += kTileColumns) {
-    const std::int64_t last = std::min(first + kTileColumns, end);
-    for (std::int64_t c = first; c < last; ++c) {
-      weight.read_row(c, std::span(columns).subspan((c - first) * x.cols, x.cols));
+// Weights of two inputs.
+struct WeightPair {
+  FloatVector of[2];
+};
+
+// A group of inputs of a panel, the vector'th features of it, widened to float32.
+template <WeightFormat kFormat>
+class GroupPart {
+ public:
+  HWY_INLINE GroupPart(const std::byte* group, int vector) : values_(group), vector_(vector) {
+    if constexpr (is_quantized(kFormat)) {
+      const auto* const scales =
+          reinterpret_cast<const bfloat16*>(group + kGroupPairs * pair_bytes(kFormat)) + vector * kLanes;
+      scale_ = load(scales);
+      if constexpr (kFormat == WeightFormat::int4) minimum_ = load(scales + kPanelFeatures);
     }
-    multiply(x, columns.data(), out, first, last);
+  }
+
+  HWY_INLINE WeightPair pair(std::int64_t index) const {
+    if constexpr (kFormat == WeightFormat::f32) {
+      const float* const from = reinterpret_cast<const float*>(at(index)) + vector_ * kLanes;
+      return {{load(from), load(from + kPanelFeatures)}};
+    } else if constexpr (kFormat == WeightFormat::bf16) {
+      const auto bits =
+          hn::LoadU(Words(), reinterpret_cast<const std::uint32_t*>(at(index)) + vector_ * kLanes);
+      const auto upper = hn::Set(Words(), 0xffff0000u);
+      return {{hn::BitCast(Floats(), hn::ShiftLeft<16>(bits)), hn::BitCast(Floats(), hn::And(bits, upper))}};
+    } else if constexpr (kFormat == WeightFormat::int8) {
+      const auto both = hn::PromoteTo(Integers(), load_bytes<std::int16_t>(at(index)));
+      return {{scaled(hn::ShiftRight<24>(hn::ShiftLeft<24>(both))), scaled(hn::ShiftRight<8>(both))}};
+    } else {
+      const auto bytes = hn::PromoteTo(Integers(), load_bytes<std::uint16_t>(at(index / 2 * 2)));
+      const auto both = index % 2 == 0 ? bytes : hn::ShiftRight<4>(bytes);
+      const auto half = hn::Set(Integers(), 15);
+      return {{scaled(hn::And(both, half)), scaled(hn::And(hn::ShiftRight<8>(both), half))}};
+    }
+  }
+
+ private:
+  HWY_INLINE const std::byte* at(std::int64_t index) const { return values_ + index * pair_bytes(kFormat); }
+
+  // Both inputs' bytes of each feature.
+  template <typename T>
+  HWY_INLINE auto load_bytes(const std::byte* from) const {
+    return hn::LoadU(hn::Rebind<T, Floats>(), reinterpret_cast<const T*>(from) + vector_ * kLanes);
+  }
+
+  HWY_INLINE FloatVector scaled(hn::Vec<Integers> steps) const {
+    const FloatVector value = hn::ConvertTo(Floats(), steps);
+    if constexpr (kFormat == WeightFormat::int4) return hn::MulAdd(scale_, value, minimum_);
+    return hn::Mul(scale_, value);
+  }
+
+  const std::byte* values_;
+  int vector_;
+  FloatVector scale_;    // of quantized weights
+  FloatVector minimum_;  // of int4
+};
+
+// A block of a tile: rows from x on, `stride` apart, by panels from first_panel on.
+struct TileTask {
+  const MatmulTask* all;
+  const float* x;
+  std::int64_t stride, first_row, first_panel, block;
+};
+
+template <WeightFormat kFormat, int kRows, int kPanels>
+void widened_tile(const TileTask& task) {
+  constexpr int kVectors = kPanels * kPanelVectors;
+  FloatVector sums[kRows][kVectors];
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < kVectors; ++v) sums[r][v] = hn::Zero(Floats());
+  }
+  const PackedWeight& weight = task.all->weight;
+  const std::int64_t end = std::min((task.block + 1) * kBlockPairs, weight.pairs());
+  for (std::int64_t first = task.block * kBlockPairs; first < end; first += kGroupPairs) {
+    const float* const x = task.x + task.first_row * task.stride + 2 * first;
+    const std::int64_t pairs = std::min(kGroupPairs, end - first);
+    const std::int64_t offset = first / kGroupPairs * group_bytes(kFormat);
+    for (std::int64_t p = 0; p < pairs; ++p) {
+      for (int v = 0; v < kVectors; ++v) {
+        const std::byte* const panel = weight.panel(task.first_panel + v / kPanelVectors);
+        const WeightPair weights = GroupPart<kFormat>(panel + offset, v % kPanelVectors).pair(p);
+        for (int i = 0; i < 2; ++i) {
+          for (int r = 0; r < kRows; ++r) {
+            const FloatVector input = hn::Set(Floats(), x[r * task.stride + 2 * p + i]);
+            sums[r][v] = hn::MulAdd(input, weights.of[i], sums[r][v]);
+          }
+        }
+      }
+    }
+  }
+  const HostMatrix out = task.all->out;
+  for (int v = 0; v < kVectors; ++v) {
+    const std::int64_t column = task.first_panel * kPanelFeatures + v * kLanes;
+    const std::int64_t count = std::min<std::int64_t>(kLanes, out.cols - column);
+    if (count <= 0) break;
+    for (int r = 0; r < kRows; ++r) {
+      float values[kLanes];
+      store(sums[r][v], values);
+      float* const to = out.data + (task.first_row + r) * out.cols + column;
+      for (std::int64_t i = 0; i < count; ++i) {
+        const float before = task.block > 0           ? to[i]
+                             : task.all->bias.empty() ? 0.0f
+                                                      : task.all->bias[column + i];
+        to[i] = before + values[i];
+      }
+    }
   }
 }
 
-// Output columns [begin, end)
-void matmul_columns(ConstHostMatrix x, const PackedWeight& weight, std::span<const float> bias,
-                    HostMatrix out, std::int64_t begin, std::int64_t end) {
-  switch (weight.shape().format) {
+template <WeightFormat kFormat, int... kRowsAndPanels>
+void multiply_widened(const MatmulTask& task, const float* x, std::int64_t stride, std::int64_t begin,
+                      std::int64_t end, std::integer_sequence<int, kRowsAndPanels...>) {
+  using Tile = void (*)(const TileTask&);
+  constexpr Tile kTiles[] = {
+      &widened_tile<kFormat, kRowsAndPanels / kMatmulPanels + 1, kRowsAndPanels % kMatmulPanels + 1>...};
+  for_each_tile(task, kMatmulRows, kMatmulPanels, begin, end,
+                [&](std::int64_t row, int rows, std::int64_t panel, int panels, std::int64_t block) {
+                  kTiles[(rows - 1) * kMatmulPanels + panels - 1]({&task, x, stride, row, panel, block});
+                });
+}
+
+// Panels [begin, end).   x [rows, 2 * pairs], where a panel's inputs stand
+void multiply_in_float32(const MatmulTask& task, const float* x, std::int64_t stride, std::int64_t begin,
+                         std::int64_t end) {
+  constexpr auto kTiles = std::make_integer_sequence<int, kMatmulRows * kMatmulPanels>();
+  switch (task.weight.shape().format) {
     case WeightFormat::f32:
-      multiply(x, weight.values<float>() + begin * x.cols, out, begin, end);
-      break;
+      return multiply_widened<WeightFormat::f32>(task, x, stride, begin, end, kTiles);
     case WeightFormat::bf16:
-      multiply(x, weight.values<bfloat16>() + begin * x.cols, out, begin, end);
-      break;
+      return multiply_widened<WeightFormat::bf16>(task, x, stride, begin, end, kTiles);
     case WeightFormat::int8:
+      return multiply_widened<WeightFormat::int8>(task, x, stride, begin, end, kTiles);
     case WeightFormat::int4:
-      multiply_quantized(x, weight, out, begin, end);
-      break;
-  }
-  if (bias.empty()) return;
-  for (std::int64_t r = 0; r < out.rows; ++r) {
-    for (std::int64_t c = begin; c < end; ++c) out.row(r)[c] += bias[c];
+      return multiply_widened<WeightFormat::int4>(task, x, stride, begin, end, kTiles);
   }
 }
 
@@ -76,14 +173,41 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace sinkstream::kernels {
 
-HWY_EXPORT(matmul_columns);
+HWY_EXPORT(multiply_in_float32);
 
-void CpuBackend::do_matmul(ConstMatrix x, const Weight& weight, Vector bias, Matrix out) {
-  const PackedWeight packed(weight);
-  const std::int64_t grain = round_up(items_per_part(x.rows * x.cols), kTileColumns);
-  threads_.parallel_for(out.cols, grain, [&](std::int64_t begin, std::int64_t end) {
-    HWY_DYNAMIC_DISPATCH(matmul_columns)
-    (host_matrix(x), packed, host_span(bias), host_matrix(out), begin, end);
+namespace {
+
+// Rows of x where a panel's inputs stand, or x itself where they stand so already.
+ConstHostMatrix padded(ConstHostMatrix x, const PackedWeight& weight, std::vector<float>& memory) {
+  const std::int64_t width = 2 * weight.pairs();
+  if (width == x.cols) return x;
+  memory.assign(static_cast<std::size_t>(x.rows * width), 0.0f);
+  for (std::int64_t r = 0; r < x.rows; ++r) {
+    std::ranges::copy(x.row(r), memory.begin() + r * width + weight.shape().columns_before);
+  }
+  return {memory.data(), x.rows, width};
+}
+
+}  // namespace
+
+void CpuBackend::do_matmul(ConstMatrix x_address, const Weight& weight, Vector bias, Matrix out) {
+  const MatmulTask task = {PackedWeight(weight), host_span(bias), host_matrix(out)};
+  const ConstHostMatrix x = host_matrix(x_address);
+  const std::int64_t grain =
+      std::max<std::int64_t>(kTilePanels, items_per_part(x.rows * x.cols * kPanelFeatures));
+  if (weight.shape.format != WeightFormat::f32 && has_dot_units()) {
+    rounded_.resize(x.rows, task.weight);
+    threads_.parallel_for(x.rows, items_per_part(x.cols), [&](std::int64_t begin, std::int64_t end) {
+      round_rows(x, task.weight, begin, end, rounded_);
+    });
+    threads_.parallel_for(task.weight.panels(), grain, [&](std::int64_t begin, std::int64_t end) {
+      multiply_on_dot_units(task, rounded_, begin, end);
+    });
+    return;
+  }
+  const ConstHostMatrix inputs = padded(x, task.weight, padded_);
+  threads_.parallel_for(task.weight.panels(), grain, [&](std::int64_t begin, std::int64_t end) {
+    HWY_DYNAMIC_DISPATCH(multiply_in_float32)(task, inputs.data, inputs.cols, begin, end);
   });
 }
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "tests/kernels/on_device.h"
@@ -30,6 +31,18 @@ Tensor packed_values(Backend& backend, const Weight& weight) {
   return values.read();
 }
 
+double largest(std::span<const float> values) {
+  double largest = 0;
+  for (const double value : values) largest = std::max(largest, std::abs(value));
+  return largest;
+}
+
+double sum_of_magnitudes(std::span<const float> values) {
+  double sum = 0;
+  for (const double value : values) sum += std::abs(value);
+  return sum;
+}
+
 void Matmul::expect_like_reference(WeightFormat format, std::int64_t rows, std::int64_t in_features,
                                    std::int64_t out_features, bool with_bias) {
   SCOPED_TRACE(testing::Message() << name_of(format) << ' ' << rows << " x " << in_features << " -> "
@@ -49,7 +62,8 @@ void Matmul::expect_like_reference(WeightFormat format, std::int64_t rows, std::
   const Tensor values = packed_values(reference(), plain);
   expect_close(actual, expected, [&](std::int64_t r, std::int64_t o) {
     const double magnitude = euclidean(x.row(r)) * euclidean(values.row(o)) + (with_bias ? 1 : 0);
-    return sum_error(in_features) * magnitude;
+    const double rounding = activation_step(format) * largest(x.row(r)) * sum_of_magnitudes(values.row(o));
+    return sum_error(in_features) * magnitude + rounding;
   });
 }
 

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/dot_units.h"
 #include "kernels/cpu/instruction_set.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/load_cuda.h"
@@ -117,6 +118,10 @@ void OnEveryBackend::SetUp() {
 
 void OnEveryBackend::TearDown() {
   hwy::SetSupportedTargetsForTest(0);
+}
+
+bool OnEveryBackend::is_on_dot_units() {
+  return GetParam().instruction_set != 0 && has_dot_units();
 }
 
 std::unique_ptr<Backend> OnEveryBackend::on_threads(int threads) {

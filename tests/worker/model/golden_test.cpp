@@ -113,7 +113,7 @@ TEST_P(QuantizedGolden, IsCloseToTheReferenceAndTheSameOnRanksAndDevices) {
     settings.ranks = ranks;
     settings.backend = "cpu";
     const Logits on_cpu = logits_of(reference, settings);
-    EXPECT_LT(largest_difference(on_cpu, alone), 1e-4) << ranks;
+    EXPECT_LT(largest_difference(on_cpu, alone), 5e-3) << ranks;  // activations are rounded by cut groups
     settings.backend = "awkward";
     EXPECT_TRUE(logits_of(reference, settings).values() == on_cpu.values()) << ranks;
   }
@@ -131,17 +131,25 @@ INSTANTIATE_TEST_SUITE_P(Formats, QuantizedGolden,
                                                           kernels::WeightFormat::int4)),
                          name_of_quantized_case);
 
-NllError error_of(const std::filesystem::path& directory, kernels::WeightFormat weights,
-                  kernels::DType cache) {
+NllError error_of(const std::filesystem::path& directory, kernels::WeightFormat weights, kernels::DType cache,
+                  const std::string& backend = "reference") {
   const Reference reference = read_reference(golden_directory(), "sink");
   GroupSettings settings{
       .directory = directory, .ranks = 2, .weights = weights, .cache = cache_for(reference, 1, 16)};
   settings.cache.type = cache;
+  settings.backend = backend;
   return nll_error(reference, logits_of(reference, settings));
 }
 
 TEST(GoldenPrecision, Bfloat16WeightsOfABfloat16CheckpointAreExact) {
   EXPECT_LT(error_of(golden_directory(), kernels::WeightFormat::bf16, kernels::DType::f32).largest, 5e-4);
+}
+
+// Activations may be rounded as the weights are: less than what the cache's rounding costs here.
+TEST(GoldenPrecision, Bfloat16WeightsAreCloseWhateverMultipliesThem) {
+  const NllError error =
+      error_of(golden_directory(), kernels::WeightFormat::bf16, kernels::DType::f32, "cpu");
+  EXPECT_LT(error.mean, 0.03);
 }
 
 TEST(GoldenPrecision, ABfloat16CacheIsClose) {

@@ -78,11 +78,16 @@ class TiedTensors : public testing::TestWithParam<std::string> {
       const Weights weights =
           load_weights(checkpoint, config_, shard, kernels::WeightFormat::bf16, *alone.backend, {});
       EXPECT_EQ(weights.embedding.weight.memory.address(), weights.lm_head.weight.memory.address());
-      const auto row_bytes = static_cast<std::size_t>(config_.hidden_size) * 2;
-      EXPECT_EQ(std::memcmp(kernels::PackedWeight(weights.embedding.weight).values<kernels::bfloat16>(),
-                            matrix_.data() + static_cast<std::size_t>(shard.vocab.begin) * row_bytes,
-                            static_cast<std::size_t>(shard.vocab.size()) * row_bytes),
-                0);
+      const auto hidden = static_cast<std::size_t>(config_.hidden_size);
+      for (std::int64_t row = 0; row < shard.vocab.size(); ++row) {
+        std::vector<kernels::bfloat16> stored(hidden);
+        const std::size_t first =
+            static_cast<std::size_t>(shard.vocab.begin + row) * hidden * sizeof(stored[0]);
+        std::memcpy(stored.data(), matrix_.data() + first, hidden * sizeof(stored[0]));
+        std::vector<float> values;
+        for (const kernels::bfloat16 value : stored) values.push_back(to_float(value));
+        EXPECT_EQ(row_of(weights.embedding.weight, row), values);
+      }
     }
   }
   std::string complaint() const {
