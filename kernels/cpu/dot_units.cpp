@@ -271,7 +271,7 @@ bool has_dot_units() {
   static const bool there = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
   const std::int64_t sets = hwy::SupportedTargets();
   const std::int64_t best = sets & -sets;  // better ones have lower bits
-  return there && best <= HWY_AVX3_DL;
+  return there && best <= HWY_AVX3;
 }
 
 }  // namespace sinkstream::kernels
