@@ -24,7 +24,8 @@ HWY_PUSH_ATTRIBUTES("avx,avx2,fma,f16c,avx512f,avx512vl,avx512bw,avx512dq,avx512
 namespace sinkstream::kernels {
 namespace {
 
-constexpr int kTileRows = 6;
+constexpr int kTileRows = 6;        // with kTilePanels vectors of weights, what the 32 registers can hold
+constexpr int kTileRowsOfInt4 = 5;  // which is unpacked to twice the vectors
 
 __mmask16 first_lanes(std::int64_t count) {
   return static_cast<__mmask16>((1u << count) - 1);
@@ -114,7 +115,8 @@ HWY_INLINE void bfloat16_tile(const MatmulTask& task, const RoundedRows& x, cons
   Sums<kRows, kPanels> sums = {};
   for (std::int64_t p = 0; p < count; ++p) {
     __m512bh weights[kPanels];
-    for (int c = 0; c < kPanels; ++c) weights[c] = reinterpret_cast<__m512bh>(_mm512_loadu_si512(panels[c] + p));
+    for (int c = 0; c < kPanels; ++c)
+      weights[c] = reinterpret_cast<__m512bh>(_mm512_loadu_si512(panels[c] + p));
     for (int r = 0; r < kRows; ++r) {
       const __m512i pair = _mm512_set1_epi32(static_cast<int>(rows[r * x.stride + p]));
       for (int c = 0; c < kPanels; ++c) {
@@ -130,21 +132,53 @@ __m512 load_bfloat16(const std::byte* from) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
 }
 
-// Two pairs of a group, as 16-bit integers [16 features][2 inputs].
-struct TwoPairs {
-  __m512i of[2];
+// Pairs that are unpacked from the same bytes.
+template <WeightFormat kFormat>
+constexpr int kPairsTogether = kFormat == WeightFormat::int4 ? 2 : 1;
+
+// Pairs [kPairsTogether * index, ...) of a group, as 16-bit integers [16 features][2 inputs].
+template <WeightFormat kFormat>
+HWY_INLINE void unpack(const std::byte* group, int index, __m512i (&pairs)[kPairsTogether<kFormat>]) {
+  const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(group) + index);
+  if constexpr (kFormat == WeightFormat::int8) {
+    pairs[0] = _mm512_cvtepi8_epi16(bytes);
+  } else {
+    const __m512i both = _mm512_cvtepu8_epi16(bytes);
+    pairs[0] = _mm512_and_si512(both, _mm512_set1_epi16(15));
+    pairs[1] = _mm512_srli_epi16(both, 4);
+  }
+}
+
+template <int kRows, int kPanels>
+struct Products {
+  __m512i of[kRows][kPanels];
 };
 
-template <WeightFormat kFormat>
-HWY_INLINE TwoPairs load_two_pairs(const std::byte* group, int index) {
-  const auto* const from = reinterpret_cast<const __m256i*>(group);
-  if constexpr (kFormat == WeightFormat::int8) {
-    return {{_mm512_cvtepi8_epi16(_mm256_loadu_si256(from + 2 * index)),
-             _mm512_cvtepi8_epi16(_mm256_loadu_si256(from + 2 * index + 1))}};
-  } else {
-    const __m512i bytes = _mm512_cvtepu8_epi16(_mm256_loadu_si256(from + index));
-    return {{_mm512_and_si512(bytes, _mm512_set1_epi16(15)), _mm512_srli_epi16(bytes, 4)}};
+// The products of a group, summed.
+template <WeightFormat kFormat, int kRows, int kPanels>
+HWY_INLINE void multiply_group(const std::byte* const (&panels)[kPanels], const std::uint32_t* rows,
+                               std::int64_t stride, Products<kRows, kPanels>& out) {
+  constexpr int kTogether = kPairsTogether<kFormat>;
+  Products<kRows, kPanels> products = {};
+  int count = kGroupPairs / kTogether;
+  asm("" : "+r"(count));  // a number that GCC knows makes it copy all products at each turn
+  for (int i = 0; i < count; ++i) {
+    __m512i weights[kPanels][kTogether];
+    for (int c = 0; c < kPanels; ++c) unpack<kFormat>(panels[c], i, weights[c]);
+    for (int j = 0; j < kTogether; ++j) {
+      for (int r = 0; r < kRows; ++r) {
+        const __m512i pair = _mm512_set1_epi32(static_cast<int>(rows[r * stride + kTogether * i + j]));
+        for (int c = 0; c < kPanels; ++c) {
+          products.of[r][c] = _mm512_dpwssd_epi32(products.of[r][c], weights[c][j], pair);
+        }
+      }
+    }
   }
+  // Through memory, lest the compiler keeps those that the scales will displace there during the loop, too.
+  for (int r = 0; r < kRows; ++r) {
+    for (int c = 0; c < kPanels; ++c) _mm512_store_si512(&out.of[r][c], products.of[r][c]);
+  }
+  asm volatile("" : "+m"(out));
 }
 
 template <WeightFormat kFormat, int kRows, int kPanels>
@@ -160,24 +194,13 @@ HWY_INLINE void integer_tile(const MatmulTask& task, const RoundedRows& x, const
       panels[c] = task.weight.panel(block.first_panel + c) + g * group_bytes(kFormat);
     }
     const std::uint32_t* const rows = x.pairs.data() + block.first_row * x.stride + g * kGroupPairs;
-    __m512i products[kRows][kPanels] = {};
-    for (int i = 0; i < kGroupPairs / 2; ++i) {
-      TwoPairs weights[kPanels];
-      for (int c = 0; c < kPanels; ++c) weights[c] = load_two_pairs<kFormat>(panels[c], i);
-      for (int half = 0; half < 2; ++half) {
-        for (int r = 0; r < kRows; ++r) {
-          const __m512i pair = _mm512_set1_epi32(static_cast<int>(rows[r * x.stride + 2 * i + half]));
-          for (int c = 0; c < kPanels; ++c) {
-            products[r][c] = _mm512_dpwssd_epi32(products[r][c], weights[c].of[half], pair);
-          }
-        }
-      }
-    }
-    for (int c = 0; c < kPanels; ++c) {
-      const __m512 weight_scale = load_bfloat16(panels[c] + kScales);
-      for (int r = 0; r < kRows; ++r) {
-        const std::int64_t steps = (block.first_row + r) * groups + g;
-        __m512 sum = _mm512_mul_ps(weight_scale, _mm512_cvtepi32_ps(products[r][c]));
+    Products<kRows, kPanels> products;
+    multiply_group<kFormat, kRows, kPanels>(panels, rows, x.stride, products);
+    for (int r = 0; r < kRows; ++r) {
+      const std::int64_t steps = (block.first_row + r) * groups + g;
+      for (int c = 0; c < kPanels; ++c) {
+        const __m512 weight_scale = load_bfloat16(panels[c] + kScales);
+        __m512 sum = _mm512_mul_ps(weight_scale, _mm512_cvtepi32_ps(products.of[r][c]));
         if constexpr (kFormat == WeightFormat::int4) {
           const __m512 minimum = load_bfloat16(panels[c] + kScales + kPanelFeatures * sizeof(bfloat16));
           sum = _mm512_fmadd_ps(minimum, _mm512_set1_ps(x.sums[steps]), sum);
@@ -256,9 +279,10 @@ void round_rows(ConstHostMatrix x, const PackedWeight& weight, std::int64_t begi
 void multiply_on_dot_units(const MatmulTask& task, const RoundedRows& x, std::int64_t begin,
                            std::int64_t end) {
   const TileFunctions& tiles = tiles_of(task.weight.shape().format);
-  for_each_tile(task, kTileRows, kTilePanels, begin, end,
-                [&](std::int64_t row, int rows, std::int64_t panel, int panels, std::int64_t block) {
-                  tiles[rows - 1][panels - 1](task, x, {row, panel, block});
+  const int rows = task.weight.shape().format == WeightFormat::int4 ? kTileRowsOfInt4 : kTileRows;
+  for_each_tile(task, rows, kTilePanels, begin, end,
+                [&](std::int64_t row, int count, std::int64_t panel, int panels, std::int64_t block) {
+                  tiles[count - 1][panels - 1](task, x, {row, panel, block});
                 });
 }
 
