@@ -161,7 +161,7 @@ HWY_INLINE void multiply_group(const std::byte* const (&panels)[kPanels], const 
   constexpr int kTogether = kPairsTogether<kFormat>;
   Products<kRows, kPanels> products = {};
   int count = kGroupPairs / kTogether;
-  asm("" : "+r"(count));  // a number that GCC knows makes it copy all products at each turn
+  if (kRows > 1) asm("" : "+r"(count));  // a number that GCC knows makes it copy all products at each turn
   for (int i = 0; i < count; ++i) {
     __m512i weights[kPanels][kTogether];
     for (int c = 0; c < kPanels; ++c) unpack<kFormat>(panels[c], i, weights[c]);
@@ -178,7 +178,7 @@ HWY_INLINE void multiply_group(const std::byte* const (&panels)[kPanels], const 
   for (int r = 0; r < kRows; ++r) {
     for (int c = 0; c < kPanels; ++c) _mm512_store_si512(&out.of[r][c], products.of[r][c]);
   }
-  asm volatile("" : "+m"(out));
+  if (kRows > 1) asm volatile("" : "+m"(out));
 }
 
 template <WeightFormat kFormat, int kRows, int kPanels>
