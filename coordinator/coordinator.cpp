@@ -7,6 +7,7 @@
 #include "coordinator/api/api_context.h"
 #include "coordinator/api/endpoints/endpoints.h"
 #include "coordinator/api/metrics.h"
+#include "coordinator/api/sessions/session_registry.h"
 #include "coordinator/http/server.h"
 
 namespace sinkstream {
@@ -19,17 +20,12 @@ struct Coordinator::State {
         live_prompts(settings.max_live_prompt_tokens),
         server(settings),
         client(engine, server.executor()),
-        api{client,
-                api_settings,
-                tokenizer,
-                chat_template,
-                server.executor(),
-                metrics,
-                availability,
-                unknown_fields,
-                warnings,
-                live_prompts,
-                static_cast<std::int64_t>(std::time(nullptr))} {}
+        sessions(std::make_shared<SessionRegistry>(client, server.executor(), api_settings.sessions,
+                                                   !settings.api_key_file.empty())),
+        api{client,        api_settings,      tokenizer,
+            chat_template, server.executor(), metrics,
+            availability,  unknown_fields,    warnings,
+            live_prompts,  *sessions,         static_cast<std::int64_t>(std::time(nullptr))} {}
 
   const ApiSettings api_settings;
   const ServerSettings settings;
@@ -40,6 +36,7 @@ struct Coordinator::State {
   LivePrompts live_prompts;
   Server server;
   EngineClient client;
+  const std::shared_ptr<SessionRegistry> sessions;
   ApiContext api;
 };
 
@@ -50,6 +47,12 @@ Coordinator::Coordinator(Engine& engine, const Tokenizer& tokenizer, const ChatT
   add_chat_completions(router, state_->api);
   add_completions(router, state_->api);
   add_models(router, state_->api);
+  add_sessions(router, state_->api);
+  add_session(router, state_->api);
+  add_session_append(router, state_->api);
+  add_session_fork(router, state_->api);
+  add_session_rollback(router, state_->api);
+  add_session_transcript(router, state_->api);
   add_tokenize(router, state_->api);
   add_detokenize(router, state_->api);
   add_tokenizer_info(router, state_->api);

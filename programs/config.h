@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "coordinator/api/sessions/session_settings.h"
 #include "coordinator/http/server_settings.h"
 
 namespace sinkstream {
@@ -53,6 +54,7 @@ struct Config {
   CacheSettings cache;
   ParallelSettings parallel;
   EngineSettings engine;
+  SessionSettings sessions;
   ServerSettings server;
   LogSettings log;
 };

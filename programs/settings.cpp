@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <iomanip>
+#include <limits>
 #include <numeric>
 #include <optional>
 #include <sstream>
@@ -16,7 +18,7 @@ constexpr std::int64_t kBillion = 1'000'000'000;
 template <typename Number>
 std::string show(Number value) {
   std::ostringstream out;
-  out << value;
+  out << std::setprecision(std::numeric_limits<float>::max_digits10) << value;  // no exponent for a year
   return out.str();
 }
 
@@ -233,6 +235,12 @@ std::vector<Setting> make_table() {
               "max_tokens of a request that names none"),
       integer("engine.max_tokens", FIELD(engine.max_tokens), 1, kBillion,
               "the largest max_tokens a request may ask for"),
+      integer_or_auto("sessions.max_sessions", FIELD(sessions.max_sessions), 0, 1'000'000,
+                      "sessions that clients may keep; auto: half of the slots"),
+      real("sessions.ttl_seconds", FIELD(sessions.ttl_seconds), 0.01, 31536000,
+           "a session that is not used for so long ends; a client may ask for less"),
+      integer("sessions.transcript_tokens", FIELD(sessions.transcript_tokens), 1, kBillion,
+              "newest tokens of each session that can be read back"),
       without_effect(session_directory),
       without_effect(snapshot_tokens),
       text("server.listen", FIELD(server.listen), "host:port", "where to listen; port 0 takes a free one"),

@@ -81,8 +81,8 @@ EngineLimits engine_limits(const Config& config, const ModelConfig& model, const
 }
 
 ApiSettings api_settings(const Config& config) {
-  return {config.model.name, config.model.aliases, config.engine.default_max_tokens,
-          config.engine.max_tokens};
+  return {config.model.name, config.model.aliases, config.engine.default_max_tokens, config.engine.max_tokens,
+          config.sessions};
 }
 
 SchedulerLimits scheduler_limits(const Config& config, const SessionSizing& sessions,

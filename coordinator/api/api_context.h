@@ -20,6 +20,7 @@
 namespace sinkstream {
 
 class Metrics;
+class SessionRegistry;
 
 // Whether new generations are taken. Any thread.
 class Availability {
@@ -84,6 +85,7 @@ struct ApiContext {
   UnknownFieldLog& unknown_fields;
   Warnings& warnings;
   LivePrompts& live_prompts;
+  SessionRegistry& sessions;
   std::int64_t started_at;  // Unix time; when the model was "created"
 };
 

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/api/sessions/session_settings.h"
+
 namespace sinkstream {
 
 struct ApiSettings {
@@ -12,6 +14,7 @@ struct ApiSettings {
   std::vector<std::string> model_aliases;  // other names for it
   std::int64_t default_max_tokens = 0;     // of a request that names none
   std::int64_t max_tokens = 0;             // the most that a request may name
+  SessionSettings sessions;
 };
 
 }  // namespace sinkstream

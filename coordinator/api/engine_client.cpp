@@ -91,10 +91,15 @@ EngineClient::~EngineClient() {
 }
 
 RequestId EngineClient::generate(Generate command, Handler handler) {
-  command.request = next_request_++;
-  const RequestId request = command.request;
-  inbox_->expect(request, num_choices(command), std::move(handler));
+  const RequestId request = expect(num_choices(command), std::move(handler));
+  command.request = request;
   engine_.send(std::move(command));
+  return request;
+}
+
+RequestId EngineClient::expect(std::int32_t turns, Handler handler) {
+  const RequestId request = next_request_++;
+  inbox_->expect(request, turns, std::move(handler));
   return request;
 }
 

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <utility>
 
 #include "coordinator/http/executor.h"
 #include "engine/engine.h"
@@ -23,8 +24,14 @@ class EngineClient {
 
   // ---- The I/O thread.
   // The handler gets all events about the request, on the I/O thread, up to the last one that is to come:
-  // Refused, or the TurnEnded of its last choice. Then it is let go.
+  // Refused, the TurnEnded of its last choice, or SessionChanged. Then it is let go.
   RequestId generate(Generate command, Handler handler);
+  // A command about a session, which has one answer.
+  template <typename C>
+  void ask(C command, Handler handler) {
+    command.request = expect(0, std::move(handler));
+    engine_.send(std::move(command));
+  }
   // About a request: Grant, EndTurn, Cancel.
   void send(Command command) { engine_.send(std::move(command)); }
 
@@ -34,6 +41,7 @@ class EngineClient {
 
  private:
   class Inbox;
+  RequestId expect(std::int32_t turns, Handler handler);
 
   Engine& engine_;
   const std::shared_ptr<Inbox> inbox_;

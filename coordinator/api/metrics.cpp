@@ -14,6 +14,7 @@
 #include "coordinator/api/engine_health.h"
 #include "coordinator/api/process_metrics.h"
 #include "coordinator/api/served_model.h"
+#include "coordinator/api/sessions/session_registry.h"
 
 namespace sinkstream {
 namespace {
@@ -45,6 +46,11 @@ MetricFamily build_info(const ApiSettings& settings) {
       family("sinkstream_build_info", "Version and served model; always 1.", MetricType::Gauge, 1);
   info.metric[0].label = {{"version", SINKSTREAM_VERSION}, {"model", settings.model_name}};
   return info;
+}
+
+MetricFamily open_sessions(const SessionRegistry& sessions) {
+  return family("sinkstream_open_sessions", "Sessions that clients keep.", MetricType::Gauge,
+                static_cast<double>(sessions.size()));
 }
 
 MetricFamily histogram_family(const char* name, const char* help, const DurationHistogram& histogram) {
@@ -93,7 +99,8 @@ std::vector<MetricFamily> rank_families(const std::vector<RankStatus>& ranks) {
 
 // How full the caches are: resident tokens of those that all slots could hold.
 double cache_usage(const EngineStats& stats, const EngineLimits& limits) {
-  const double capacity = static_cast<double>(limits.num_slots) * static_cast<double>(limits.session.remembered_tokens());
+  const double capacity =
+      static_cast<double>(limits.num_slots) * static_cast<double>(limits.session.remembered_tokens());
   return capacity > 0 ? static_cast<double>(stats.resident_tokens) / capacity : 0;
 }
 
@@ -195,10 +202,13 @@ void Metrics::observe_token_gap(std::chrono::steady_clock::duration gap) {
 }
 
 std::string Metrics::render(const ApiContext& api) const {
+  api.sessions.expire();
   std::vector<MetricFamily> families = state_->registry.Collect();
   const EngineStats stats = api.engine.stats();
-  for (auto& more : {engine_families(stats, api.engine.limits()), {build_info(api.settings)},
-                     rank_families(stats.ranks), process_families()}) {
+  for (auto& more : {engine_families(stats, api.engine.limits()),
+                     {build_info(api.settings), open_sessions(api.sessions)},
+                     rank_families(stats.ranks),
+                     process_families()}) {
     families.insert(families.end(), more.begin(), more.end());
   }
   return prometheus::TextSerializer().Serialize(families);

@@ -6,6 +6,13 @@ namespace sinkstream {
 namespace {
 
 bool matches(std::string_view pattern, std::string_view path) {
+  if (const auto id = pattern.find(":id"); id != pattern.npos) {
+    const std::string_view before = pattern.substr(0, id);
+    const std::string_view behind = pattern.substr(id + std::string_view(":id").size());
+    if (path.size() <= before.size() + behind.size()) return false;
+    const std::string_view segment = path.substr(before.size(), path.size() - before.size() - behind.size());
+    return path.starts_with(before) && path.ends_with(behind) && segment.find('/') == segment.npos;
+  }
   if (!pattern.ends_with("/*")) return pattern == path;
   pattern.remove_suffix(1);
   return path.size() > pattern.size() && path.starts_with(pattern);

@@ -13,7 +13,7 @@ namespace sinkstream {
 
 struct Route {
   std::string method;  // GET also answers HEAD
-  std::string path;    // ends with "/*": anything below
+  std::string path;    // ends with "/*": anything below; ":id" is one segment
   // May throw RequestError.
   std::function<void(const std::shared_ptr<Exchange>&)> handler;
   bool open = false;     // needs no API key

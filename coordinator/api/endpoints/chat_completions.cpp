@@ -1,8 +1,10 @@
 // POST /v1/chat/completions
 #include "coordinator/api/endpoints/endpoints.h"
 #include "coordinator/api/generation/generation.h"
+#include "coordinator/api/generation/generation_budget.h"
 #include "coordinator/api/request/chat_prompt.h"
 #include "coordinator/api/request/request_json.h"
+#include "coordinator/api/sessions/session_request.h"
 
 namespace sinkstream {
 namespace {
@@ -109,16 +111,23 @@ void chat_completions(ApiContext& api, const std::shared_ptr<Exchange>& exchange
   fields.refuse_unless("best_of", 1);
   fields.refuse({"suffix"});
   fields.refuse({"prompt"});
-  spec.prompts.push_back({read_chat_prompt(fields, /*tools=*/nullptr, api, *exchange)});
+  spec.session = read_session(fields, spec.options.n, api, exchange->request());
   SamplingParams& sampling = spec.options.sampling;
+  if (spec.session) {
+    plan_chat_turn(*spec.session, fields, /*answers=*/true, api, *exchange);
+    spec.prompts.push_back({spec.session->prompt()});
+  } else {
+    spec.prompts.push_back({read_chat_prompt(fields, /*tools=*/nullptr, api, *exchange)});
+  }
   if (sampling.has_penalties() && sampling.repeat_last_n > 0) {
-    sampling.earlier_output = newest_answer_tokens(fields, sampling.repeat_last_n, api);
+    sampling.earlier_output = spec.session ? spec.session->contents().newest_answers(sampling.repeat_last_n)
+                                           : newest_answer_tokens(fields, sampling.repeat_last_n, api);
   }
   api.unknown_fields.note(exchange->request().id, fields.unknown());
 
   const auto prompt_tokens = static_cast<std::int64_t>(spec.prompts[0].tokens.size());
   if (prompt_tokens == 0) throw fields.error("messages", "The messages give an empty prompt.");
-  check_prompt_length(prompt_tokens, spec.options.truncation, limits);
+  check_prompt_length(tokens_before(spec) + prompt_tokens, spec.options.truncation, limits);
   spec.format = std::make_shared<ChatFormat>(api.tokenizer, spec.options);
   start_generation(api, exchange, std::move(spec));
 }

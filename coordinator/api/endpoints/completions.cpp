@@ -5,8 +5,11 @@
 
 #include "coordinator/api/endpoints/endpoints.h"
 #include "coordinator/api/generation/generation.h"
+#include "coordinator/api/generation/generation_budget.h"
+#include "coordinator/api/generation/text_prompt.h"
 #include "coordinator/api/request/request_json.h"
 #include "coordinator/api/served_model.h"
+#include "coordinator/api/sessions/session_request.h"
 #include "text/unicode/utf8.h"
 
 namespace sinkstream {
@@ -102,33 +105,6 @@ class CompletionFormat : public AnswerFormat {
 
 // ---- prompts
 
-// Whether the prompt has any text that an answer could go on with.
-bool has_text(const std::vector<TokenId>& tokens, const Tokenizer& tokenizer) {
-  return std::any_of(tokens.begin(), tokens.end(), [&tokenizer](TokenId token) {
-    return !tokenizer.is_special(token) && !tokenizer.token_bytes(token).empty();
-  });
-}
-
-Prompt text_prompt(const std::string& text, bool add_special_tokens, const ApiContext& api,
-                   const std::string& name) {
-  if (text.empty()) throw bad_request("'" + name + "' must not be empty.", name);
-  std::vector<TokenId> tokens = encode_text(api, text, {.add_special_tokens = add_special_tokens}, name);
-  std::int64_t hidden_tokens = 0;  // those that the text did not ask for
-  if (add_special_tokens) {
-    hidden_tokens = api.tokenizer.num_tokens_before_text() + begin_with_sink(tokens, api.engine.limits());
-  }
-  const bool continues_text = has_text(tokens, api.tokenizer);
-  return {std::move(tokens), hidden_tokens, continues_text};
-}
-
-Prompt token_prompt(const json& ids, std::int64_t vocab_size, const Tokenizer& tokenizer,
-                    const std::string& name) {
-  if (ids.empty()) throw bad_request("'" + name + "' must not be empty.", name);
-  std::vector<TokenId> tokens = token_id_values(ids, vocab_size, name);
-  const bool continues_text = has_text(tokens, tokenizer);
-  return {std::move(tokens), /*hidden_tokens=*/0, continues_text};
-}
-
 std::vector<Prompt> read_prompts(RequestFields& fields, std::int64_t n, const ApiContext& api) {
   const json* field = fields.value("prompt");
   const bool add_special_tokens = fields.boolean("add_special_tokens").value_or(true);
@@ -164,6 +140,12 @@ std::vector<Prompt> read_prompts(RequestFields& fields, std::int64_t n, const Ap
   return prompts;
 }
 
+// What a session takes in. Without a prompt it goes on.
+Prompt read_turn(RequestFields& fields, SessionTurn& turn, const ApiContext& api) {
+  turn.plan(read_session_prompt(fields, /*begins=*/turn.contents().tokens() == 0, api));
+  return {turn.prompt(), /*hidden_tokens=*/0, has_text(turn.prompt().list(), api.tokenizer)};
+}
+
 // Attention sinks are the first tokens: without the one that the model was trained to begin with, the rest
 // scores and goes on worse, and nothing else would show it.
 void warn_without_first_token(ApiContext& api, Exchange& exchange, const std::vector<Prompt>& prompts) {
@@ -173,10 +155,10 @@ void warn_without_first_token(ApiContext& api, Exchange& exchange, const std::ve
   const std::string name =
       json(api.tokenizer.token_string(*first)).dump(-1, ' ', true, json::error_handler_t::replace);
   api.warnings.give(exchange,
-                        fmt::format("a prompt does not begin with token {} ({}), as prompts of text do: this "
-                                    "model may score and continue it worse; put that token first "
-                                    "(lm-eval: add_bos_token=True)",
-                                    *first, name));
+                    fmt::format("a prompt does not begin with token {} ({}), as prompts of text do: this "
+                                "model may score and continue it worse; put that token first "
+                                "(lm-eval: add_bos_token=True)",
+                                *first, name));
 }
 
 // ---- parameters
@@ -208,13 +190,16 @@ void completions(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
   fields.refuse_unless("top_logprobs", 0);
   fields.refuse({"messages"});
   fields.refuse_unless("continue_final_message", false);
-  spec.prompts = read_prompts(fields, options.n, api);
+  spec.session = read_session(fields, options.n, api, exchange->request());
+  spec.prompts = spec.session ? std::vector{read_turn(fields, *spec.session, api)}
+                              : read_prompts(fields, options.n, api);
   api.unknown_fields.note(exchange->request().id, fields.unknown());
 
   for (const Prompt& prompt : spec.prompts) {
-    check_prompt_length(static_cast<std::int64_t>(prompt.tokens.size()), options.truncation, limits);
+    check_prompt_length(tokens_before(spec) + static_cast<std::int64_t>(prompt.tokens.size()),
+                        options.truncation, limits);
   }
-  warn_without_first_token(api, *exchange, spec.prompts);
+  if (tokens_before(spec) == 0) warn_without_first_token(api, *exchange, spec.prompts);
   spec.format = std::make_shared<CompletionFormat>(api.tokenizer, options);
   start_generation(api, exchange, std::move(spec));
 }

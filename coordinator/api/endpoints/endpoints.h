@@ -10,6 +10,12 @@ namespace sinkstream {
 void add_chat_completions(Router& router, ApiContext& api);
 void add_completions(Router& router, ApiContext& api);
 void add_models(Router& router, ApiContext& api);
+void add_sessions(Router& router, ApiContext& api);
+void add_session(Router& router, ApiContext& api);
+void add_session_append(Router& router, ApiContext& api);
+void add_session_fork(Router& router, ApiContext& api);
+void add_session_rollback(Router& router, ApiContext& api);
+void add_session_transcript(Router& router, ApiContext& api);
 void add_tokenize(Router& router, ApiContext& api);
 void add_detokenize(Router& router, ApiContext& api);
 void add_tokenizer_info(Router& router, ApiContext& api);

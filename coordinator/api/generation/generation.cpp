@@ -1,17 +1,19 @@
 #include "coordinator/api/generation/generation.h"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <utility>
 #include <variant>
 
 #include "coordinator/api/generation/answer.h"
 #include "coordinator/api/generation/choice_turn.h"
+#include "coordinator/api/generation/engine_errors.h"
 #include "coordinator/api/generation/generation_budget.h"
 #include "coordinator/api/generation/usage.h"
 #include "coordinator/api/metrics.h"
+#include "coordinator/api/sessions/session_registry.h"
+#include "coordinator/api/sessions/session_turn.h"
 
 namespace sinkstream {
 namespace {
@@ -28,27 +30,6 @@ const char* to_label(AbandonCause cause) {
       break;
   }
   return "server_ended";
-}
-
-RequestError to_error(const Refused& event, const std::string& request_id) {
-  switch (event.reason) {
-    case RefusalReason::queue_full:
-      return too_busy("The server has as much work as it can queue; try again soon.");
-    case RefusalReason::ending:
-      return unavailable("The server is ending and takes no new requests.");
-    default:
-      spdlog::error("{}: the engine refuses a request that was checked: {}", request_id, event.message);
-      return internal_error();
-  }
-}
-
-// A client may try again where another start of the server would help, and only there.
-RequestError broken_off(const TurnEnded& event) {
-  if (event.reason != FinishReason::failed) {
-    const std::string why = event.message.empty() ? "the server is ending" : event.message;
-    return unavailable("The generation broke off: " + why);
-  }
-  return {500, "server_error", "generation_failed", "The generation failed: " + event.message};
 }
 
 // The I/O thread only, but for its start and for the task that writes a whole answer.
@@ -80,6 +61,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void grant_all();
   void end_choice(std::size_t index, const char* reason, std::optional<TokenId> stop_token = std::nullopt);
   void complete();
+  void settle_session(const TurnEnded& event);
   void abandon(AbandonCause cause);
   void cancel();
 
@@ -95,11 +77,13 @@ class Generation : public std::enable_shared_from_this<Generation> {
   const std::shared_ptr<void> held_prompts_;
   const Generate command_;
   Answer answer_;
+  const Tokenizer& tokenizer_;
 
   RequestId request_ = 0;  // 0: nothing was asked of the engine yet
   std::vector<Running> choices_;
-  std::size_t unfinished_;  // turns
-  bool over_ = false;       // failed, refused or abandoned: what still comes is dropped
+  std::size_t unfinished_;      // turns
+  std::optional<EndTurn> end_;  // of a session's turn, where a stop string came
+  bool over_ = false;           // failed, refused or abandoned: what still comes is dropped
   bool first_token_seen_ = false;
 };
 
@@ -113,15 +97,19 @@ Generation::Generation(ApiContext& api, std::shared_ptr<Exchange> exchange, Gene
       held_prompts_(std::move(held_prompts)),
       command_(generate_command(spec_, api.engine.limits())),
       answer_(exchange_, spec_, [this] { return usage(); }),
+      tokenizer_(api.tokenizer),
       unfinished_(spec_.num_choices()) {
   const EngineLimits& limits = engine_.limits();
   const bool may_stop = !spec_.options.stop.empty();
   for (std::size_t i = 0; i < spec_.num_choices(); ++i) {
     const Prompt& prompt = spec_.prompt_of(i);
+    const CacheWindow& window =
+        spec_.session ? spec_.session->session().facts().window : limits.session.window;
     choices_.push_back({ChoiceTurn(Choice(api.tokenizer, spec_.options, prompt),
-                                   static_cast<std::int64_t>(prompt.tokens.size()), limits.session.window,
-                                   CreditWindow(command_.credit), may_stop),
-                        longest_answer(spec_.options, prompt, limits)});
+                                   tokens_before(spec_) + static_cast<std::int64_t>(prompt.tokens.size()),
+                                   window, CreditWindow(command_.credit), may_stop),
+                        command_.params.max_tokens});
+    if (!spec_.session) choices_.back().max_tokens = longest_answer(spec_.options, prompt, limits);
   }
 }
 
@@ -134,6 +122,11 @@ void Generation::begin() {
   exchange_->on_room([weak = weak_from_this()] {
     if (const auto self = weak.lock()) self->grant_all();
   });
+  if (spec_.session && spec_.session->goes_back()) {
+    engine_.ask(
+        RollBackSession{.request = 0, .session = command_.session, .to = spec_.session->tokens_before()},
+        [](const Event&) {});  // were it refused, so would the turn be
+  }
   request_ = engine_.generate(
       command_, [self = shared_from_this()](Event event) { self->take_event(std::move(event)); });
 }
@@ -145,6 +138,7 @@ void Generation::take_event(Event event) {
 }
 
 void Generation::take(const Accepted&) {
+  if (spec_.session) spec_.session->accept();
   if (over_) return;
   answer_.begin();
   for (std::size_t i = 0; i < choices_.size(); ++i) {
@@ -154,13 +148,15 @@ void Generation::take(const Accepted&) {
 
 void Generation::take(const Refused& event) {
   unfinished_ = 0;
+  if (spec_.session) spec_.session->release();
   if (std::exchange(over_, true)) return;
-  exchange_->fail(to_error(event, exchange_->request().id));
+  exchange_->fail(refusal_error(event, exchange_->request().id));
 }
 
 // A prompt is taken in once for all its choices: its tokens come as those of the first.
 void Generation::take(TokenEvent event) {
   const auto index = static_cast<std::size_t>(event.choice);
+  if (spec_.session && !event.from_prompt) spec_.session->tell(event.token);
   if (over_ || index >= choices_.size()) return;
   if (event.from_prompt) {
     const auto end = std::min(index + static_cast<std::size_t>(spec_.options.n), choices_.size());
@@ -182,7 +178,15 @@ void Generation::take_token(std::size_t index, TokenEvent event, bool own) {
   const bool full = said == choice.max_tokens && said < command_.params.max_tokens;
   if (!stopped && !full) return;
   end_choice(index, stopped ? "stop" : "length");
-  engine_.send(choice.turn.where_it_ends(request_, static_cast<std::int32_t>(index)));
+  EndTurn end = choice.turn.where_it_ends(request_, static_cast<std::int32_t>(index));
+  if (spec_.session) {
+    // What was told of the next tokens belongs to the session too.
+    if (end.pending.empty()) {
+      end.pending = tokenizer_.encode(choice.turn.choice().pending_text(), {.add_special_tokens = false});
+    }
+    end_ = end;
+  }
+  engine_.send(std::move(end));
 }
 
 void Generation::observe_token(Running& choice) {
@@ -210,6 +214,7 @@ void Generation::take(const TurnEnded& event) {
   --unfinished_;
   ChoiceTurn& turn = choices_[index].turn;
   turn.take_end(event);
+  if (spec_.session) settle_session(event);
   if (over_) return;
   if (!turn.ended()) {
     if (event.reason != FinishReason::stop && event.reason != FinishReason::length) {
@@ -223,6 +228,16 @@ void Generation::take(const TurnEnded& event) {
     end_choice(index, event.reason == FinishReason::stop ? "stop" : "length", event.stop_token);
   }
   if (unfinished_ == 0) complete();
+}
+
+// A turn that ended by itself before it heard where the answer ends goes back when it hears of it.
+void Generation::settle_session(const TurnEnded& event) {
+  const bool is_lost = event.reason == FinishReason::failed || event.reason == FinishReason::ending;
+  if (is_lost) return spec_.session->lose();
+  const bool heard_late = end_ && (event.reason == FinishReason::length ||
+                                   (event.reason == FinishReason::stop && event.stop_token));
+  if (heard_late) return spec_.session->settle(end_->position, end_->pending);
+  spec_.session->settle(event.usage.seen_tokens, event.pending);
 }
 
 void Generation::abandon(AbandonCause cause) {
@@ -267,6 +282,9 @@ void Generation::note_tokens() {
 }
 
 Json Generation::usage() const {
+  if (spec_.session) {
+    return usage_json(count_prompt_tokens(spec_), completion_tokens(), spec_.session->usage());
+  }
   SessionUsage longest;
   for (const Running& choice : choices_) {
     const SessionUsage session = choice.turn.session();
@@ -279,6 +297,7 @@ Json Generation::usage() const {
 
 void start_generation(ApiContext& api, const std::shared_ptr<Exchange>& exchange, GenerationSpec spec) {
   api.availability.require();
+  api.sessions.expire();
   check_budget(spec, api.engine.limits());
   std::shared_ptr<void> held_prompts = api.live_prompts.hold(count_prompt_tokens(spec));
   const auto generation =

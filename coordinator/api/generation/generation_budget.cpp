@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "coordinator/api/served_model.h"
+#include "coordinator/api/sessions/session_turn.h"
 
 namespace sinkstream {
 namespace {
@@ -51,11 +52,15 @@ std::int64_t count_prompt_tokens(const GenerationSpec& spec) {
   return tokens;
 }
 
+std::int64_t tokens_before(const GenerationSpec& spec) {
+  return spec.session ? spec.session->tokens_before() : 0;
+}
+
 std::int64_t longest_answer(const GenerationOptions& options, const Prompt& prompt,
-                            const EngineLimits& limits) {
+                            const EngineLimits& limits, std::int64_t before) {
   if (options.truncation != "disabled") return options.max_tokens;
   // The last token is chosen, and not taken in any more.
-  const auto prompt_tokens = static_cast<std::int64_t>(prompt.tokens.size());
+  const std::int64_t prompt_tokens = before + static_cast<std::int64_t>(prompt.tokens.size());
   return std::min(options.max_tokens, limits.session.remembered_tokens() - prompt_tokens + 1);
 }
 
@@ -102,6 +107,11 @@ Generate generate_command(const GenerationSpec& spec, const EngineLimits& limits
   for (const Prompt& prompt : spec.prompts) {
     command.prompts.push_back(prompt.tokens);
     params.max_tokens = std::max(params.max_tokens, longest_answer(options, prompt, limits));
+  }
+  if (spec.session) {
+    command.session = spec.session->session().facts().engine_id;
+    command.expected_tokens = tokens_before(spec);
+    params.max_tokens = longest_answer(options, spec.prompts.front(), limits, tokens_before(spec));
   }
   params.ignore_eos = options.ignore_eos;
   params.stop_token_ids = options.stop_token_ids;

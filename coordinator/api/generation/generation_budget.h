@@ -11,10 +11,13 @@ namespace sinkstream {
 // Of its prompts, each counted once.
 std::int64_t count_prompt_tokens(const GenerationSpec& spec);
 
+// That its session has before its prompt.
+std::int64_t tokens_before(const GenerationSpec& spec);
+
 // How many tokens an answer to this prompt may have: no more than the session remembers, where it must not
-// forget.
+// forget. `before`: tokens that its session has already.
 std::int64_t longest_answer(const GenerationOptions& options, const Prompt& prompt,
-                            const EngineLimits& limits);
+                            const EngineLimits& limits, std::int64_t before = 0);
 
 // Throws RequestError (400): more than the server could ever do, or would have to hold for one answer.
 void check_budget(const GenerationSpec& spec, const EngineLimits& limits);

@@ -10,10 +10,13 @@
 
 namespace sinkstream {
 
+class SessionTurn;
+
 struct GenerationSpec {
   GenerationOptions options;
   std::vector<Prompt> prompts;  // choice index = prompt * n + i
   std::shared_ptr<const AnswerFormat> format;
+  std::shared_ptr<SessionTurn> session;  // whose turn it is: one prompt, n = 1; null: no session is kept
 
   std::size_t num_choices() const { return prompts.size() * static_cast<std::size_t>(options.n); }
   const Prompt& prompt_of(std::size_t index) const {

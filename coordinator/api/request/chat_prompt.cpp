@@ -7,7 +7,9 @@
 #include <ctime>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <random>
+#include <utility>
 
 #include "coordinator/api/request/chat_messages.h"
 #include "coordinator/api/request/unseen_messages.h"
@@ -125,6 +127,67 @@ void complain_of_unseen(const RenderedChat& chat, const RequestFields& fields, A
   }
 }
 
+// ---- what a turn adds to a session
+
+using RenderWith = std::function<std::string(const json& messages, bool generation)>;
+
+void append(json& messages, const json& more) {
+  for (const json& message : more) messages.push_back(message);
+}
+
+json since_last_user(const json& messages) {
+  std::size_t first = messages.size();
+  while (first > 0 && messages[first - 1]["role"] != "user") --first;
+  json recent = json::array();
+  for (std::size_t i = first == 0 ? 0 : first - 1; i < messages.size(); ++i) recent.push_back(messages[i]);
+  return recent;
+}
+
+// What stands before and behind the only occurrence of `place`; nothing if there is not just one.
+std::optional<std::pair<std::string, std::string>> cut_at(const std::string& text, const std::string& place) {
+  const std::size_t at = text.find(place);
+  if (at == text.npos || text.find(place, at + 1) != text.npos) return std::nullopt;
+  return std::pair(text.substr(0, at), text.substr(at + place.size()));
+}
+
+struct AddedText {
+  std::string text;
+  bool rewritten = false;
+};
+
+// What the template writes behind the first `num_before` messages. Their last content is exchanged for a
+// mark, so that its place is known whatever the template makes of texts. An answer's message is not ended
+// yet; that of others is.
+std::optional<AddedText> text_behind(const History& history, std::size_t num_before, bool answering,
+                                     const std::string& place, const RenderWith& render, bool generation) {
+  json messages = history.messages;
+  json before = json::array();
+  for (std::size_t i = 0; i < num_before; ++i) before.push_back(messages[i]);
+  const std::string content = text_of(before.back());
+  messages[num_before - 1]["content"] = place;
+  before.back()["content"] = place;
+  try {
+    const auto whole = cut_at(render(messages, generation), place);
+    const auto ended = cut_at(render(before, false), place);
+    if (!whole || !ended) return std::nullopt;
+    AddedText added{.text = whole->second, .rewritten = whole->first != ended->first};
+    // The content as the template writes it: trimmed, or without parts of it, when something follows.
+    added.rewritten = added.rewritten || !history.prompt.starts_with(whole->first) ||
+                      !history.prompt.ends_with(whole->second);
+    if (!answering) {
+      const auto [theirs, ours] = std::ranges::mismatch(ended->second, added.text);
+      added.rewritten = added.rewritten || theirs != ended->second.end();
+      added.text.erase(added.text.begin(), ours);
+    } else if (!added.rewritten) {
+      const std::size_t written = history.prompt.size() - whole->first.size() - whole->second.size();
+      added.rewritten = written < content.size();  // with marks in it, it may be longer
+    }
+    return added;
+  } catch (const TemplateError&) {
+    return std::nullopt;
+  }
+}
+
 }  // namespace
 
 std::string mark_names(std::string_view text, const std::vector<std::string>& names, std::string_view mark) {
@@ -194,6 +257,86 @@ std::vector<TokenId> read_chat_prompt(RequestFields& fields, const json* tools, 
       fields, api, exchange);
   std::vector<TokenId> tokens =
       encode_text(api, history.prompt, {.add_special_tokens = false, .literal_mark = mark}, "messages");
+  begin_with_sink(tokens, api.engine.limits());
+  return tokens;
+}
+
+ChatTurn read_chat_turn(RequestFields& fields, const ChatBefore& before, bool answers, ApiContext& api,
+                        Exchange& exchange) {
+  for (const char* name : {"add_generation_prompt", "continue_final_message"}) {
+    if (fields.value(name)) {
+      throw fields.error(name, fmt::format("'{}' does not go with a session.", name),
+                         "unsupported_parameter");
+    }
+  }
+  const std::string mark = choose_mark();
+  const std::string place = choose_mark();  // of the text that the session has taken in last
+  json added = read_messages(fields);
+  name_system(added, api.chat_template, /*has_tools=*/false);
+  const json variables = marked(read_template_variables(fields), api.tokenizer, mark);
+  const auto render_with = [&](const json& messages, bool generation) {
+    const json shown = marked(messages, api.tokenizer, mark);
+    return api.chat_template.render(
+        {.messages = shown, .variables = &variables, .add_generation_prompt = generation});
+  };
+  const auto render = [&](const json& messages) { return render_with(messages, answers); };
+
+  json all = before.pinned;
+  append(all, before.recent);
+  if (before.answering) all.push_back({{"role", "assistant"}, {"content", before.answer}});
+  const std::size_t num_before = all.size();
+  append(all, added);
+  const History history = render_history(all, render, fields);
+  std::string text = history.prompt;
+  if (num_before > 0) {
+    const auto added_text = text_behind(history, num_before, before.answering, place, render_with, answers);
+    if (!added_text) {
+      throw fields.error("messages",
+                         "The chat template does not write these messages behind those that the session has; "
+                         "go on with /v1/completions, whose prompts are taken as they are.",
+                         "unsupported_content");
+    }
+    if (added_text->rewritten) {
+      api.warnings.give(
+          exchange,
+          "the chat template now writes earlier messages otherwise than the session has taken them "
+          "in: the session keeps what it has");
+    }
+    text = added_text->text;
+  }
+  ChatTurn turn;
+  turn.tokens = encode_text(api, text, {.add_special_tokens = false, .literal_mark = mark}, "messages");
+  json recent = before.recent;
+  if (before.answering) recent.push_back({{"role", "assistant"}, {"content", before.answer}});
+  append(recent, added);
+  turn.recent = since_last_user(recent);
+  return turn;
+}
+
+std::vector<TokenId> pinned_tokens(const json& messages, const RequestFields& fields, ApiContext& api) {
+  const std::string mark = choose_mark();
+  const auto render = [&](const json& history, bool generation) {
+    const json shown = marked(history, api.tokenizer, mark);
+    return api.chat_template.render({.messages = shown, .add_generation_prompt = generation});
+  };
+  const History alone = render_history(
+      messages, [&](const json& m) { return render(m, false); }, fields);
+  json more = alone.messages;
+  more.push_back({{"role", "user"}, {"content", "x"}});
+  bool is_prefix = true;
+  try {
+    is_prefix = render(more, true).starts_with(alone.prompt);
+  } catch (const TemplateError&) {  // perhaps something else may follow
+  }
+  if (!is_prefix) {
+    throw fields.error(
+        "messages",
+        "The chat template writes these messages otherwise when a user's message follows, so they "
+        "cannot begin a session; send them with the first turn.",
+        "unsupported_content");
+  }
+  std::vector<TokenId> tokens =
+      encode_text(api, alone.prompt, {.add_special_tokens = false, .literal_mark = mark}, "messages");
   begin_with_sink(tokens, api.engine.limits());
   return tokens;
 }

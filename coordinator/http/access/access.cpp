@@ -41,7 +41,9 @@ bool equal_in_constant_time(std::string_view given, std::string_view key) {
   return difference == 0;
 }
 
-std::string_view key_of(const Request& request) {
+}  // namespace
+
+std::string_view api_key_of(const Request& request) {
   constexpr std::string_view kBearer = "Bearer ";
   const std::string_view authorization = request.header("authorization");
   if (authorization.size() > kBearer.size() &&
@@ -50,8 +52,6 @@ std::string_view key_of(const Request& request) {
   }
   return request.header("x-api-key");
 }
-
-}  // namespace
 
 AccessGate::AccessGate(const ServerSettings& settings, const std::string& listen_host, bool loopback)
     : cross_origin_(settings.allowed_origins),
@@ -77,7 +77,7 @@ void AccessGate::check(const Request& request, bool open_route) const {
 }
 
 void AccessGate::check_key(const Request& request) const {
-  const std::string_view given = key_of(request);
+  const std::string_view given = api_key_of(request);
   bool known = false;
   for (const std::string& key : keys_) known |= equal_in_constant_time(given, key);
   if (known) return;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "coordinator/http/access/cross_origin.h"
@@ -9,6 +10,9 @@
 #include "coordinator/http/server_settings.h"
 
 namespace sinkstream {
+
+// The key that a request brings; empty: none.
+std::string_view api_key_of(const Request& request);
 
 class AccessGate {
  public:

@@ -83,6 +83,11 @@ TEST_F(DescribedFields, OfTokenizing) {
   expect_described("/tokenize", "TokenizeRequest", {{{"prompt", "hi"}}, messages});
 }
 
+TEST_F(DescribedFields, OfSessions) {
+  start();
+  expect_described("/v1/sessions", "SessionRequest", {Json::object()});
+}
+
 TEST_F(DescribedFields, OfDetokenizing) {
   start();
   expect_described("/detokenize", "DetokenizeRequest", {{{"tokens", {1, 2}}}});

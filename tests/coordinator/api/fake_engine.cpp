@@ -148,10 +148,104 @@ void FakeEngine::take_commands() {
   }
 }
 
-template <typename C>
-void FakeEngine::take(const C&) {
-  ADD_FAILURE() << "the fake engine has no sessions that outlive a request";
+// ---- sessions that outlive a request
+
+std::map<SessionId, FakeEngine::Kept> FakeEngine::sessions() const {
+  const std::lock_guard lock(mutex_);
+  return sessions_;
 }
+
+void FakeEngine::take(const OpenSession& command) {
+  EXPECT_FALSE(sessions_.contains(command.session)) << "a session's number was given twice";
+  sessions_[command.session].window = command.window.value_or(limits_.session.window);
+  tell_changed(command.request, command.session);
+}
+
+void FakeEngine::take(const ForkSession& command) {
+  EXPECT_FALSE(sessions_.contains(command.session)) << "a session's number was given twice";
+  EXPECT_FALSE(is_in_turn(command.from));
+  Kept copy = sessions_.at(command.from);
+  const std::int64_t at = command.at.value_or(std::ssize(copy.tokens));
+  if (!can_go_back(copy, at)) return tell(Refused{command.request, RefusalReason::out_of_reach, "", {}});
+  go_back(copy, at);
+  sessions_[command.session] = std::move(copy);
+  tell_changed(command.request, command.session);
+}
+
+void FakeEngine::take(const RollBackSession& command) {
+  EXPECT_FALSE(is_in_turn(command.session));
+  Kept& session = sessions_.at(command.session);
+  if (!can_go_back(session, command.to)) {
+    return tell(Refused{command.request, RefusalReason::out_of_reach, "", {}});
+  }
+  go_back(session, command.to);
+  tell_changed(command.request, command.session);
+}
+
+void FakeEngine::take(const CloseSession& command) {
+  ASSERT_TRUE(sessions_.contains(command.session)) << "a session is closed twice, or before it was opened";
+  for (Choice& choice : active_) {
+    if (choice.command->session == command.session) finish(choice, 0, {.reason = FinishReason::cancelled});
+  }
+  tell_changed(command.request, command.session);
+  sessions_.erase(command.session);
+}
+
+bool FakeEngine::refuses_turn(const Generate& command) {
+  const auto found = sessions_.find(command.session);
+  const auto refuse = [&](RefusalReason reason) {
+    tell(Refused{command.request, reason, "", {}});
+    return true;
+  };
+  if (found == sessions_.end()) return refuse(RefusalReason::unknown_session);
+  EXPECT_FALSE(is_in_turn(command.session)) << "two turns of a session at once";
+  EXPECT_EQ(command.n, 1);
+  EXPECT_EQ(command.prompts.size(), 1u);
+  EXPECT_FALSE(command.prompts[0].empty() && found->second.pending().empty()) << "nothing to take in";
+  const auto tokens = std::ssize(found->second.tokens);
+  EXPECT_EQ(command.expected_tokens.value_or(tokens), tokens);
+  return false;
+}
+
+bool FakeEngine::is_in_turn(SessionId session) const {
+  return std::ranges::any_of(
+      active_, [&](const Choice& choice) { return choice.command->session == session && !choice.over; });
+}
+
+bool FakeEngine::can_go_back(const Kept& session, std::int64_t tokens) const {
+  if (tokens < 0 || tokens > std::ssize(session.tokens)) return false;
+  return tokens >= session.seen ||
+         can_roll_back(session.written, tokens, session.window, limits_.session.ring_capacity);
+}
+
+void FakeEngine::go_back(Kept& session, std::int64_t tokens) const {
+  session.tokens.resize(static_cast<std::size_t>(tokens));
+  session.seen = std::min(session.seen, tokens);
+}
+
+void FakeEngine::tell_changed(RequestId request, SessionId id) {
+  const Kept& session = sessions_.at(id);
+  tell(SessionChanged{request, id, session_usage(session.seen, session.window), session.pending()});
+}
+
+// What a turn leaves of its session.
+void FakeEngine::keep(const Choice& choice, TurnEnded& event) {
+  Kept& session = sessions_.at(choice.command->session);
+  std::vector<TokenId> all(session.tokens.begin(), session.tokens.begin() + choice.base);
+  all.insert(all.end(), choice.input.begin(), choice.input.end());
+  for (std::size_t i = 0; i < choice.generated; ++i) all.push_back(reply_[i % reply_.size()]);
+  const bool ended_by_us = event.reason == FinishReason::stop && !event.stop_token;
+  const bool last_is_untaken = event.reason != FinishReason::stop && choice.generated > 0;
+  session.seen = ended_by_us ? event.usage.seen_tokens : std::ssize(all) - (last_is_untaken ? 1 : 0);
+  session.written = std::max(session.written, std::ssize(all));
+  if (!ended_by_us) event.pending.assign(all.begin() + session.seen, all.end());
+  all.resize(static_cast<std::size_t>(session.seen));
+  all.insert(all.end(), event.pending.begin(), event.pending.end());
+  session.tokens = std::move(all);
+  event.usage = session_usage(session.seen, session.window);
+}
+
+// ---- turns
 
 void FakeEngine::take(const Generate& command) {
   const auto choices = static_cast<std::size_t>(num_choices(command));
@@ -159,11 +253,13 @@ void FakeEngine::take(const Generate& command) {
   EXPECT_EQ(find(command.request, 0), nullptr) << "a request's number was given twice";
   EXPECT_GT(choices, 0u);
   EXPECT_GE(command.credit, 1);
-  for (const SharedTokens& prompt : command.prompts) EXPECT_FALSE(prompt.empty());
+  const bool keeps = command.session != kNoSession;
+  for (const SharedTokens& prompt : command.prompts) EXPECT_TRUE(keeps || !prompt.empty());
   if (refusal_) {
     refusal_->request = command.request;
     return tell(*std::exchange(refusal_, std::nullopt));
   }
+  if (keeps && refuses_turn(command)) return;
   if (ending_) return tell(Refused{.request = command.request, .reason = RefusalReason::ending});
   if (active_.size() + choices > static_cast<std::size_t>(limits_.num_slots + limits_.max_queue)) {
     return tell(Refused{.request = command.request, .reason = RefusalReason::queue_full});
@@ -178,6 +274,13 @@ void FakeEngine::take(const Generate& command) {
       requests_.push_back(std::move(turn));
       Choice choice{.command = shared, .prompt_read = prompt_read, .granted = command.credit};
       choice.index = static_cast<std::int32_t>(&prompt - command.prompts.data()) * command.n + i;
+      if (keeps) {
+        const Kept& session = sessions_.at(command.session);
+        std::vector<TokenId> input = session.pending();
+        input.insert(input.end(), prompt.begin(), prompt.end());
+        choice.input = std::move(input);
+        choice.base = session.seen;
+      }
       active_.push_back(std::move(choice));
     }
   }
@@ -225,12 +328,13 @@ FakeEngine::Choice* FakeEngine::find(RequestId request, std::int32_t index) {
 }
 
 const SharedTokens& FakeEngine::Choice::prompt() const {
+  if (command->session != kNoSession) return input;
   return command->prompts[static_cast<std::size_t>(index / command->n)];
 }
 
 // A session goes back to where it has been, and as far as its ring allows.
 bool FakeEngine::is_in_reach(const Choice& choice, const EndTurn& command) const {
-  const auto prompt_tokens = static_cast<std::int64_t>(choice.prompt().size());
+  const auto prompt_tokens = choice.base + static_cast<std::int64_t>(choice.prompt().size());
   const std::int64_t taken =
       prompt_tokens + std::max<std::int64_t>(static_cast<std::int64_t>(choice.generated) - 1, 0);
   EXPECT_GE(command.position, prompt_tokens);
@@ -242,6 +346,7 @@ bool FakeEngine::is_in_reach(const Choice& choice, const EndTurn& command) const
 
 // What is pending was said there.
 void FakeEngine::check_pending(const Choice& choice, const EndTurn& command) const {
+  if (choice.command->session != kNoSession) return;  // there it may be any text that was told
   EXPECT_LE(command.pending.size(), 1u);
   if (command.pending.empty()) return;
   const auto said = static_cast<std::size_t>(command.position) - choice.prompt().size();
@@ -304,7 +409,7 @@ void FakeEngine::step(Choice& choice) {
     return finish(choice, taken, {.reason = FinishReason::length});
   }
   const TokenId token = reply_[choice.generated % reply_.size()];
-  tell_token(choice, prompt_size + choice.generated++, token, false);
+  tell_token(choice, static_cast<std::size_t>(choice.base) + prompt_size + choice.generated++, token, false);
   ++stats_.generated_tokens;
 }
 
@@ -347,6 +452,7 @@ void FakeEngine::finish(Choice& choice, std::int64_t seen, TurnEnded event) {
   event.request = choice.command->request;
   event.choice = choice.index;
   event.usage = session_usage(seen, limits_.session.window);
+  if (choice.command->session != kNoSession) keep(choice, event);
   tell(event);
 }
 

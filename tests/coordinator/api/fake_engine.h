@@ -5,6 +5,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -43,6 +44,16 @@ class FakeEngine : public Engine {
     SharedTokens prompt;
   };
   std::vector<Turn> requests() const;
+
+  // Sessions that were opened and not closed: what each has, pending tokens last.
+  struct Kept {
+    CacheWindow window;
+    std::vector<TokenId> tokens;
+    std::int64_t seen = 0;
+    std::int64_t written = 0;  // the most that it ever had taken in
+    std::vector<TokenId> pending() const { return {tokens.begin() + seen, tokens.end()}; }
+  };
+  std::map<SessionId, Kept> sessions() const;
   template <typename C>
   std::vector<C> commands() const {  // all of this kind
     const std::lock_guard lock(mutex_);
@@ -63,6 +74,8 @@ class FakeEngine : public Engine {
     std::shared_ptr<const Generate> command;
     std::int32_t index = 0;
     std::shared_ptr<std::size_t> prompt_read;  // one for the choices of a prompt
+    SharedTokens input;                        // of a session's turn: what was pending, then the prompt
+    std::int64_t base = 0;                     // tokens of its session before that
     std::int64_t granted = 0, sent = 0;        // token events
     std::size_t generated = 0;
     bool over = false;
@@ -78,8 +91,16 @@ class FakeEngine : public Engine {
   void take(const Grant& command);
   void take(const EndTurn& command);
   void take(const Cancel& command);
-  template <typename C>
-  void take(const C&);  // not needed yet: fails the test
+  void take(const OpenSession& command);
+  void take(const ForkSession& command);
+  void take(const RollBackSession& command);
+  void take(const CloseSession& command);
+  bool refuses_turn(const Generate& command);
+  bool is_in_turn(SessionId session) const;
+  bool can_go_back(const Kept& session, std::int64_t tokens) const;
+  void go_back(Kept& session, std::int64_t tokens) const;
+  void tell_changed(RequestId request, SessionId session);
+  void keep(const Choice& choice, TurnEnded& event);
   void drop_ended();
   Choice* find(RequestId request, std::int32_t index);
   bool is_in_reach(const Choice& choice, const EndTurn& command) const;
@@ -101,6 +122,7 @@ class FakeEngine : public Engine {
   std::vector<Command> received_;
   std::deque<Choice> active_;
   std::vector<Turn> requests_;
+  std::map<SessionId, Kept> sessions_;
   std::vector<TokenId> reply_;
   std::optional<Refused> refusal_;
   bool endless_ = false;

@@ -1,0 +1,34 @@
+// GET and DELETE /v1/sessions/{id}
+#include "coordinator/api/endpoints/endpoints.h"
+#include "coordinator/api/sessions/session_registry.h"
+#include "coordinator/api/sessions/session_request.h"
+
+namespace sinkstream {
+namespace {
+
+std::shared_ptr<ClientSession> find(ApiContext& api, const Exchange& exchange) {
+  const Request& request = exchange.request();
+  return api.sessions.find(session_id_in(request.path), request);
+}
+
+void show(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
+  exchange->respond({200, "application/json", to_text(session_json(*find(api, *exchange)))});
+}
+
+void remove(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
+  const auto session = find(api, *exchange);
+  api.sessions.remove(*session);
+  const Json answer = {{"id", session->facts().id}, {"object", "session.deleted"}, {"deleted", true}};
+  exchange->respond({200, "application/json", to_text(answer)});
+}
+
+}  // namespace
+
+void add_session(Router& router, ApiContext& api) {
+  router.add({"GET", "/v1/sessions/:id",
+              [&api](const std::shared_ptr<Exchange>& exchange) { show(api, exchange); }});
+  router.add({"DELETE", "/v1/sessions/:id",
+              [&api](const std::shared_ptr<Exchange>& exchange) { remove(api, exchange); }});
+}
+
+}  // namespace sinkstream

@@ -1,0 +1,106 @@
+// POST /v1/sessions/{id}/append
+#include <limits>
+
+#include "coordinator/api/endpoints/endpoints.h"
+#include "coordinator/api/generation/engine_errors.h"
+#include "coordinator/api/request/generation_options.h"
+#include "coordinator/api/request/request_json.h"
+#include "coordinator/api/sessions/session_registry.h"
+#include "coordinator/api/sessions/session_request.h"
+
+namespace sinkstream {
+namespace {
+
+// The I/O thread. One turn without an answer.
+class Append : public std::enable_shared_from_this<Append> {
+ public:
+  Append(ApiContext& api, std::shared_ptr<Exchange> exchange, std::shared_ptr<SessionTurn> turn,
+         std::shared_ptr<void> held_prompt)
+      : engine_(api.engine),
+        exchange_(std::move(exchange)),
+        turn_(std::move(turn)),
+        held_prompt_(std::move(held_prompt)) {}
+
+  void begin() {
+    exchange_->on_abandoned([weak = weak_from_this()](AbandonCause) {
+      if (const auto self = weak.lock()) self->abandon();
+    });
+    if (gone_) return;
+    Generate command;
+    command.session = turn_->session().facts().engine_id;
+    command.expected_tokens = turn_->tokens_before();
+    command.prompts = {turn_->prompt()};
+    command.credit = 1;
+    request_ = engine_.generate(std::move(command), [self = shared_from_this()](const Event& event) {
+      std::visit([&](const auto& what) { self->take(what); }, event);
+    });
+  }
+
+ private:
+  void take(const Accepted&) { turn_->accept(); }
+  void take(const Refused& event) {
+    turn_->release();
+    exchange_->fail(refusal_error(event, exchange_->request().id));
+  }
+  void take(const TurnEnded& event) {
+    request_ = 0;
+    const bool is_lost = event.reason == FinishReason::failed || event.reason == FinishReason::ending;
+    if (is_lost) {
+      turn_->lose();
+    } else {
+      turn_->settle(event.usage.seen_tokens, event.pending);
+    }
+    if (event.reason != FinishReason::length) return exchange_->fail(broken_off(event));
+    exchange_->respond({200, "application/json", to_text(session_json(turn_->session()))});
+  }
+  template <typename Other>
+  void take(const Other&) {}
+
+  void abandon() {
+    gone_ = true;
+    if (request_ != 0) engine_.send(Cancel{request_});
+  }
+
+  EngineClient& engine_;
+  const std::shared_ptr<Exchange> exchange_;
+  const std::shared_ptr<SessionTurn> turn_;
+  const std::shared_ptr<void> held_prompt_;
+  RequestId request_ = 0;  // 0: none is under way
+  bool gone_ = false;
+};
+
+void append(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
+  api.availability.require();
+  const nlohmann::ordered_json body = parse_request_json(exchange->take_body());
+  RequestFields fields(body);
+  const Request& request = exchange->request();
+  const auto expected = fields.integer("expected_seen", 0, std::numeric_limits<std::int64_t>::max());
+  const auto turn = api.sessions.begin_turn(session_id_in(request.path), request, expected);
+  const bool has_messages = fields.value("messages") != nullptr;
+  std::vector<TokenId> prompt = read_session_prompt(fields, /*begins=*/turn->contents().tokens() == 0, api);
+  if (has_messages == !prompt.empty()) {
+    throw fields.error("prompt", "Send either 'prompt' or 'messages'.", "missing_required_parameter");
+  }
+  if (has_messages) {
+    plan_chat_turn(*turn, fields, /*answers=*/false, api, *exchange);
+  } else {
+    turn->plan(std::move(prompt));
+  }
+  api.unknown_fields.note(request.id, fields.unknown());
+  const auto given = static_cast<std::int64_t>(turn->prompt().size());
+  const EngineLimits& limits = api.engine.limits();
+  check_prompt_length(turn->tokens_before() + given, limits.session.endless() ? "auto" : "disabled", limits);
+  auto held = api.live_prompts.hold(given);
+  const auto task = std::make_shared<Append>(api, exchange, turn, std::move(held));
+  api.executor->post([task] { task->begin(); });
+}
+
+}  // namespace
+
+void add_session_append(Router& router, ApiContext& api) {
+  router.add({"POST", "/v1/sessions/:id/append",
+              [&api](const std::shared_ptr<Exchange>& exchange) { append(api, exchange); },
+              /*open=*/false, /*offload=*/true});
+}
+
+}  // namespace sinkstream

@@ -1,0 +1,59 @@
+// POST /v1/sessions/{id}/fork
+#include "coordinator/api/endpoints/endpoints.h"
+#include "coordinator/api/generation/engine_errors.h"
+#include "coordinator/api/request/request_json.h"
+#include "coordinator/api/sessions/session_registry.h"
+#include "coordinator/api/sessions/session_request.h"
+
+namespace sinkstream {
+namespace {
+
+void answer(ApiContext& api, const std::shared_ptr<Exchange>& exchange, SessionTurn& turn, std::int64_t at,
+            const std::shared_ptr<ClientSession>& copy, const Event& event) {
+  turn.release();
+  if (const auto* refused = std::get_if<Refused>(&event)) {
+    api.sessions.forget(*copy);
+    return exchange->fail(state_error(*refused, turn, at, exchange->request().id));
+  }
+  copy->update([&](SessionContents& contents) {
+    contents.pending = std::ssize(std::get<SessionChanged>(event).pending);
+  });
+  copy->end_turn();
+  exchange->respond({200, "application/json", to_text(session_json(*copy))});
+}
+
+void fork(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
+  api.availability.require();
+  const nlohmann::ordered_json body = parse_request_json(exchange->take_body());
+  RequestFields fields(body);
+  const Request& request = exchange->request();
+  const auto turn = api.sessions.begin_turn(session_id_in(request.path), request);
+  const std::int64_t at = read_position(fields, "at", *turn).value_or(turn->contents().tokens());
+  api.unknown_fields.note(request.id, fields.unknown());
+
+  SessionContents contents = turn->contents();
+  contents.truncate(at);
+  const auto copy = api.sessions.add(turn->session().facts(), std::move(contents));
+  copy->begin_turn();  // until the engine has it
+  // What was not sent yet is none of the engine's.
+  const std::int64_t engine_at = turn->contents().unsent.empty() ? at : 0;
+  api.executor->post([&api, exchange, turn, copy, at, engine_at] {
+    api.engine.ask(ForkSession{.request = 0,
+                               .session = copy->facts().engine_id,
+                               .from = turn->session().facts().engine_id,
+                               .at = engine_at},
+                   [&api, exchange, turn, copy, at](const Event& event) {
+                     answer(api, exchange, *turn, at, copy, event);
+                   });
+  });
+}
+
+}  // namespace
+
+void add_session_fork(Router& router, ApiContext& api) {
+  router.add({"POST", "/v1/sessions/:id/fork",
+              [&api](const std::shared_ptr<Exchange>& exchange) { fork(api, exchange); },
+              /*open=*/false, /*offload=*/true});
+}
+
+}  // namespace sinkstream

@@ -1,0 +1,43 @@
+// POST /v1/sessions/{id}/rollback
+#include "coordinator/api/endpoints/endpoints.h"
+#include "coordinator/api/request/request_json.h"
+#include "coordinator/api/sessions/session_registry.h"
+#include "coordinator/api/sessions/session_request.h"
+
+namespace sinkstream {
+namespace {
+
+void roll_back(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
+  api.availability.require();
+  const nlohmann::ordered_json body = parse_request_json(exchange->take_body());
+  RequestFields fields(body);
+  const Request& request = exchange->request();
+  const auto turn = api.sessions.begin_turn(session_id_in(request.path), request);
+  const auto to = read_position(fields, "to", *turn);
+  if (!to) throw fields.error("to", "'to' is missing.", "missing_required_parameter");
+  api.unknown_fields.note(request.id, fields.unknown());
+  // What was not sent yet is none of the engine's.
+  const std::int64_t engine_to = turn->contents().unsent.empty() ? *to : 0;
+  api.executor->post([&api, exchange, turn, to = *to, engine_to] {
+    const RollBackSession command{
+        .request = 0, .session = turn->session().facts().engine_id, .to = engine_to};
+    api.engine.ask(command, [exchange, turn, to](const Event& event) {
+      if (const auto* refused = std::get_if<Refused>(&event)) {
+        turn->release();
+        return exchange->fail(state_error(*refused, *turn, to, exchange->request().id));
+      }
+      turn->roll_back(to, std::get<SessionChanged>(event).pending);
+      exchange->respond({200, "application/json", to_text(session_json(turn->session()))});
+    });
+  });
+}
+
+}  // namespace
+
+void add_session_rollback(Router& router, ApiContext& api) {
+  router.add({"POST", "/v1/sessions/:id/rollback",
+              [&api](const std::shared_ptr<Exchange>& exchange) { roll_back(api, exchange); },
+              /*open=*/false, /*offload=*/true});
+}
+
+}  // namespace sinkstream

@@ -1,0 +1,34 @@
+#include "coordinator/api/generation/engine_errors.h"
+
+#include <spdlog/spdlog.h>
+
+namespace sinkstream {
+
+RequestError refusal_error(const Refused& event, const std::string& request_id) {
+  switch (event.reason) {
+    case RefusalReason::queue_full:
+      return too_busy("The server has as much work as it can queue; try again soon.");
+    case RefusalReason::ending:
+      return unavailable("The server is ending and takes no new requests.");
+    case RefusalReason::unknown_session:
+      return {404, "not_found_error", "session_not_found", "The session has ended.", "session"};
+    case RefusalReason::failed:
+      return {500, "server_error", "session_failed", "The session could not be copied: " + event.message};
+    default:
+      spdlog::error("{}: the engine refuses a request that was checked: {}", request_id, event.message);
+      return internal_error();
+  }
+}
+
+RequestError broken_off(const TurnEnded& event) {
+  if (event.reason == FinishReason::cancelled) {
+    return {409, "conflict_error", "session_deleted", "The session was deleted during its turn.", "session"};
+  }
+  if (event.reason != FinishReason::failed) {
+    const std::string why = event.message.empty() ? "the server is ending" : event.message;
+    return unavailable("The generation broke off: " + why);
+  }
+  return {500, "server_error", "generation_failed", "The generation failed: " + event.message};
+}
+
+}  // namespace sinkstream

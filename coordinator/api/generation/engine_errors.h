@@ -1,0 +1,16 @@
+// What a client is told when the engine refuses a command, or breaks a turn off.
+#pragma once
+
+#include <string>
+
+#include "coordinator/http/message/request_error.h"
+#include "engine/events.h"
+
+namespace sinkstream {
+
+// A refusal that the command's checks should have made impossible is our bug: it is logged, and answered 500.
+RequestError refusal_error(const Refused& event, const std::string& request_id);
+// A client may try again where another start of the server would help, and only there.
+RequestError broken_off(const TurnEnded& event);
+
+}  // namespace sinkstream

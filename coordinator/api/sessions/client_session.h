@@ -1,0 +1,68 @@
+// A session that a client keeps: whose it is, what it consists of, and whether it is in a turn.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+
+#include "coordinator/api/sessions/session_contents.h"
+#include "engine/commands.h"
+#include "engine/session_usage.h"
+
+namespace sinkstream {
+
+struct SessionFacts {  // never change
+  std::string id;
+  std::string owner;  // API key; empty where no keys are asked for
+  SessionId engine_id = kNoSession;
+  CacheWindow window;
+  std::int64_t prefix_tokens = 0;  // that it began with, pinned
+  double ttl_seconds = 0;
+  nlohmann::ordered_json metadata = nlohmann::ordered_json::object();
+  std::int64_t created_at = 0;  // Unix time
+};
+
+// Any thread. Its contents are changed by whoever holds its turn (SessionTurn) alone.
+class ClientSession {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  ClientSession(SessionFacts facts, SessionContents contents);
+
+  const SessionFacts& facts() const { return facts_; }
+
+  struct View {
+    SessionUsage usage;  // of all its tokens, pending ones too
+    bool running = false;
+    std::int64_t last_used_at = 0;
+  };
+  View view() const;
+  SessionContents contents() const;                    // a copy
+  std::pair<std::int64_t, std::int64_t> kept() const;  // the transcript's first and last position
+  std::vector<TokenId> read(std::int64_t from, std::int64_t to) const;
+
+  bool begin_turn();  // false: it is in one
+  void end_turn();
+  bool unused_since(Clock::time_point time) const;
+
+  // In a turn. `change` must be short.
+  template <typename Change>
+  void update(const Change& change) {
+    const std::lock_guard lock(mutex_);
+    change(contents_);
+  }
+
+ private:
+  const SessionFacts facts_;
+  mutable std::mutex mutex_;
+  // All guarded by mutex_.
+  SessionContents contents_;
+  bool running_ = false;
+  Clock::time_point last_used_ = Clock::now();
+  std::int64_t last_used_at_;
+};
+
+}  // namespace sinkstream

@@ -1,0 +1,68 @@
+// What a session that a client keeps consists of, as the coordinator knows it.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <vector>
+
+#include "base/token_id.h"
+#include "coordinator/api/sessions/transcript.h"
+
+namespace sinkstream {
+
+// Where a chat stands while the session has [from, to] tokens: the messages since the last user's, that one
+// included. With `answering`, an answer follows them, whose text the tokens from `from` on are.
+struct ChatMark {
+  std::int64_t from = 0;
+  std::int64_t to = 0;
+  std::shared_ptr<const nlohmann::ordered_json> messages;
+  bool answering = false;
+};
+
+struct SessionContents {
+  Transcript transcript;
+  // What the engine has not been given yet: the pinned prefix, before the first turn.
+  std::vector<TokenId> unsent;
+  std::int64_t pending = 0;  // newest tokens that the engine takes in with the next turn
+  std::shared_ptr<const nlohmann::ordered_json> pinned_messages;  // null: none
+  std::deque<ChatMark> marks;                                     // by position; the newest of them
+
+  std::int64_t tokens() const { return transcript.end(); }
+
+  // Of the chat at its end; null: text that is no message's stands there, or nothing is known.
+  const ChatMark* chat() const {
+    const bool known = !marks.empty() && marks.back().from <= tokens() && tokens() <= marks.back().to;
+    return known ? &marks.back() : nullptr;
+  }
+
+  // The newest `count` tokens of its answers, as far as they are known.
+  std::vector<TokenId> newest_answers(std::int64_t count) const {
+    std::vector<TokenId> newest;
+    for (auto mark = marks.rbegin(); mark != marks.rend() && std::ssize(newest) < count; ++mark) {
+      if (!mark->answering) continue;
+      const std::int64_t end = std::min(mark->to, tokens());
+      const std::int64_t begin = std::max(mark->from, end - (count - std::ssize(newest)));
+      const std::vector<TokenId> answer = transcript.read(begin, end);
+      newest.insert(newest.begin(), answer.begin(), answer.end());
+    }
+    return newest;
+  }
+
+  void mark(ChatMark mark) {
+    constexpr std::size_t kMaxMarks = 64;
+    marks.push_back(std::move(mark));
+    if (marks.size() > kMaxMarks) marks.pop_front();
+  }
+
+  // It has `end` tokens, no more than before.
+  void truncate(std::int64_t end) {
+    transcript.truncate(end);
+    while (!marks.empty() && marks.back().from > end) marks.pop_back();
+  }
+};
+
+}  // namespace sinkstream

@@ -1,0 +1,157 @@
+#include "coordinator/api/sessions/session_registry.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ctime>
+#include <random>
+
+#include "coordinator/api/sessions/session_turn.h"
+#include "coordinator/http/access/access.h"
+#include "coordinator/http/message/request_error.h"
+
+namespace sinkstream {
+namespace {
+
+// 128 bits from the system: nobody can guess it.
+std::string new_session_id() {
+  std::random_device random;
+  return fmt::format("sess_{:08x}{:08x}{:08x}{:08x}", random(), random(), random(), random());
+}
+
+std::size_t most_sessions(const SessionSettings& settings, const EngineLimits& limits) {
+  return static_cast<std::size_t>(
+      settings.max_sessions.value_or(std::max<std::int64_t>(limits.num_slots / 2, 1)));
+}
+
+RequestError no_such_session(const std::string& id) {
+  constexpr std::size_t kMaxQuotedBytes = 64;
+  return {404, "not_found_error", "session_not_found",
+          "There is no session '" + id.substr(0, kMaxQuotedBytes) +
+              "': it was deleted, was not used for its ttl_seconds, or the server has started anew.",
+          "session"};
+}
+
+RequestError conflict(const char* code, const std::string& message, std::int64_t seen_tokens) {
+  RequestError error{409, "conflict_error", code, message, "session"};
+  error.numbers.emplace_back("seen_tokens", seen_tokens);
+  return error;
+}
+
+}  // namespace
+
+SessionRegistry::SessionRegistry(EngineClient& engine, std::weak_ptr<Executor> executor,
+                                 const SessionSettings& settings, bool has_keys)
+    : engine_(engine),
+      executor_(std::move(executor)),
+      settings_(settings),
+      max_sessions_(most_sessions(settings, engine.limits())),
+      has_keys_(has_keys) {}
+
+std::string SessionRegistry::owner_of(const Request& request) const {
+  return has_keys_ ? std::string(api_key_of(request)) : std::string();
+}
+
+std::shared_ptr<ClientSession> SessionRegistry::add(SessionFacts facts, SessionContents contents) {
+  expire();
+  facts.id = new_session_id();
+  facts.created_at = std::time(nullptr);
+  const std::lock_guard lock(mutex_);
+  if (sessions_.size() >= max_sessions_) {
+    throw too_busy(
+        fmt::format("The server keeps as many sessions as it may, {} (sessions.max_sessions); delete "
+                    "one, or try again later.",
+                    max_sessions_));
+  }
+  facts.engine_id = next_id_++;
+  auto session = std::make_shared<ClientSession>(std::move(facts), std::move(contents));
+  sessions_.emplace(session->facts().id, session);
+  return session;
+}
+
+std::shared_ptr<ClientSession> SessionRegistry::find(const std::string& id, const Request& request) {
+  expire();
+  const std::lock_guard lock(mutex_);
+  const auto found = sessions_.find(id);
+  if (found == sessions_.end() || found->second->facts().owner != owner_of(request)) {
+    throw no_such_session(id);
+  }
+  return found->second;
+}
+
+std::shared_ptr<SessionTurn> SessionRegistry::begin_turn(const std::string& id, const Request& request,
+                                                         std::optional<std::int64_t> expected_seen) {
+  const auto session = find(id, request);
+  if (!session->begin_turn()) {
+    throw conflict("session_busy", "The session is in a turn; wait for its end, or close its connection.",
+                   session->view().usage.seen_tokens);
+  }
+  auto turn = std::make_shared<SessionTurn>(shared_from_this(), session);
+  const std::int64_t seen = turn->contents().tokens();
+  if (expected_seen.value_or(seen) != seen) {
+    throw conflict(
+        "stale_session",
+        fmt::format("The session has seen {} tokens, not {} (expected_seen).", seen, *expected_seen), seen);
+  }
+  return turn;
+}
+
+std::vector<std::shared_ptr<ClientSession>> SessionRegistry::list(const Request& request) {
+  expire();
+  const std::string owner = owner_of(request);
+  std::vector<std::shared_ptr<ClientSession>> found;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, session] : sessions_) {
+      if (session->facts().owner == owner) found.push_back(session);
+    }
+  }
+  std::ranges::sort(found, {}, [](const auto& session) { return session->facts().engine_id; });
+  return found;
+}
+
+void SessionRegistry::remove(const ClientSession& session) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (sessions_.erase(session.facts().id) == 0) return;
+  }
+  close(session);
+}
+
+void SessionRegistry::forget(const ClientSession& session) {
+  const std::lock_guard lock(mutex_);
+  sessions_.erase(session.facts().id);
+}
+
+void SessionRegistry::expire() {
+  using Seconds = std::chrono::duration<double>;
+  const auto now = ClientSession::Clock::now();
+  std::vector<std::shared_ptr<ClientSession>> expired;
+  {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(sessions_, [&](const auto& entry) {
+      const Seconds ttl(entry.second->facts().ttl_seconds);
+      const auto since = now - std::chrono::duration_cast<ClientSession::Clock::duration>(ttl);
+      if (!entry.second->unused_since(since)) return false;
+      expired.push_back(entry.second);
+      return true;
+    });
+  }
+  for (const auto& session : expired) close(*session);
+}
+
+// Commands are sent by the I/O thread, so this one comes after those that opened it.
+void SessionRegistry::close(const ClientSession& session) {
+  const auto executor = executor_.lock();
+  if (!executor) return;
+  executor->post([&engine = engine_, id = session.facts().engine_id] {
+    engine.ask(CloseSession{.request = 0, .session = id}, [](const Event&) {});
+  });
+}
+
+std::size_t SessionRegistry::size() const {
+  const std::lock_guard lock(mutex_);
+  return sessions_.size();
+}
+
+}  // namespace sinkstream

@@ -1,0 +1,58 @@
+// The sessions that clients keep, each its owner's.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "coordinator/api/engine_client.h"
+#include "coordinator/api/sessions/client_session.h"
+#include "coordinator/api/sessions/session_settings.h"
+#include "coordinator/http/message/message.h"
+
+namespace sinkstream {
+
+class SessionTurn;
+
+// Any thread. It ends sessions in the engine too; whoever makes one begins it there.
+class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
+ public:
+  // `has_keys`: the server asks for API keys, so that sessions have owners.
+  SessionRegistry(EngineClient& engine, std::weak_ptr<Executor> executor, const SessionSettings& settings,
+                  bool has_keys);
+
+  const SessionSettings& settings() const { return settings_; }
+  std::string owner_of(const Request& request) const;
+
+  // Fills in the id, the engine's id and the time. Throws RequestError (429): there are as many as may be.
+  std::shared_ptr<ClientSession> add(SessionFacts facts, SessionContents contents);
+  // Throw RequestError (404): there is none, or it is another's.
+  std::shared_ptr<ClientSession> find(const std::string& id, const Request& request);
+  // Also 409: it is in a turn, or does not have as many tokens as expected.
+  std::shared_ptr<SessionTurn> begin_turn(const std::string& id, const Request& request,
+                                          std::optional<std::int64_t> expected_seen = std::nullopt);
+  std::vector<std::shared_ptr<ClientSession>> list(const Request& request);  // the oldest first
+
+  void remove(const ClientSession& session);
+  void forget(const ClientSession& session);  // that the engine does not have
+  void expire();                              // ends those that were not used for their time
+  std::size_t size() const;
+
+ private:
+  void close(const ClientSession& session);
+
+  EngineClient& engine_;
+  const std::weak_ptr<Executor> executor_;
+  const SessionSettings settings_;
+  const std::size_t max_sessions_;
+  const bool has_keys_;
+  mutable std::mutex mutex_;
+  std::map<std::string, std::shared_ptr<ClientSession>> sessions_;  // guarded by mutex_
+  SessionId next_id_ = 1;                                           // guarded by mutex_
+};
+
+}  // namespace sinkstream

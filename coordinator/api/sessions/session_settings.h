@@ -1,0 +1,15 @@
+// How many sessions clients may keep, for how long, and how much of their text.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+namespace sinkstream {
+
+struct SessionSettings {
+  std::optional<std::int64_t> max_sessions;  // none: half of the slots
+  double ttl_seconds = 86400;                // unused for so long, a session ends; a client may ask for less
+  std::int64_t transcript_tokens = 262144;   // newest tokens of each session that can be read back
+};
+
+}  // namespace sinkstream

@@ -1,0 +1,50 @@
+// A session's tokens by position, as far as they are kept.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <deque>
+#include <span>
+#include <vector>
+
+#include "base/token_id.h"
+
+namespace sinkstream {
+
+// Keeps the newest tokens; older ones are counted only.
+class Transcript {
+ public:
+  explicit Transcript(std::int64_t max_tokens) : max_tokens_(std::max<std::int64_t>(max_tokens, 1)) {}
+
+  std::int64_t begin() const { return begin_; }  // the first that is kept
+  std::int64_t end() const { return begin_ + static_cast<std::int64_t>(tokens_.size()); }
+
+  void append(std::span<const TokenId> tokens) {
+    tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+    while (static_cast<std::int64_t>(tokens_.size()) > max_tokens_) {
+      tokens_.pop_front();
+      ++begin_;
+    }
+  }
+
+  // It ends at `end`, no further than it did.
+  void truncate(std::int64_t end) {
+    if (end >= this->end()) return;
+    tokens_.resize(static_cast<std::size_t>(std::max<std::int64_t>(end - begin_, 0)));
+    begin_ = std::min(begin_, end);
+  }
+
+  // Those of [from, to) that are kept.
+  std::vector<TokenId> read(std::int64_t from, std::int64_t to) const {
+    const std::int64_t first = std::clamp(from, begin_, end());
+    const std::int64_t last = std::clamp(to, first, end());
+    return {tokens_.begin() + (first - begin_), tokens_.begin() + (last - begin_)};
+  }
+
+ private:
+  std::int64_t max_tokens_;
+  std::int64_t begin_ = 0;
+  std::deque<TokenId> tokens_;
+};
+
+}  // namespace sinkstream

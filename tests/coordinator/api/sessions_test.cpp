@@ -1,0 +1,338 @@
+// Sessions that clients keep: turns, chats, going back, forks, transcripts, owners.
+#include <algorithm>
+#include <fstream>
+
+#include "tests/coordinator/api/coordinator_fixture.h"
+#include "tests/temporary_directory.h"
+
+namespace sinkstream::testing {
+namespace {
+
+const std::string kText = "/v1/completions";
+const std::string kChat = "/v1/chat/completions";
+const std::string kSessions = "/v1/sessions";
+
+class SessionsTest : public CoordinatorTest {
+ protected:
+  SessionsTest() {
+    limits.session.sink_capacity = 64;
+    api_settings.sessions.max_sessions = 8;
+  }
+  static std::vector<TokenId> tokens_of(const std::string& text) {
+    return tokenizer().encode(text, {.add_special_tokens = false});
+  }
+  static Json error_of(const RawResponse& response) { return Json::parse(response.body).at("error"); }
+  static std::string path(const std::string& id, const std::string& what = "") {
+    return kSessions + "/" + id + (what.empty() ? "" : "/" + what);
+  }
+  std::string open(const Json& body = Json::object()) const { return answer(kSessions, body)["id"]; }
+  Json show(const std::string& id) const {
+    const RawResponse response = ask(get(path(id)));
+    EXPECT_EQ(response.status, 200) << response.body;
+    return Json::parse(response.body);
+  }
+  RawResponse remove(const std::string& id) const {
+    return ask("DELETE " + path(id) + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+  }
+  Json transcript(const std::string& id, const std::string& query = "") const {
+    return Json::parse(ask(get(path(id, "transcript") + query)).body);
+  }
+  Json turn(const std::string& id, Json body) const {
+    body["session"] = id;
+    return answer(kText, body);
+  }
+  Json say_to(const std::string& id, const std::string& text) const {
+    Json body = chat(text);
+    body["session"] = id;
+    return answer(kChat, body);
+  }
+  static Json message(const std::string& role, const std::string& text) {
+    return {{"role", role}, {"content", text}};
+  }
+  std::vector<TokenId> kept() const {  // the only session's
+    const auto sessions = engine->sessions();
+    EXPECT_EQ(sessions.size(), 1u);
+    return sessions.empty() ? std::vector<TokenId>() : sessions.begin()->second.tokens;
+  }
+  std::vector<TokenId> rendered(const Json& messages, bool generation) const {
+    Json body = {{"messages", messages}, {"add_generation_prompt", generation}};
+    return answer("/tokenize", body)["tokens"];
+  }
+};
+
+TEST_F(SessionsTest, LiveAndEnd) {
+  start();
+  const Json made =
+      answer(kSessions, {{"metadata", {{"user", "x"}}}, {"ttl_seconds", 60}, {"window_tokens", 20}});
+  const std::string id = made["id"];
+  EXPECT_TRUE(id.starts_with("sess_"));
+  EXPECT_EQ(id.size(), 5u + 32u);
+  EXPECT_EQ(made["object"], "session");
+  EXPECT_EQ(made["status"], "idle");
+  EXPECT_EQ(made["seen_tokens"], 0);
+  EXPECT_EQ(made["metadata"], Json({{"user", "x"}}));
+  EXPECT_EQ(engine->commands<OpenSession>().at(0).window, (CacheWindow{4, 20}));
+  EXPECT_EQ(show(id), made);
+  const std::string other = open();
+  const Json list = Json::parse(ask(get(kSessions)).body);
+  ASSERT_EQ(list["data"].size(), 2u);
+  EXPECT_EQ(list["data"][0]["id"], id);
+  EXPECT_NE(ask(get("/metrics")).body.find("sinkstream_open_sessions 2"), std::string::npos);
+
+  EXPECT_EQ(Json::parse(remove(id).body)["deleted"], true);
+  EXPECT_EQ(ask(get(path(id))).status, 404);
+  EXPECT_EQ(remove(id).status, 404);
+  EXPECT_TRUE(eventually([&] { return engine->sessions().size() == 1; }));
+  EXPECT_EQ(post_json(kText, {{"prompt", "x"}, {"session", id}}).status, 404);
+}
+
+TEST_F(SessionsTest, ATurnTakesInOnlyWhatIsNew) {
+  start();
+  const std::string id = open();
+  const Json first = turn(id, {{"prompt", {5, 6, 7}}, {"max_tokens", 3}});
+  const std::vector<TokenId> reply = tokens_of("Hello, dear world!");
+  EXPECT_EQ(first["usage"]["prompt_tokens"], 3);
+  EXPECT_EQ(first["usage"]["session"]["seen_tokens"], 6);
+  const Json second = turn(id, {{"prompt", {8}}, {"expected_seen", 6}});
+  EXPECT_EQ(second["usage"]["prompt_tokens"], 1);
+  EXPECT_EQ(engine->requests().back().prompt.list(), (std::vector<TokenId>{8}));
+  std::vector<TokenId> all = {5, 6, 7, reply[0], reply[1], reply[2], 8};
+  all.insert(all.end(), reply.begin(), reply.end());
+  EXPECT_EQ(kept(), all);
+  EXPECT_EQ(transcript(id)["tokens"], Json(all));
+  EXPECT_EQ(show(id)["seen_tokens"], std::ssize(all));
+  EXPECT_EQ(second["usage"]["session"]["seen_tokens"], std::ssize(all));
+
+  // It goes on: what was taken in last is taken in anew, since there is nothing else to choose from.
+  turn(id, {{"max_tokens", 1}});
+  EXPECT_EQ(engine->commands<RollBackSession>().back().to, std::ssize(all) - 1);
+  EXPECT_EQ(engine->requests().back().prompt.list(), (std::vector<TokenId>{all.back()}));
+  all.push_back(reply[0]);
+  EXPECT_EQ(kept(), all);
+  // What is pending is enough to go on from.
+  turn(id, {{"max_tokens", 1}});
+  EXPECT_EQ(engine->commands<RollBackSession>().size(), 1u);
+  EXPECT_TRUE(engine->requests().back().prompt.empty());
+}
+
+TEST_F(SessionsTest, WhatIsStaleOrBusyIsRefused) {
+  start();
+  const std::string id = open();
+  EXPECT_EQ(error_of(post_json(kText, {{"session", id}}))["param"], "prompt");
+  EXPECT_EQ(post_json(kText, {{"session", id}, {"prompt", "x"}, {"n", 2}}).status, 400);
+  EXPECT_EQ(post_json(kText, {{"prompt", "x"}, {"expected_seen", 0}}).status, 400);
+  turn(id, {{"prompt", {5, 6}}, {"max_tokens", 1}});
+  const RawResponse stale = post_json(kText, {{"session", id}, {"prompt", "x"}, {"expected_seen", 2}});
+  EXPECT_EQ(stale.status, 409);
+  EXPECT_EQ(error_of(stale)["code"], "stale_session");
+  EXPECT_EQ(error_of(stale)["seen_tokens"], 3);
+
+  say("word ", true);
+  RawClient client(address);
+  client.send(
+      post(kText, Json({{"session", id}, {"prompt", "x"}, {"max_tokens", 90000}, {"stream", true}}).dump()));
+  ASSERT_TRUE(client.receive_until("data: "));
+  EXPECT_EQ(show(id)["status"], "running");
+  const RawResponse busy = post_json(kText, {{"session", id}, {"prompt", "x"}});
+  EXPECT_EQ(busy.status, 409);
+  EXPECT_EQ(error_of(busy)["code"], "session_busy");
+  EXPECT_EQ(post_json(path(id, "rollback"), {{"to", 2}}).status, 409);
+  // A client that leaves ends its turn, and what was told stays.
+  client.close();
+  ASSERT_TRUE(eventually([&] { return show(id)["status"] == "idle"; }));
+  EXPECT_EQ(show(id)["seen_tokens"], std::ssize(kept()));
+  EXPECT_EQ(transcript(id)["tokens"], Json(kept()));
+}
+
+TEST_F(SessionsTest, AStopStringTakesTheSessionBackToWhatWasTold) {
+  start();
+  say("one two three", true);
+  const std::string id = open();
+  const Json body = turn(id, {{"prompt", {5, 6}}, {"stop", "o thr"}, {"max_tokens", 500}});
+  const std::string text = body["choices"][0]["text"];
+  const Json all = transcript(id);
+  EXPECT_EQ(all["tokens"], Json(kept()));
+  const Json answer_text = transcript(id, "?from=2")["text"];
+  EXPECT_NE(answer_text.get<std::string>().find(text), std::string::npos);
+  EXPECT_EQ(answer_text.get<std::string>().find("thr"), std::string::npos);
+  EXPECT_EQ(show(id)["seen_tokens"], std::ssize(kept()));
+}
+
+TEST_F(SessionsTest, ChatsAddWhatTheTemplateAdds) {
+  start();
+  const std::string id = open({{"instructions", "Be kind."}});
+  const Json system = message("system", "Be kind.");
+  const auto pinned = std::ssize(rendered(Json::array({system}), false));
+  EXPECT_EQ(show(id)["pinned_tokens"], pinned);
+  EXPECT_EQ(engine->commands<OpenSession>().at(0).window->sink_tokens, pinned);
+  say_to(id, "Hi <|end|> there");
+  const std::string said = "Hello, dear world!";
+  std::vector<TokenId> expected = rendered(Json::array({system, message("user", "Hi <|end|> there")}), true);
+  const std::vector<TokenId> reply = tokens_of(said);
+  expected.insert(expected.end(), reply.begin(), reply.end());
+  EXPECT_EQ(kept(), expected);
+
+  const Json second = say_to(id, "And now?");
+  const Json history = Json::array(
+      {system, message("user", "Hi <|end|> there"), message("assistant", said), message("user", "And now?")});
+  expected = rendered(history, true);
+  expected.insert(expected.end(), reply.begin(), reply.end());
+  EXPECT_EQ(kept(), expected);
+  EXPECT_LT(second["usage"]["prompt_tokens"].get<int>(), 20);
+
+  // A message that is only taken in stands like any other.
+  answer(path(id, "append"), {{"messages", Json::array({message("user", "More.")})}});
+  Json longer = history;
+  longer.push_back(message("assistant", said));
+  longer.push_back(message("user", "More."));
+  EXPECT_EQ(kept(), rendered(longer, false));
+  say_to(id, "Well?");
+  longer.push_back(message("user", "Well?"));
+  expected = rendered(longer, true);
+  expected.insert(expected.end(), reply.begin(), reply.end());
+  EXPECT_EQ(kept(), expected);
+
+  // Regenerating: back to before the turn, then the same again.
+  Json shorter = longer;
+  shorter.erase(shorter.size() - 1);
+  const std::int64_t before = std::ssize(rendered(shorter, false));
+  EXPECT_EQ(answer(path(id, "rollback"), {{"to", before}})["seen_tokens"], before);
+  say_to(id, "Well?");
+  EXPECT_EQ(kept(), expected);
+}
+
+TEST_F(SessionsTest, ATemplateThatRewritesIsSaid) {
+  const ChatTemplate trims(TemplateSources{.usual = "{% for m in messages %}[{{ m.role }}]{{ m.content | "
+                                                    "trim }}{% if not loop.last %};{% endif %}{% endfor %}"
+                                                    "{% if add_generation_prompt %}[answer]{% endif %}",
+                                           .usual_file = "x"});
+  start(trims);
+  say(" padded ");
+  const std::string id = open();
+  say_to(id, "one");
+  Json body = chat("two");
+  body["session"] = id;
+  const RawResponse response = post_json(kChat, body);
+  EXPECT_EQ(response.status, 200) << response.body;
+  EXPECT_NE(response.raw_head.find("the session keeps what it has"), std::string::npos) << response.raw_head;
+}
+
+TEST_F(SessionsTest, APrefixThatIsWrittenOtherwiseLaterIsRefused) {
+  const ChatTemplate counts(
+      TemplateSources{.usual = "{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}",
+                      .usual_file = "x"});
+  start(counts);
+  const RawResponse refused = post_json(kSessions, {{"instructions", "x"}});
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_EQ(error_of(refused)["code"], "unsupported_content");
+}
+
+TEST_F(SessionsTest, APrefixThatIsTooLongOrCannotStandAloneIsRefused) {
+  const ChatTemplate needs_user(TemplateSources{
+      .usual = "{% if messages[-1].role != 'user' %}{{ raise_exception('needs a user') }}{% endif %}x",
+      .usual_file = "x"});
+  start(needs_user);
+  const RawResponse alone = post_json(kSessions, {{"instructions", "x"}});
+  EXPECT_EQ(alone.status, 400);
+  EXPECT_NE(error_of(alone)["message"].get<std::string>().find("needs a user"), std::string::npos);
+  const std::vector<TokenId> many(65, 5);
+  const RawResponse longer = post_json(kSessions, {{"prompt", many}});
+  EXPECT_EQ(longer.status, 400);
+  EXPECT_NE(error_of(longer)["message"].get<std::string>().find("cache.max_sink_tokens"), std::string::npos);
+  EXPECT_EQ(post_json(kSessions, {{"prompt", "x"}, {"instructions", "y"}}).status, 400);
+  EXPECT_EQ(post_json(kSessions, {{"metadata", {{"x", 1}}}}).status, 400);
+  EXPECT_EQ(post_json(kSessions, {{"ttl_seconds", 86401}}).status, 400);
+  EXPECT_EQ(post_json(kSessions, {{"window_tokens", 29}}).status, 400);
+}
+
+TEST_F(SessionsTest, ForksAndRollbacksAreExactOrRefused) {
+  start();
+  const std::string id = open({{"prompt", {5, 6}}});
+  const std::string early = answer(path(id, "fork"), Json::object())["id"];
+  EXPECT_EQ(show(early)["seen_tokens"], 2);
+  turn(id, {{"prompt", {7, 8, 9}}, {"max_tokens", 2}});
+  const Json copy = answer(path(id, "fork"), {{"at", 4}});
+  EXPECT_EQ(copy["seen_tokens"], 4);
+  EXPECT_EQ(transcript(copy["id"])["tokens"], Json({5, 6, 7, 8}));
+  EXPECT_EQ(show(id)["seen_tokens"], 7);
+  turn(copy["id"], {{"prompt", {3}}, {"max_tokens", 1}});
+  turn(early, {{"prompt", {4}}, {"max_tokens", 1}});
+  EXPECT_EQ(transcript(early, "?to=3")["tokens"], Json({5, 6, 4}));
+  EXPECT_EQ(answer(path(id, "rollback"), {{"to", 3}})["seen_tokens"], 3);
+  EXPECT_EQ(transcript(id)["tokens"], Json({5, 6, 7}));
+  EXPECT_EQ(post_json(path(id, "rollback"), {{"to", 1}}).status, 400) << "into what is pinned";
+  EXPECT_EQ(post_json(path(id, "rollback"), {{"to", 4}}).status, 400);
+
+  turn(id, {{"prompt", std::vector<TokenId>(1000, 5)}, {"max_tokens", 1}});
+  const RawResponse far = post_json(path(id, "rollback"), {{"to", 500}});
+  EXPECT_EQ(far.status, 409);
+  EXPECT_EQ(error_of(far)["code"], "out_of_reach");
+  EXPECT_EQ(show(id)["seen_tokens"], 1004);
+  EXPECT_EQ(post_json(path(id, "fork"), {{"at", 500}}).status, 409);
+  EXPECT_EQ(Json::parse(ask(get(kSessions)).body)["data"].size(), 3u) << "a fork that was refused is none";
+}
+
+TEST_F(SessionsTest, TheTranscriptIsBounded) {
+  api_settings.sessions.transcript_tokens = 10;
+  start();
+  const std::string id = open();
+  turn(id, {{"prompt", std::vector<TokenId>(20, 5)}, {"max_tokens", 1}});
+  EXPECT_EQ(transcript(id)["from"], 11);
+  EXPECT_EQ(transcript(id, "?from=12&to=14")["tokens"], Json({5, 5}));
+  const RawResponse gone = ask(get(path(id, "transcript") + "?from=10"));
+  EXPECT_EQ(gone.status, 410);
+  EXPECT_EQ(error_of(gone)["first_kept"], 11);
+  EXPECT_EQ(ask(get(path(id, "transcript") + "?from=x")).status, 400);
+}
+
+TEST_F(SessionsTest, OthersDoNotSeeThem) {
+  const TemporaryDirectory directory;
+  settings.api_key_file = (directory.path() / "keys").string();
+  std::ofstream(settings.api_key_file) << "anna\nbert\n";
+  start();
+  const auto as = [&](const std::string& key, const std::string& method, const std::string& where,
+                      const std::string& body = "") {
+    std::string request =
+        method + " " + where + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nx-api-key: " + key;
+    if (!body.empty()) {
+      request += "\r\nContent-Type: application/json\r\nContent-Length: " + std::to_string(body.size());
+    }
+    return ask(request + "\r\n\r\n" + body);
+  };
+  const std::string id = Json::parse(as("anna", "POST", kSessions, "{}").body)["id"];
+  EXPECT_EQ(as("anna", "GET", path(id)).status, 200);
+  EXPECT_EQ(as("bert", "GET", path(id)).status, 404);
+  EXPECT_EQ(as("bert", "DELETE", path(id)).status, 404);
+  EXPECT_EQ(as("bert", "POST", path(id, "fork"), "{}").status, 404);
+  EXPECT_EQ(as("bert", "POST", kText, Json({{"session", id}, {"prompt", "x"}}).dump()).status, 404);
+  EXPECT_TRUE(Json::parse(as("bert", "GET", kSessions).body)["data"].empty());
+}
+
+TEST_F(SessionsTest, ThereAreOnlySoManyAndTheUnusedEnd) {
+  api_settings.sessions.max_sessions = 1;
+  start();
+  const std::string id = open({{"ttl_seconds", 0.3}});
+  const RawResponse full = post_json(kSessions, Json::object());
+  if (full.status != 200) {
+    EXPECT_EQ(full.status, 429);
+    EXPECT_NE(full.raw_head.find("Retry-After"), std::string::npos);
+  }
+  EXPECT_TRUE(eventually([&] { return ask(get(path(id))).status == 404; }));
+  EXPECT_TRUE(eventually([&] { return post_json(kSessions, Json::object()).status == 200; }));
+}
+
+TEST_F(SessionsTest, DeletingASessionEndsItsTurn) {
+  start();
+  say("word ", true);
+  const std::string id = open();
+  RawClient client(address);
+  client.send(post(kText, Json({{"session", id}, {"prompt", "x"}, {"max_tokens", 90000}}).dump()));
+  ASSERT_TRUE(eventually([&] { return engine->num_active() == 1; }));
+  EXPECT_EQ(remove(id).status, 200);
+  const RawResponse response = client.receive();
+  EXPECT_EQ(response.status, 409);
+  EXPECT_EQ(error_of(response)["code"], "session_deleted");
+}
+
+}  // namespace
+}  // namespace sinkstream::testing
