@@ -44,12 +44,7 @@ class Append : public std::enable_shared_from_this<Append> {
   }
   void take(const TurnEnded& event) {
     request_ = 0;
-    const bool is_lost = event.reason == FinishReason::failed || event.reason == FinishReason::ending;
-    if (is_lost) {
-      turn_->lose();
-    } else {
-      turn_->settle(event.usage.seen_tokens, event.pending);
-    }
+    turn_->settle(event);
     if (event.reason != FinishReason::length) return exchange_->fail(broken_off(event));
     exchange_->respond({200, "application/json", to_text(session_json(turn_->session()))});
   }

@@ -10,11 +10,13 @@ namespace {
 
 void answer(ApiContext& api, const std::shared_ptr<Exchange>& exchange, SessionTurn& turn, std::int64_t at,
             const std::shared_ptr<ClientSession>& copy, const Event& event) {
-  turn.release();
   if (const auto* refused = std::get_if<Refused>(&event)) {
+    const RequestError error = state_error(*refused, turn, at, exchange->request().id);
+    turn.release();
     api.sessions.forget(*copy);
-    return exchange->fail(state_error(*refused, turn, at, exchange->request().id));
+    return exchange->fail(error);
   }
+  turn.release();
   copy->update([&](SessionContents& contents) {
     contents.pending = std::ssize(std::get<SessionChanged>(event).pending);
   });
@@ -35,13 +37,11 @@ void fork(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
   contents.truncate(at);
   const auto copy = api.sessions.add(turn->session().facts(), std::move(contents));
   copy->begin_turn();  // until the engine has it
-  // What was not sent yet is none of the engine's.
-  const std::int64_t engine_at = turn->contents().unsent.empty() ? at : 0;
-  api.executor->post([&api, exchange, turn, copy, at, engine_at] {
+  api.executor->post([&api, exchange, turn, copy, at] {
     api.engine.ask(ForkSession{.request = 0,
                                .session = copy->facts().engine_id,
                                .from = turn->session().facts().engine_id,
-                               .at = engine_at},
+                               .at = turn->in_engine(at)},
                    [&api, exchange, turn, copy, at](const Event& event) {
                      answer(api, exchange, *turn, at, copy, event);
                    });

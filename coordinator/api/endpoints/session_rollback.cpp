@@ -16,15 +16,14 @@ void roll_back(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
   const auto to = read_position(fields, "to", *turn);
   if (!to) throw fields.error("to", "'to' is missing.", "missing_required_parameter");
   api.unknown_fields.note(request.id, fields.unknown());
-  // What was not sent yet is none of the engine's.
-  const std::int64_t engine_to = turn->contents().unsent.empty() ? *to : 0;
-  api.executor->post([&api, exchange, turn, to = *to, engine_to] {
+  api.executor->post([&api, exchange, turn, to = *to] {
     const RollBackSession command{
-        .request = 0, .session = turn->session().facts().engine_id, .to = engine_to};
+        .request = 0, .session = turn->session().facts().engine_id, .to = turn->in_engine(to)};
     api.engine.ask(command, [exchange, turn, to](const Event& event) {
       if (const auto* refused = std::get_if<Refused>(&event)) {
+        const RequestError error = state_error(*refused, *turn, to, exchange->request().id);
         turn->release();
-        return exchange->fail(state_error(*refused, *turn, to, exchange->request().id));
+        return exchange->fail(error);
       }
       turn->roll_back(to, std::get<SessionChanged>(event).pending);
       exchange->respond({200, "application/json", to_text(session_json(turn->session()))});

@@ -108,8 +108,7 @@ Generation::Generation(ApiContext& api, std::shared_ptr<Exchange> exchange, Gene
     choices_.push_back({ChoiceTurn(Choice(api.tokenizer, spec_.options, prompt),
                                    tokens_before(spec_) + static_cast<std::int64_t>(prompt.tokens.size()),
                                    window, CreditWindow(command_.credit), may_stop),
-                        command_.params.max_tokens});
-    if (!spec_.session) choices_.back().max_tokens = longest_answer(spec_.options, prompt, limits);
+                        longest_answer(spec_.options, prompt, limits, tokens_before(spec_))});
   }
 }
 
@@ -232,12 +231,10 @@ void Generation::take(const TurnEnded& event) {
 
 // A turn that ended by itself before it heard where the answer ends goes back when it hears of it.
 void Generation::settle_session(const TurnEnded& event) {
-  const bool is_lost = event.reason == FinishReason::failed || event.reason == FinishReason::ending;
-  if (is_lost) return spec_.session->lose();
   const bool heard_late = end_ && (event.reason == FinishReason::length ||
                                    (event.reason == FinishReason::stop && event.stop_token));
   if (heard_late) return spec_.session->settle(end_->position, end_->pending);
-  spec_.session->settle(event.usage.seen_tokens, event.pending);
+  spec_.session->settle(event);
 }
 
 void Generation::abandon(AbandonCause cause) {

@@ -106,12 +106,12 @@ Generate generate_command(const GenerationSpec& spec, const EngineLimits& limits
   TurnParams& params = command.params;
   for (const Prompt& prompt : spec.prompts) {
     command.prompts.push_back(prompt.tokens);
-    params.max_tokens = std::max(params.max_tokens, longest_answer(options, prompt, limits));
+    params.max_tokens =
+        std::max(params.max_tokens, longest_answer(options, prompt, limits, tokens_before(spec)));
   }
   if (spec.session) {
     command.session = spec.session->session().facts().engine_id;
     command.expected_tokens = tokens_before(spec);
-    params.max_tokens = longest_answer(options, spec.prompts.front(), limits, tokens_before(spec));
   }
   params.ignore_eos = options.ignore_eos;
   params.stop_token_ids = options.stop_token_ids;

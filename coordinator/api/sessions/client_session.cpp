@@ -12,11 +12,6 @@ ClientSession::View ClientSession::view() const {
   return {session_usage(contents_.tokens(), facts_.window), running_, last_used_at_};
 }
 
-SessionContents ClientSession::contents() const {
-  const std::lock_guard lock(mutex_);
-  return contents_;
-}
-
 std::pair<std::int64_t, std::int64_t> ClientSession::kept() const {
   const std::lock_guard lock(mutex_);
   return {contents_.transcript.begin(), contents_.transcript.end()};

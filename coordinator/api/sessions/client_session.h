@@ -40,7 +40,6 @@ class ClientSession {
     std::int64_t last_used_at = 0;
   };
   View view() const;
-  SessionContents contents() const;                    // a copy
   std::pair<std::int64_t, std::int64_t> kept() const;  // the transcript's first and last position
   std::vector<TokenId> read(std::int64_t from, std::int64_t to) const;
 
@@ -48,7 +47,9 @@ class ClientSession {
   void end_turn();
   bool unused_since(Clock::time_point time) const;
 
-  // In a turn. `change` must be short.
+  // In a turn, as the next: nobody else changes it meanwhile.
+  const SessionContents& contents() const { return contents_; }
+  // `change` must be short.
   template <typename Change>
   void update(const Change& change) {
     const std::lock_guard lock(mutex_);
@@ -58,7 +59,7 @@ class ClientSession {
  private:
   const SessionFacts facts_;
   mutable std::mutex mutex_;
-  // All guarded by mutex_.
+  // All guarded by mutex_, but for reading by whoever holds the turn.
   SessionContents contents_;
   bool running_ = false;
   Clock::time_point last_used_ = Clock::now();

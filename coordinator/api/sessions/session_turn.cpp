@@ -9,25 +9,29 @@
 namespace sinkstream {
 
 SessionTurn::SessionTurn(std::shared_ptr<SessionRegistry> registry, std::shared_ptr<ClientSession> session)
-    : registry_(std::move(registry)), session_(std::move(session)), before_(session_->contents()) {}
+    : registry_(std::move(registry)), session_(std::move(session)) {}
 
 SessionTurn::~SessionTurn() {
   release();
 }
 
 void SessionTurn::plan(std::vector<TokenId> tokens) {
+  const SessionContents& before = contents();
   added_ = std::move(tokens);
-  std::vector<TokenId> prompt = before_.unsent;
+  // What is added without a message goes on with the answer that stands there.
+  const ChatMark* const chat = before.chat();
+  if (added_.empty() && chat && chat->answering) answer_from_ = chat->from;
+  std::vector<TokenId> prompt = before.unsent;
   prompt.insert(prompt.end(), added_.begin(), added_.end());
-  tokens_before_ = before_.tokens() - static_cast<std::int64_t>(before_.unsent.size());
-  goes_back_ = prompt.empty() && before_.pending == 0;
+  tokens_before_ = in_engine(before.tokens());
+  goes_back_ = prompt.empty() && before.pending == 0;
   if (goes_back_) {
     if (tokens_before_ == 0) {
       throw bad_request("The session is empty: there is nothing to go on from. Send a prompt.", "prompt",
                         "missing_required_parameter");
     }
     --tokens_before_;
-    prompt = before_.transcript.read(tokens_before_, tokens_before_ + 1);
+    prompt = before.transcript.read(tokens_before_, tokens_before_ + 1);
   }
   prompt_ = std::move(prompt);
 }
@@ -46,6 +50,7 @@ void SessionTurn::accept() {
     if (!chat_) return;
     chat_->from = contents.tokens();
     chat_->to = chat_->answering ? std::numeric_limits<std::int64_t>::max() : chat_->from;
+    answer_from_ = chat_->answering ? std::optional(chat_->from) : std::nullopt;
     contents.mark(*chat_);
   });
 }
@@ -60,13 +65,17 @@ void SessionTurn::settle(std::int64_t seen, const std::vector<TokenId>& pending)
     contents.transcript.append(pending);
     contents.truncate(contents.tokens());
     contents.pending = static_cast<std::int64_t>(pending.size());
-    // What was added without a message goes on with the answer that stood there.
-    const ChatMark* const chat = chat_ ? &*chat_ : added_.empty() ? before_.chat() : nullptr;
     const bool ends_answer =
-        chat && chat->answering && !contents.marks.empty() && contents.marks.back().from == chat->from;
+        answer_from_ && !contents.marks.empty() && contents.marks.back().from == *answer_from_;
     if (ends_answer) contents.marks.back().to = contents.tokens();
   });
   release();
+}
+
+void SessionTurn::settle(const TurnEnded& event) {
+  const bool is_lost = event.reason == FinishReason::failed || event.reason == FinishReason::ending;
+  if (is_lost) return lose();
+  settle(event.usage.seen_tokens, event.pending);
 }
 
 void SessionTurn::roll_back(std::int64_t to, const std::vector<TokenId>& pending) {

@@ -23,7 +23,9 @@ class SessionTurn {
   SessionTurn& operator=(const SessionTurn&) = delete;
 
   const ClientSession& session() const { return *session_; }
-  const SessionContents& contents() const { return before_; }  // before the turn
+  const SessionContents& contents() const { return session_->contents(); }  // until it is released
+  // Where the engine stands when the session has `position` tokens: what was not sent yet is none of its.
+  std::int64_t in_engine(std::int64_t position) const { return contents().unsent.empty() ? position : 0; }
 
   // ---- What the engine is to take in
   // `tokens` are new. If there is nothing that it could take in, the newest token is taken in anew: what
@@ -40,6 +42,7 @@ class SessionTurn {
   void tell(TokenId token);
   // The engine has `seen` tokens, and `pending` are to follow. The session is free again.
   void settle(std::int64_t seen, const std::vector<TokenId>& pending);
+  void settle(const TurnEnded& event);  // so, or the session has ended with its turn
   void roll_back(std::int64_t to, const std::vector<TokenId>& pending);
   void lose();  // the session has ended
   void release();
@@ -49,12 +52,12 @@ class SessionTurn {
  private:
   const std::shared_ptr<SessionRegistry> registry_;
   const std::shared_ptr<ClientSession> session_;
-  const SessionContents before_;
   std::vector<TokenId> added_;
   SharedTokens prompt_;
   std::int64_t tokens_before_ = 0;
   bool goes_back_ = false;
   std::optional<ChatMark> chat_;
+  std::optional<std::int64_t> answer_from_;  // where the answer begins that it gives or goes on with
   bool released_ = false;
   SessionUsage last_usage_;
 };
