@@ -36,23 +36,4 @@ WeightShape weight_shape(WeightFormat format, std::int64_t out_features, Range o
           .columns_after = widened.end - own.end};
 }
 
-std::int64_t unpadded_bytes(const WeightShape& shape) {
-  const auto row_bytes = [&] {
-    switch (shape.format) {
-      case WeightFormat::f32:
-        return 4 * shape.in_features;
-      case WeightFormat::bf16:
-        return 2 * shape.in_features;
-      case WeightFormat::int8:
-        return shape.in_features;
-      case WeightFormat::int4:
-        return (shape.in_features + 1) / 2;
-    }
-    throw std::invalid_argument("WeightShape: no such format");
-  };
-  const std::int64_t scale_bytes = 2 * shape.out_features * shape.groups();
-  const std::int64_t scales = shape.format == WeightFormat::int4 ? 2 : is_quantized(shape.format) ? 1 : 0;
-  return round_up(shape.out_features * row_bytes(), 2) + scales * scale_bytes;
-}
-
 }  // namespace sinkstream::kernels

@@ -57,10 +57,6 @@ WeightShape weight_shape(WeightFormat format, std::int64_t out_features, Range o
 // groups.
 Range columns_to_pack(WeightFormat format, Range own, std::int64_t whole_width);
 
-// Bytes of values, scales and minimums with next to no padding (rows of int4 begin at a byte, scales at an
-// even one): what no backend's layout is below.
-std::int64_t unpadded_bytes(const WeightShape& shape);
-
 struct Weight {
   WeightShape shape;
   Buffer memory;

@@ -11,7 +11,6 @@
 #endif
 
 #include "kernels/cpu/load-inl.h"
-#include "kernels/cpu/work.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace sinkstream::kernels::HWY_NAMESPACE {
@@ -19,6 +18,7 @@ namespace sinkstream::kernels::HWY_NAMESPACE {
 // kTileRows * kTileColumns accumulators, one vector per row and one column must fit the registers: 32 with
 // AVX-512, else 16.
 inline constexpr int kTileRows = kLanes >= 16 ? 6 : 3;
+inline constexpr int kTileColumns = 4;
 
 // `count` vectors, the next one `stride` elements on.
 template <typename T>

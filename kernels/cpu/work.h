@@ -9,9 +9,6 @@ namespace sinkstream::kernels {
 // Elementary steps (a multiply-add, a copied element) below which a part isn't worth waking a thread for.
 inline constexpr std::int64_t kStepsPerPart = 32 * 1024;
 
-// Columns of a matrix product that are computed together; cutting it elsewhere costs time, not exactness.
-inline constexpr int kTileColumns = 4;
-
 // How many items of `steps_per_item` make a part that is worth it.
 constexpr std::int64_t items_per_part(std::int64_t steps_per_item) {
   return std::max<std::int64_t>(1, kStepsPerPart / std::max<std::int64_t>(1, steps_per_item));

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "parallel/communicator/in_process.h"
+#include "tests/unpadded_bytes.h"
 
 namespace sinkstream::kernels {
 namespace {

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "parallel/shard_plan.h"
+#include "tests/unpadded_bytes.h"
 
 namespace sinkstream::kernels {
 namespace {

@@ -10,6 +10,7 @@
 
 #include "programs/sizing.h"
 #include "tests/paths.h"
+#include "tests/unpadded_bytes.h"
 #include "worker/model/tensors.h"
 
 namespace sinkstream {

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/show_bytes.h"
 #include "tests/paths.h"
+#include "tests/unpadded_bytes.h"
 #include "worker/model/tensors.h"
 
 namespace sinkstream {

@@ -8,36 +8,21 @@
 #include <numeric>
 #include <sstream>
 
-#include "tests/worker/engine/told.h"
+#include "tests/worker/engine/modelled_engine.h"
 
 namespace sinkstream {
 namespace {
-
-SchedulerLimits small_limits() {
-  SchedulerLimits limits;
-  limits.num_slots = 3;
-  limits.max_queue = 100;
-  limits.prefill_chunk = 12;
-  limits.session_chunk = 8;
-  limits.session.window = {2, 10};
-  limits.session.sink_capacity = 2;
-  limits.session.ring_capacity = 18;
-  limits.end_tokens = {1};
-  return limits;
-}
 
 // Drives a scheduler with a made-up model: the token sampled at a position is 100 + position. As the engine
 // does it, a step's outcome comes when `depth` are under way, or when there is no other to launch.
 class Bench {
  public:
-  explicit Bench(int depth, SchedulerLimits limits = small_limits())
+  explicit Bench(int depth, SchedulerLimits limits = small_limits(3))
       : scheduler(std::move(limits), [this](Event event) { ledger.on_event(std::move(event)); }),
         depth_(static_cast<std::size_t>(depth)) {}
 
   const Told& add(std::int64_t prompt_tokens, std::int64_t max_tokens) {
-    std::vector<TokenId> prompt(static_cast<std::size_t>(prompt_tokens));
-    std::iota(prompt.begin(), prompt.end(), 10);
-    return add(one_turn(std::move(prompt), max_tokens));
+    return add(one_turn(counting_tokens(prompt_tokens), max_tokens));
   }
   const Told& add(Generate command, std::chrono::seconds waited = {}) {
     command.request = next_request++;
@@ -246,7 +231,7 @@ TEST_P(SchedulerAtDepth, PromptsAreScoredWithoutGenerating) {
 }
 
 TEST_P(SchedulerAtDepth, DenseSessionsEndAtTheirContext) {
-  SchedulerLimits limits = small_limits();
+  SchedulerLimits limits = small_limits(3);
   limits.session.max_context = 16;
   limits.session.window = {0, 16};
   Bench bench(depth(), limits);
@@ -408,7 +393,7 @@ TEST_P(SchedulerAtDepth, CountsAddUp) {
 
 // All that sessions are told, in order.
 std::vector<std::string> events_at(int depth) {
-  SchedulerLimits limits = small_limits();
+  SchedulerLimits limits = small_limits(3);
   limits.session.max_context = 40;
   limits.session.window = {0, 40};
   Bench bench(depth, limits);
@@ -450,7 +435,7 @@ TEST(Scheduler, SessionsAreToldTheSameAtEveryDepth) {
 // Two steps under way: the first session ends by a stop token in the first, the second holds a surplus row of
 // it, and by the time that its outcome comes the slot is another session's.
 TEST(Scheduler, ASurplusTokenReachesNobody) {
-  SchedulerLimits limits = small_limits();
+  SchedulerLimits limits = small_limits(3);
   limits.num_slots = 1;
   Bench bench(2, limits);
   const Told& first = bench.add(3, 10);
