@@ -7,6 +7,7 @@
 #include "coordinator/api/api_context.h"
 #include "coordinator/api/endpoints/endpoints.h"
 #include "coordinator/api/metrics.h"
+#include "coordinator/api/retries/answer_records.h"
 #include "coordinator/api/sessions/session_registry.h"
 #include "coordinator/http/server.h"
 
@@ -22,10 +23,23 @@ struct Coordinator::State {
         client(engine, server.executor()),
         sessions(std::make_shared<SessionRegistry>(client, server.executor(), api_settings.sessions,
                                                    !settings.api_key_file.empty())),
-        api{client,        api_settings,      tokenizer,
-            chat_template, server.executor(), metrics,
-            availability,  unknown_fields,    warnings,
-            live_prompts,  *sessions,         static_cast<std::int64_t>(std::time(nullptr))} {}
+        records(std::make_shared<AnswerRecords>(
+            server.executor(), RecordSettings{.replay_seconds = api_settings.sessions.replay_seconds,
+                                              .retry_seconds = api_settings.sessions.retry_seconds,
+                                              .max_bytes = api_settings.sessions.replay_bytes})),
+        api{client,
+            api_settings,
+            tokenizer,
+            chat_template,
+            server.executor(),
+            metrics,
+            availability,
+            unknown_fields,
+            warnings,
+            live_prompts,
+            *sessions,
+            *records,
+            static_cast<std::int64_t>(std::time(nullptr))} {}
 
   const ApiSettings api_settings;
   const ServerSettings settings;
@@ -37,6 +51,7 @@ struct Coordinator::State {
   Server server;
   EngineClient client;
   const std::shared_ptr<SessionRegistry> sessions;
+  const std::shared_ptr<AnswerRecords> records;
   ApiContext api;
 };
 

@@ -19,6 +19,7 @@
 
 namespace sinkstream {
 
+class AnswerRecords;
 class Metrics;
 class SessionRegistry;
 
@@ -86,6 +87,7 @@ struct ApiContext {
   Warnings& warnings;
   LivePrompts& live_prompts;
   SessionRegistry& sessions;
+  AnswerRecords& records;
   std::int64_t started_at;  // Unix time; when the model was "created"
 };
 

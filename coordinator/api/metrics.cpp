@@ -13,6 +13,7 @@
 #include "base/durations.h"
 #include "coordinator/api/engine_health.h"
 #include "coordinator/api/process_metrics.h"
+#include "coordinator/api/retries/answer_records.h"
 #include "coordinator/api/served_model.h"
 #include "coordinator/api/sessions/session_registry.h"
 
@@ -51,6 +52,15 @@ MetricFamily build_info(const ApiSettings& settings) {
 MetricFamily open_sessions(const SessionRegistry& sessions) {
   return family("sinkstream_open_sessions", "Sessions that clients keep.", MetricType::Gauge,
                 static_cast<double>(sessions.size()));
+}
+
+std::vector<MetricFamily> record_families(const AnswerRecords& records) {
+  return {family("sinkstream_recorded_answers", "Requests that a retry would be known for.",
+                 MetricType::Gauge, static_cast<double>(records.size())),
+          family("sinkstream_recorded_answer_bytes", "Memory that these take, with their answers.",
+                 MetricType::Gauge, static_cast<double>(records.bytes())),
+          family("sinkstream_replays_total", "Retries that got the answer to an earlier attempt.",
+                 MetricType::Counter, static_cast<double>(records.num_replays()))};
 }
 
 MetricFamily histogram_family(const char* name, const char* help, const DurationHistogram& histogram) {
@@ -207,6 +217,7 @@ std::string Metrics::render(const ApiContext& api) const {
   const EngineStats stats = api.engine.stats();
   for (auto& more : {engine_families(stats, api.engine.limits()),
                      {build_info(api.settings), open_sessions(api.sessions)},
+                     record_families(api.records),
                      rank_families(stats.ranks),
                      process_families()}) {
     families.insert(families.end(), more.begin(), more.end());

@@ -33,18 +33,6 @@ std::chrono::steady_clock::duration seconds(double value) {
       std::chrono::duration<double>(value));
 }
 
-// Nothing an endpoint throws ends the process.
-void run_handler(const Route& route, const std::shared_ptr<Exchange>& exchange) {
-  try {
-    route.handler(exchange);
-  } catch (const RequestError& error) {
-    exchange->fail(error);
-  } catch (const std::exception& error) {
-    spdlog::error("{} {} failed: {}", exchange->request().id, route.path, error.what());
-    exchange->fail(internal_error());
-  }
-}
-
 void check_content(const Request& request) {
   if (!request.header("content-encoding").empty() && request.header("content-encoding") != "identity") {
     throw protocol_error(415, "Encoded bodies are not accepted; send plain JSON.");
@@ -257,10 +245,10 @@ asio::awaitable<bool> Connection::receive_body(IncomingRequest& incoming) {
 }
 
 void Connection::dispatch(const Route& route, std::shared_ptr<BodyReservation> reservation) {
-  if (!route.offload) return run_handler(route, exchange_->handle());
+  if (!route.offload) return run_handler(route.handler, exchange_->handle());
   auto task = [&route, pending = exchange_, exchange = exchange_->handle(),
                reservation = std::move(reservation)] {
-    if (!pending->over()) run_handler(route, exchange);  // the client may have left meanwhile
+    if (!pending->over()) run_handler(route.handler, exchange);  // the client may have left meanwhile
   };
   if (exchange_->request().body.size() > kLargeBodyBytes) {
     context_.executor.offload_long(std::move(task));

@@ -24,8 +24,8 @@ struct TokenCounts {
 };
 
 // Either one respond(), or start_stream() ... finish_stream(); fail() at any time. What comes after the end,
-// or after the client has gone, is ignored. An exchange that is let go unanswered becomes a 500. All methods:
-// any thread; calls from one thread take effect in order.
+// or after the client has gone, is ignored. An exchange that is let go unanswered becomes a 500. All methods
+// but backlogged: any thread; calls from one thread take effect in order.
 class Exchange {
  public:
   virtual ~Exchange() = default;
@@ -53,7 +53,7 @@ class Exchange {
   // answer was complete; at once if that is so already.
   virtual void on_abandoned(std::function<void(AbandonCause)> callback) = 0;
 
-  // More unsent bytes than ServerSettings::max_stream_buffer_bytes.
+  // More unsent bytes than ServerSettings::max_stream_buffer_bytes. I/O thread.
   virtual bool backlogged() const = 0;
   // Called on the I/O thread each time when a backlog has gone, until the answer ends.
   virtual void on_room(std::function<void()> callback) = 0;

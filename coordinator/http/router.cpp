@@ -1,5 +1,8 @@
 #include "coordinator/http/router.h"
 
+#include <spdlog/spdlog.h>
+
+#include <exception>
 #include <set>
 
 namespace sinkstream {
@@ -23,6 +26,18 @@ std::string as_allowed(const std::string& method) {
 }
 
 }  // namespace
+
+void run_handler(const Handler& handler, const std::shared_ptr<Exchange>& exchange) {
+  try {
+    handler(exchange);
+  } catch (const RequestError& error) {
+    exchange->fail(error);
+  } catch (const std::exception& error) {
+    const Request& request = exchange->request();
+    spdlog::error("{} {} {} failed: {}", request.id, request.method, request.target, error.what());
+    exchange->fail(internal_error());
+  }
+}
 
 void Router::add(Route route) {
   routes_.push_back(std::move(route));

@@ -11,15 +11,19 @@
 
 namespace sinkstream {
 
+using Handler = std::function<void(const std::shared_ptr<Exchange>&)>;  // may throw RequestError
+
 struct Route {
   std::string method;  // GET also answers HEAD
   std::string path;    // ends with "/*": anything below; ":id" is one segment
-  // May throw RequestError.
-  std::function<void(const std::shared_ptr<Exchange>&)> handler;
+  Handler handler;
   bool open = false;     // needs no API key
   bool offload = false;  // takes a JSON body and runs off the I/O thread
   bool probe = false;    // asked every few seconds by a machine: no line in the log
 };
+
+// What it throws is the exchange's answer, and never ends the process.
+void run_handler(const Handler& handler, const std::shared_ptr<Exchange>& exchange);
 
 class Router {
  public:

@@ -55,6 +55,17 @@ class ServerExecutor : public Executor {
   void offload_long(std::function<void()> task) override {
     if (const auto pool = long_pool_.lock()) asio::post(*pool, std::move(task));
   }
+  TimePoint now() const override { return Clock::now(); }
+  void post_at(TimePoint time, std::function<void()> task) override {
+    const auto io = io_.lock();
+    if (!io) return;
+    asio::post(*io, [io = io.get(), time, task = std::move(task)] {
+      const auto timer = std::make_shared<asio::steady_timer>(*io, time);
+      timer->async_wait([timer, task](const boost::system::error_code& error) {
+        if (!error) task();
+      });
+    });
+  }
 
  private:
   std::weak_ptr<asio::io_context> io_;

@@ -3,7 +3,7 @@
 #include "coordinator/api/generation/generation.h"
 #include "coordinator/api/generation/generation_budget.h"
 #include "coordinator/api/request/chat_prompt.h"
-#include "coordinator/api/request/request_json.h"
+#include "coordinator/api/retries/answer_once.h"
 #include "coordinator/api/sessions/session_request.h"
 
 namespace sinkstream {
@@ -96,9 +96,9 @@ void read_logprobs(RequestFields& fields, GenerationOptions& options) {
   options.top_logprobs = static_cast<std::int32_t>(top.value_or(0));
 }
 
-void chat_completions(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
+void chat_completions(ApiContext& api, const std::shared_ptr<Exchange>& exchange,
+                      const nlohmann::ordered_json& body) {
   api.availability.require();
-  const nlohmann::ordered_json body = parse_request_json(exchange->take_body());
   const EngineLimits& limits = api.engine.limits();
   RequestFields fields(body);
 
@@ -136,8 +136,8 @@ void chat_completions(ApiContext& api, const std::shared_ptr<Exchange>& exchange
 
 void add_chat_completions(Router& router, ApiContext& api) {
   router.add({"POST", "/v1/chat/completions",
-              [&api](const std::shared_ptr<Exchange>& exchange) { chat_completions(api, exchange); },
-              /*open=*/false, /*offload=*/true});
+              answer_once(api, chat_completions, /*reads_expected_seen=*/true), /*open=*/false,
+              /*offload=*/true});
 }
 
 }  // namespace sinkstream

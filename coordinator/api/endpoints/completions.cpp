@@ -7,7 +7,7 @@
 #include "coordinator/api/generation/generation.h"
 #include "coordinator/api/generation/generation_budget.h"
 #include "coordinator/api/generation/text_prompt.h"
-#include "coordinator/api/request/request_json.h"
+#include "coordinator/api/retries/answer_once.h"
 #include "coordinator/api/served_model.h"
 #include "coordinator/api/sessions/session_request.h"
 #include "text/unicode/utf8.h"
@@ -170,9 +170,8 @@ void read_best_of(RequestFields& fields, std::int64_t n) {
   }
 }
 
-void completions(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
+void completions(ApiContext& api, const std::shared_ptr<Exchange>& exchange, const json& body) {
   api.availability.require();
-  const json body = parse_request_json(exchange->take_body());
   const EngineLimits& limits = api.engine.limits();
   RequestFields fields(body);
 
@@ -207,9 +206,9 @@ void completions(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
 }  // namespace
 
 void add_completions(Router& router, ApiContext& api) {
-  router.add({"POST", "/v1/completions",
-              [&api](const std::shared_ptr<Exchange>& exchange) { completions(api, exchange); },
-              /*open=*/false, /*offload=*/true});
+  router.add({"POST", "/v1/completions", answer_once(api, completions, /*reads_expected_seen=*/true),
+              /*open=*/false,
+              /*offload=*/true});
 }
 
 }  // namespace sinkstream

@@ -4,7 +4,7 @@
 #include "coordinator/api/endpoints/endpoints.h"
 #include "coordinator/api/generation/engine_errors.h"
 #include "coordinator/api/request/generation_options.h"
-#include "coordinator/api/request/request_json.h"
+#include "coordinator/api/retries/answer_once.h"
 #include "coordinator/api/sessions/session_registry.h"
 #include "coordinator/api/sessions/session_request.h"
 
@@ -64,9 +64,8 @@ class Append : public std::enable_shared_from_this<Append> {
   bool gone_ = false;
 };
 
-void append(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
+void append(ApiContext& api, const std::shared_ptr<Exchange>& exchange, const nlohmann::ordered_json& body) {
   api.availability.require();
-  const nlohmann::ordered_json body = parse_request_json(exchange->take_body());
   RequestFields fields(body);
   const Request& request = exchange->request();
   const auto expected = fields.integer("expected_seen", 0, std::numeric_limits<std::int64_t>::max());
@@ -93,9 +92,9 @@ void append(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
 }  // namespace
 
 void add_session_append(Router& router, ApiContext& api) {
-  router.add({"POST", "/v1/sessions/:id/append",
-              [&api](const std::shared_ptr<Exchange>& exchange) { append(api, exchange); },
-              /*open=*/false, /*offload=*/true});
+  router.add({"POST", "/v1/sessions/:id/append", answer_once(api, append, /*reads_expected_seen=*/true),
+              /*open=*/false,
+              /*offload=*/true});
 }
 
 }  // namespace sinkstream

@@ -1,7 +1,7 @@
 // POST /v1/sessions/{id}/fork
 #include "coordinator/api/endpoints/endpoints.h"
 #include "coordinator/api/generation/engine_errors.h"
-#include "coordinator/api/request/request_json.h"
+#include "coordinator/api/retries/answer_once.h"
 #include "coordinator/api/sessions/session_registry.h"
 #include "coordinator/api/sessions/session_request.h"
 
@@ -24,9 +24,8 @@ void answer(ApiContext& api, const std::shared_ptr<Exchange>& exchange, SessionT
   exchange->respond({200, "application/json", to_text(session_json(*copy))});
 }
 
-void fork(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
+void fork(ApiContext& api, const std::shared_ptr<Exchange>& exchange, const nlohmann::ordered_json& body) {
   api.availability.require();
-  const nlohmann::ordered_json body = parse_request_json(exchange->take_body());
   RequestFields fields(body);
   const Request& request = exchange->request();
   const auto turn = api.sessions.begin_turn(session_id_in(request.path), request);
@@ -51,9 +50,9 @@ void fork(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
 }  // namespace
 
 void add_session_fork(Router& router, ApiContext& api) {
-  router.add({"POST", "/v1/sessions/:id/fork",
-              [&api](const std::shared_ptr<Exchange>& exchange) { fork(api, exchange); },
-              /*open=*/false, /*offload=*/true});
+  router.add({"POST", "/v1/sessions/:id/fork", answer_once(api, fork, /*reads_expected_seen=*/false),
+              /*open=*/false,
+              /*offload=*/true});
 }
 
 }  // namespace sinkstream

@@ -7,7 +7,7 @@
 #include "coordinator/api/generation/engine_errors.h"
 #include "coordinator/api/request/chat_messages.h"
 #include "coordinator/api/request/chat_prompt.h"
-#include "coordinator/api/request/request_json.h"
+#include "coordinator/api/retries/answer_once.h"
 #include "coordinator/api/served_model.h"
 #include "coordinator/api/sessions/session_registry.h"
 #include "coordinator/api/sessions/session_request.h"
@@ -86,9 +86,8 @@ CacheWindow window_of(RequestFields& fields, std::int64_t pinned, const EngineLi
   return window;
 }
 
-void create(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
+void create(ApiContext& api, const std::shared_ptr<Exchange>& exchange, const json& body) {
   api.availability.require();
-  const json body = parse_request_json(exchange->take_body());
   RequestFields fields(body);
   check_model(fields.string("model"), api.settings);
   const double longest = api.sessions.settings().ttl_seconds;
@@ -129,9 +128,8 @@ void list(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
 }  // namespace
 
 void add_sessions(Router& router, ApiContext& api) {
-  router.add({"POST", "/v1/sessions",
-              [&api](const std::shared_ptr<Exchange>& exchange) { create(api, exchange); },
-              /*open=*/false, /*offload=*/true});
+  router.add({"POST", "/v1/sessions", answer_once(api, create, /*reads_expected_seen=*/false), /*open=*/false,
+              /*offload=*/true});
   router.add(
       {"GET", "/v1/sessions", [&api](const std::shared_ptr<Exchange>& exchange) { list(api, exchange); }});
 }

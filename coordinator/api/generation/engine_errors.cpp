@@ -22,7 +22,7 @@ RequestError refusal_error(const Refused& event, const std::string& request_id) 
 
 RequestError broken_off(const TurnEnded& event) {
   if (event.reason == FinishReason::cancelled) {
-    return {409, "conflict_error", "session_deleted", "The session was deleted during its turn.", "session"};
+    return conflict("session_deleted", "The session was deleted during its turn.", "session");
   }
   if (event.reason != FinishReason::failed) {
     const std::string why = event.message.empty() ? "the server is ending" : event.message;

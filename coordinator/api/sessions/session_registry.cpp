@@ -32,8 +32,7 @@ RequestError no_such_session(const std::string& id) {
           "session"};
 }
 
-RequestError conflict(const char* code, const std::string& message, std::int64_t seen_tokens) {
-  RequestError error{409, "conflict_error", code, message, "session"};
+RequestError with_seen(RequestError error, std::int64_t seen_tokens) {
   error.numbers.emplace_back("seen_tokens", seen_tokens);
   return error;
 }
@@ -83,15 +82,16 @@ std::shared_ptr<SessionTurn> SessionRegistry::begin_turn(const std::string& id, 
                                                          std::optional<std::int64_t> expected_seen) {
   const auto session = find(id, request);
   if (!session->begin_turn()) {
-    throw conflict("session_busy", "The session is in a turn; wait for its end, or close its connection.",
-                   session->view().usage.seen_tokens);
+    throw with_seen({409, "conflict_error", "session_busy",
+                     "The session is in a turn; wait for its end, or close its connection.", "session"},
+                    session->view().usage.seen_tokens);
   }
   auto turn = std::make_shared<SessionTurn>(shared_from_this(), session);
   const std::int64_t seen = turn->contents().tokens();
   if (expected_seen.value_or(seen) != seen) {
-    throw conflict(
-        "stale_session",
-        fmt::format("The session has seen {} tokens, not {} (expected_seen).", seen, *expected_seen), seen);
+    const std::string message =
+        fmt::format("The session has seen {} tokens, not {} (expected_seen).", seen, *expected_seen);
+    throw with_seen(conflict("stale_session", message, "session"), seen);
   }
   return turn;
 }

@@ -51,8 +51,8 @@ Json session_json(const ClientSession& session) {
 }
 
 std::string session_id_in(const std::string& path) {
-  const std::size_t begin = std::min(kSessions.size(), path.size());
-  return path.substr(begin, path.find('/', begin) - begin);
+  if (!path.starts_with(kSessions)) return {};
+  return path.substr(kSessions.size(), path.find('/', kSessions.size()) - kSessions.size());
 }
 
 std::shared_ptr<SessionTurn> read_session(RequestFields& fields, std::int64_t n, ApiContext& api,
@@ -99,14 +99,14 @@ std::optional<std::int64_t> read_position(RequestFields& fields, const char* nam
 RequestError state_error(const Refused& event, const SessionTurn& turn, std::int64_t position,
                          const std::string& request_id) {
   if (event.reason != RefusalReason::out_of_reach) return refusal_error(event, request_id);
-  RequestError error{
-      409, "conflict_error", "out_of_reach",
+  RequestError error = conflict(
+      "out_of_reach",
       fmt::format(
           "The cache no longer has the session as it was at {} tokens: what was in its window then has "
           "been overwritten. A session of {} tokens can take back its newest cache.slack_tokens; for "
           "older states fork beforehand, or begin a new session with the transcript.",
           position, turn.contents().tokens()),
-      "session"};
+      "session");
   error.numbers.emplace_back("seen_tokens", turn.contents().tokens());
   return error;
 }

@@ -14,7 +14,7 @@ namespace sinkstream {
 
 Json session_json(const ClientSession& session);
 
-// The id in a path /v1/sessions/{id} or /v1/sessions/{id}/...
+// The id in a path /v1/sessions/{id} or /v1/sessions/{id}/...; empty: it is another path.
 std::string session_id_in(const std::string& path);
 
 // Begins the turn that the fields `session` and `expected_seen` ask for; null: none. Throws RequestError:

@@ -10,6 +10,9 @@ struct SessionSettings {
   std::optional<std::int64_t> max_sessions;  // none: half of the slots
   double ttl_seconds = 86400;                // unused for so long, a session ends; a client may ask for less
   std::int64_t transcript_tokens = 262144;   // newest tokens of each session that can be read back
+  double replay_seconds = 600;               // how long an answer is kept for retries of its request
+  std::int64_t replay_bytes = 67108864;      // of all those answers
+  double retry_seconds = 30;                 // a turn whose client left waits so long for a retry
 };
 
 }  // namespace sinkstream

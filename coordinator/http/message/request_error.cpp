@@ -22,6 +22,12 @@ RequestError protocol_error(int status, const std::string& message, std::string 
   return {status, "invalid_request_error", std::move(code), message};
 }
 
+RequestError conflict(std::string code, const std::string& message, std::string param) {
+  RequestError error{409, "conflict_error", std::move(code), message, std::move(param)};
+  error.headers.push_back({"x-should-retry", "false"});
+  return error;
+}
+
 RequestError too_busy(const std::string& message) {
   RequestError error{429, "rate_limit_error", "rate_limit_exceeded", message};
   error.headers.push_back({"Retry-After", kBusyRetrySeconds});

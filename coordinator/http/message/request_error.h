@@ -33,6 +33,8 @@ RequestError bad_request(const std::string& message, std::string param = {},
                          std::string code = "invalid_value");
 // 400 for what the protocol forbids before any endpoint is reached, or with another status of the 4xx.
 RequestError protocol_error(int status, const std::string& message, std::string code = {});
+// 409 that no retry changes, and says so to the official clients, which try every 409 again.
+RequestError conflict(std::string code, const std::string& message, std::string param);
 // 429 with Retry-After: as much work is being done or waits as there is room for.
 RequestError too_busy(const std::string& message);
 // 503 with Retry-After: ending, or the worker group is lost.

@@ -100,9 +100,10 @@ std::optional<HeadRefusal> parse_field(std::string_view line, Field& field) {
 }
 
 // Fields that must not come twice: readers could each take another one.
-constexpr std::array<std::string_view, 10> kSingleFields = {
-    "host",   "content-length", "transfer-encoding", "content-type", "content-encoding",
-    "origin", "authorization",  "x-api-key",         "expect",       "x-request-id"};
+constexpr std::array<std::string_view, 11> kSingleFields = {
+    "host",           "content-length", "transfer-encoding", "content-type", "content-encoding",
+    "origin",         "authorization",  "x-api-key",         "expect",       "x-request-id",
+    "idempotency-key"};
 
 std::optional<HeadRefusal> check_fields(const std::vector<Field>& fields, bool http_1_0) {
   std::array<const Field*, kSingleFields.size()> found = {};

@@ -4,38 +4,11 @@
 
 #include <thread>
 
+#include "tests/coordinator/api/manual_executor.h"
 #include "tests/patience.h"
 
 namespace sinkstream {
 namespace {
-
-// Tasks run when the test says so.
-class ManualExecutor final : public Executor {
- public:
-  void post(std::function<void()> task) override {
-    const std::lock_guard lock(mutex_);
-    tasks_.push_back(std::move(task));
-  }
-  void offload(std::function<void()>) override {}
-  void offload_long(std::function<void()>) override {}
-
-  std::size_t num_tasks() const {
-    const std::lock_guard lock(mutex_);
-    return tasks_.size();
-  }
-  void run() {
-    std::vector<std::function<void()>> tasks;
-    {
-      const std::lock_guard lock(mutex_);
-      tasks.swap(tasks_);
-    }
-    for (const auto& task : tasks) task();
-  }
-
- private:
-  mutable std::mutex mutex_;
-  std::vector<std::function<void()>> tasks_;
-};
 
 class RecordingEngine final : public Engine {
  public:
@@ -64,7 +37,7 @@ class EngineClientTest : public ::testing::Test {
   long num_handlers() const { return held.use_count() - 1; }
 
   RecordingEngine engine;
-  std::shared_ptr<ManualExecutor> executor = std::make_shared<ManualExecutor>();
+  std::shared_ptr<testing::ManualExecutor> executor = std::make_shared<testing::ManualExecutor>();
   std::optional<EngineClient> client{std::in_place, engine, executor};
   std::shared_ptr<int> held = std::make_shared<int>();
 };

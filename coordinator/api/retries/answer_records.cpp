@@ -1,0 +1,282 @@
+#include "coordinator/api/retries/answer_records.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "coordinator/api/retries/recording_exchange.h"
+#include "coordinator/http/message/incoming_request.h"
+
+namespace sinkstream {
+namespace {
+
+// Of a record without its texts: about what its nodes and the answer's own structures take.
+constexpr std::int64_t kRecordOverhead = 1024;
+// A longer answer would leave too little room for others.
+constexpr std::int64_t kLargestShare = 4;
+
+constexpr const char* kKeyHeader = "Idempotency-Key";
+constexpr const char* kEndedEarly =
+    "The turn that this Idempotency-Key asked for was ended before its answer was whole: its client had "
+    "left, "
+    "and no retry came within sessions.retry_seconds, or another request went on with the session. What had "
+    "been told stays in the session. Roll it back and send the turn with a new key, or go on from there.";
+constexpr const char* kNotKept =
+    "The request with this Idempotency-Key was done or is under way, and its answer is not kept "
+    "(sessions.replay_bytes). GET the session to see what it has.";
+
+std::chrono::steady_clock::duration seconds(double value) {
+  return std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+      std::chrono::duration<double>(value));
+}
+
+RequestError reused_key() {
+  return {422, "invalid_request_error", "idempotency_key_reused",
+          "This Idempotency-Key came with another request before. Use a new key for each request, and the "
+          "same one only to send the same request again.",
+          kKeyHeader};
+}
+
+RequestError gone(const char* why) {
+  return conflict(why == kEndedEarly ? "turn_ended_early" : "answer_not_kept", why, kKeyHeader);
+}
+
+}  // namespace
+
+AnswerRecords::AnswerRecords(std::weak_ptr<Executor> executor, const RecordSettings& settings)
+    : executor_(std::move(executor)), settings_(settings) {}
+
+// ---- requests
+
+void AnswerRecords::answer(const Asked& asked, const std::shared_ptr<Exchange>& exchange, Handler handler) {
+  expire();
+  try {
+    const Place found = find(asked);
+    if (found != running_.end()) {
+      ++num_replays_;
+      return found->answer->attach(exchange, /*is_retry=*/true);
+    }
+  } catch (const RequestError& error) {
+    return exchange->fail(error);
+  }
+  if (RecordedAnswer* const unread = find_unread(asked)) {
+    unread->when_ended([self = shared_from_this(), asked, exchange, handler = std::move(handler)] {
+      self->answer(asked, exchange, handler);
+    });
+    return unread->give_up(AbandonCause::client_left);
+  }
+  run(asked, exchange, std::move(handler));
+}
+
+AnswerRecords::Place AnswerRecords::find(const Asked& asked) {
+  if (!asked.key.empty()) {
+    const auto found = by_key_.find(Name{asked.owner, asked.key});
+    if (found != by_key_.end()) {
+      const Place place = found->second;
+      if (!place->answer) throw gone(place->why_gone);
+      if (place->asked.text != asked.text) throw reused_key();
+      if (!place->answer->is_recorded()) throw gone(kNotKept);
+      return place;
+    }
+  }
+  return asked.is_turn() ? find_turn(asked) : running_.end();
+}
+
+// A turn that says how many tokens it expects is one turn, however often it comes. One that does not is known
+// for a retry when its client says that it is one, and the answer still waits for somebody.
+AnswerRecords::Place AnswerRecords::find_turn(const Asked& asked) {
+  const auto found = by_turn_.find(Name{asked.owner, asked.text});
+  if (found == by_turn_.end()) return running_.end();
+  const RecordedAnswer& answer = *found->second->answer;
+  if (!answer.is_recorded()) return running_.end();
+  const bool waits = answer.state() == RecordedAnswer::State::running || answer.was_left();
+  const bool is_retry = asked.expects_seen || (asked.retry_count.value_or(0) > 0 && waits);
+  return is_retry ? found->second : running_.end();
+}
+
+RecordedAnswer* AnswerRecords::find_unread(const Asked& asked) {
+  if (asked.session.empty()) return nullptr;
+  const auto found = std::ranges::find_if(running_, [&](const Record& record) {
+    return record.asked.session == asked.session && record.asked.owner == asked.owner &&
+           record.answer->is_unread();
+  });
+  return found == running_.end() ? nullptr : found->answer.get();
+}
+
+void AnswerRecords::run(const Asked& asked, const std::shared_ptr<Exchange>& exchange, Handler handler) {
+  const auto executor = executor_.lock();
+  if (!executor) return;
+  std::shared_ptr<Exchange> answered = exchange;
+  const auto same = by_turn_.find(Name{asked.owner, asked.text});
+  const bool is_under_way = same != by_turn_.end() && same->second->list == &running_;
+  const bool can_be_known = !asked.key.empty() || (asked.is_turn() && !is_under_way);
+  if (can_be_known) {
+    const Place place = add(asked);
+    place->answer->attach(exchange, /*is_retry=*/false);
+    Request head = exchange->request();
+    answered = std::make_shared<RecordingExchange>(std::move(head), place->answer, executor);
+  }
+  auto task = [answered, handler = std::move(handler)] { run_handler(handler, answered); };
+  if (asked.text.size() > kLargeBodyBytes) return executor->offload_long(std::move(task));
+  executor->offload(std::move(task));
+}
+
+AnswerRecords::Place AnswerRecords::add(const Asked& asked) {
+  const Place place = running_.insert(running_.end(), Record{.asked = asked});
+  place->list = &running_;
+  place->answer = std::make_shared<RecordedAnswer>();
+  place->answer->listen([weak = weak_from_this(), place](RecordedAnswer::Change change) {
+    if (const auto self = weak.lock()) self->take(place, change);
+  });
+  const Asked& kept = place->asked;
+  if (!kept.key.empty()) by_key_.emplace(Name{kept.owner, kept.key}, place);
+  if (kept.is_turn()) {
+    const Name name{kept.owner, kept.text};
+    const auto older = by_turn_.find(name);
+    if (older != by_turn_.end() && older->second->list != &running_) unname_turn(older->second);
+    by_turn_.emplace(name, place);
+  }
+  measure(place);
+  shrink();
+  return place;
+}
+
+void AnswerRecords::forget_turns(const std::string& session) {
+  for (Records* records : {&running_, &whole_}) {
+    for (auto place = records->begin(); place != records->end();) {
+      const Place next = std::next(place);
+      if (place->asked.session == session) unname_turn(place);
+      place = next;
+    }
+  }
+}
+
+// ---- what becomes of them
+
+void AnswerRecords::take(Place place, RecordedAnswer::Change change) {
+  switch (change) {
+    case RecordedAnswer::Change::grown:
+      measure(place);
+      return shrink();
+    case RecordedAnswer::Change::unread:
+      return wait_for_retry(*place->answer);
+    case RecordedAnswer::Change::ended:
+      return end(place);
+  }
+}
+
+void AnswerRecords::wait_for_retry(RecordedAnswer& answer) {
+  const auto executor = executor_.lock();
+  if (!executor) return;
+  const auto give_up = [weak = answer.weak_from_this(), readers = answer.readers_ever()] {
+    const auto unread = weak.lock();
+    if (!unread || !unread->is_unread() || unread->readers_ever() != readers) return;
+    unread->give_up(AbandonCause::client_left);
+  };
+  executor->post_at(executor->now() + seconds(settings_.retry_seconds), give_up);
+}
+
+// What failed changed nothing, or has ended its session: a retry tries again.
+void AnswerRecords::end(Place place) {
+  using State = RecordedAnswer::State;
+  const State state = place->answer->state();
+  const auto executor = executor_.lock();
+  if (state == State::failed || !executor) return erase(place);
+  place->expires = executor->now() + seconds(settings_.replay_seconds);
+  move(place, whole_);
+  if (state == State::ended_early) {
+    forget_content(place, kEndedEarly);
+  } else if (!place->answer->is_recorded()) {
+    forget_content(place, kNotKept);
+  }
+  shrink();
+  arm();
+}
+
+// The key stays known: a turn must not be taken in twice.
+void AnswerRecords::forget_content(Place place, const char* why) {
+  if (place->asked.key.empty()) return erase(place);
+  unname_turn(place);
+  place->answer->listen(nullptr);
+  place->answer = nullptr;
+  place->why_gone = why;
+  place->asked.text.clear();
+  place->asked.text.shrink_to_fit();
+  move(place, gone_);
+  measure(place);
+}
+
+void AnswerRecords::erase(Place place) {
+  if (place->answer) place->answer->listen(nullptr);
+  by_key_.erase(Name{place->asked.owner, place->asked.key});
+  bytes_ -= place->bytes;
+  const auto named = by_turn_.find(Name{place->asked.owner, place->asked.text});
+  if (named != by_turn_.end() && named->second == place) by_turn_.erase(named);
+  place->list->erase(place);
+}
+
+// It is not found by its text any more; without a key, not at all.
+void AnswerRecords::unname_turn(Place place) {
+  const auto named = by_turn_.find(Name{place->asked.owner, place->asked.text});
+  if (named == by_turn_.end() || named->second != place) return;
+  by_turn_.erase(named);
+  if (place->asked.key.empty() && place->list != &running_) erase(place);
+}
+
+void AnswerRecords::move(Place place, Records& to) {
+  to.splice(to.end(), *place->list, place);
+  place->list = &to;
+}
+
+// ---- bounds
+
+void AnswerRecords::measure(Place place) {
+  const std::size_t texts = place->asked.owner.size() + place->asked.text.size() + place->asked.key.size() +
+                            (place->answer ? place->answer->bytes() : 0);
+  const std::int64_t bytes = kRecordOverhead + static_cast<std::int64_t>(texts);
+  bytes_ += bytes - std::exchange(place->bytes, bytes);
+  if (place->list == &running_ && bytes > settings_.max_bytes / kLargestShare) stop_recording(place);
+}
+
+void AnswerRecords::stop_recording(Place place) {
+  if (!place->answer->is_recorded()) return;
+  place->answer->stop_recording();
+  measure(place);
+}
+
+// The oldest go first: answers, then keys.
+void AnswerRecords::shrink() {
+  while (bytes_ > settings_.max_bytes && !whole_.empty()) forget_content(whole_.begin(), kNotKept);
+  while (bytes_ > settings_.max_bytes && !gone_.empty()) erase(gone_.begin());
+  for (Place place = running_.begin(); place != running_.end() && bytes_ > settings_.max_bytes; ++place) {
+    stop_recording(place);
+  }
+}
+
+void AnswerRecords::expire() {
+  const auto executor = executor_.lock();
+  if (!executor) return;
+  for (Records* records : {&whole_, &gone_}) {
+    while (!records->empty() && records->front().expires <= executor->now()) erase(records->begin());
+  }
+}
+
+// One timer, for the first that expires.
+void AnswerRecords::arm() {
+  const auto executor = executor_.lock();
+  auto first = Executor::TimePoint::max();
+  for (const Records* records : {&whole_, &gone_}) {
+    if (!records->empty()) first = std::min(first, records->front().expires);
+  }
+  if (!executor || first >= armed_for_) return;
+  armed_for_ = first;
+  executor->post_at(first, [weak = weak_from_this()] {
+    const auto self = weak.lock();
+    if (!self) return;
+    self->armed_for_ = Executor::TimePoint::max();
+    self->expire();
+    self->arm();
+  });
+}
+
+}  // namespace sinkstream

@@ -1,0 +1,31 @@
+// What a request asks for, as far as a retry must be told from another request.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+
+#include "coordinator/http/message/message.h"
+
+namespace sinkstream {
+
+struct Asked {
+  bool changes_sessions = false;  // others change nothing, and may be done again
+  std::string owner;              // API key
+  std::string text;               // path and body: a retry's are the same, byte for byte
+  std::string key;                // Idempotency-Key; empty: none
+  std::string session;            // whose turn it asks for; empty: none
+  bool expects_seen = false;      // it has an expected_seen, and its endpoint reads it
+  // x-stainless-retry-count, by which the official clients say that they retry, and how often they have.
+  std::optional<std::int64_t> retry_count;
+
+  // Its text alone says which turn it is: of those with the same text, one can be under way or be the newest.
+  bool is_turn() const { return !session.empty() && (expects_seen || retry_count.has_value()); }
+};
+
+// Throws RequestError (400): a key that is none.
+Asked read_asked(const Request& request, const std::string& owner, const std::string& body_text,
+                 const nlohmann::ordered_json& body, bool reads_expected_seen);
+
+}  // namespace sinkstream

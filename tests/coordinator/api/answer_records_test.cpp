@@ -1,0 +1,317 @@
+// What is kept for retries, for how long, and in how much memory; time passes when the test says so.
+#include "coordinator/api/retries/answer_records.h"
+
+#include <gtest/gtest.h>
+
+#include "coordinator/api/retries/recording_exchange.h"
+#include "tests/coordinator/api/manual_executor.h"
+
+namespace sinkstream::testing {
+namespace {
+
+using std::chrono::seconds;
+
+// A client's end: what it got.
+class Client final : public Exchange {
+ public:
+  const Request& request() const override { return request_; }
+  std::string take_body() override { return {}; }
+  void add_header(Header header) override { headers += header.name + ";"; }
+  void respond(Response response) override {
+    status = response.status;
+    body = response.body;
+    end();
+  }
+  void start_stream() override { status = 200; }
+  void send(std::string_view events) override { body += events; }
+  void finish_stream() override {
+    is_whole = true;
+    end();
+  }
+  void fail(const RequestError& error) override {
+    if (status == 0) status = error.status;
+    code = error.code;
+    end();
+  }
+  void note_tokens(const TokenCounts&) override {}
+  void on_abandoned(std::function<void(AbandonCause)> callback) override { abandoned_ = std::move(callback); }
+  bool backlogged() const override { return is_behind; }
+  void on_room(std::function<void()> callback) override { room_ = std::move(callback); }
+
+  void leave(AbandonCause cause = AbandonCause::client_left) {
+    const auto callback = std::exchange(abandoned_, nullptr);
+    room_ = nullptr;
+    if (callback) callback(cause);
+  }
+  void catch_up() {
+    is_behind = false;
+    const auto callback = room_;
+    if (callback) callback();
+  }
+
+  int status = 0;
+  std::string headers, body, code;
+  bool is_whole = false;
+  bool is_behind = false;
+
+ private:
+  void end() {
+    abandoned_ = nullptr;
+    room_ = nullptr;
+  }
+  const Request request_;
+  std::function<void(AbandonCause)> abandoned_;
+  std::function<void()> room_;
+};
+
+class AnswerRecordsTest : public ::testing::Test {
+ protected:
+  AnswerRecordsTest() { make({.replay_seconds = 100, .retry_seconds = 10, .max_bytes = 1 << 20}); }
+  void make(const RecordSettings& settings) { records = std::make_shared<AnswerRecords>(executor, settings); }
+
+  static Asked keyed(const std::string& key, const std::string& text = "text") {
+    return {.changes_sessions = true, .text = text, .key = key, .session = "s"};
+  }
+  static Asked turn(const std::string& text) {
+    return {.changes_sessions = true, .text = text, .session = "s", .expects_seen = true};
+  }
+  // Asks, and leaves the answer to the test: `endpoint` is null for a retry.
+  std::shared_ptr<Client> ask(const Asked& asked) {
+    endpoint = nullptr;
+    abandoned = 0;
+    const auto client = std::make_shared<Client>();
+    records->answer(asked, client, [this](const std::shared_ptr<Exchange>& exchange) {
+      endpoint = exchange;
+      endpoint->on_abandoned([this](AbandonCause) { ++abandoned; });
+    });
+    executor->run_all();
+    return client;
+  }
+  void respond(const std::string& body) {
+    endpoint->respond({200, "application/json", body});
+    done();
+  }
+  void done() {
+    executor->run_all();
+    endpoint = nullptr;
+    executor->run_all();
+  }
+  void send(const std::string& events) { send_on(endpoint, events); }
+  void send_on(const std::shared_ptr<Exchange>& exchange, const std::string& events) {
+    exchange->send(events);
+    executor->run_all();
+  }
+
+  const std::shared_ptr<ManualExecutor> executor = std::make_shared<ManualExecutor>();
+  std::shared_ptr<AnswerRecords> records;
+  std::shared_ptr<Exchange> endpoint;
+  int abandoned = 0;
+};
+
+TEST_F(AnswerRecordsTest, AreKeptForTheirTime) {
+  ask(keyed("a"));
+  executor->pass(seconds(1000));  // an answer's time begins with its end
+  respond("one");
+  executor->pass(seconds(50));
+  ask(turn("text"));
+  respond("two");
+  EXPECT_EQ(records->size(), 2u);
+  executor->pass(seconds(49));
+  EXPECT_EQ(ask(keyed("a"))->body, "one");
+  executor->pass(seconds(1));
+  EXPECT_EQ(records->size(), 1u) << "without anybody asking";
+  EXPECT_EQ(ask(turn("text"))->body, "two");
+  executor->pass(seconds(50));
+  EXPECT_EQ(records->size(), 0u);
+  EXPECT_EQ(records->bytes(), 0);
+  EXPECT_EQ(executor->num_timers(), 0u);
+  ask(keyed("a"));
+  EXPECT_NE(endpoint, nullptr) << "it is new";
+}
+
+TEST_F(AnswerRecordsTest, ALeftTurnWaitsForItsTime) {
+  auto client = ask(keyed("a"));
+  endpoint->start_stream();
+  send("1");
+  EXPECT_FALSE(endpoint->backlogged());
+  client->leave();
+  EXPECT_TRUE(endpoint->backlogged());
+  executor->pass(seconds(9));
+  EXPECT_EQ(abandoned, 0);
+  auto held = endpoint;
+  client = ask(keyed("a"));
+  EXPECT_EQ(endpoint, nullptr);
+  endpoint = std::move(held);
+  EXPECT_FALSE(endpoint->backlogged());
+  executor->pass(seconds(9));
+  EXPECT_EQ(abandoned, 0) << "it has come back";
+  client->leave();
+  executor->pass(seconds(9));
+  EXPECT_EQ(abandoned, 0);
+  executor->pass(seconds(1));
+  EXPECT_EQ(abandoned, 1);
+  send("2");
+  done();
+  EXPECT_EQ(ask(keyed("a"))->code, "turn_ended_early");
+  ask(turn("text"));
+  EXPECT_NE(endpoint, nullptr) << "the session says that it is stale";
+}
+
+TEST_F(AnswerRecordsTest, ALeftTurnMayEndWhole) {
+  const auto client = ask(turn("text"));
+  client->leave();
+  respond("whole");
+  EXPECT_EQ(ask(turn("text"))->body, "whole");
+  EXPECT_EQ(endpoint, nullptr);
+}
+
+TEST_F(AnswerRecordsTest, AnotherRequestOfTheSessionWaitsForTheEndOfALeftTurn) {
+  ask(keyed("a"))->leave();
+  auto left = endpoint;
+  Asked other = keyed("b");
+  other.owner = "somebody else";
+  const auto stranger = ask(other);
+  EXPECT_NE(endpoint, nullptr);
+  respond("not found, say");
+  EXPECT_EQ(stranger->body, "not found, say");
+  endpoint = left;
+  EXPECT_EQ(abandoned, 0) << "nobody else ends it";
+
+  const auto next = std::make_shared<Client>();
+  int began = 0;
+  records->answer(keyed("c"), next, [&](const std::shared_ptr<Exchange>& exchange) {
+    ++began;
+    exchange->respond({200, "", "next"});
+  });
+  executor->run_all();
+  EXPECT_EQ(abandoned, 1);
+  EXPECT_EQ(began, 0) << "the session is not free yet";
+  left.reset();
+  done();
+  EXPECT_EQ(began, 1);
+  EXPECT_EQ(next->body, "next");
+}
+
+TEST_F(AnswerRecordsTest, FailuresAreForgotten) {
+  for (const int status : {400, 404, 409, 429, 500, 503}) {
+    const auto client = ask(keyed("a"));
+    ASSERT_NE(endpoint, nullptr);
+    const auto joined = std::make_shared<Client>();
+    records->answer(keyed("a"), joined, nullptr);
+    endpoint->fail({status, "", "", ""});
+    done();
+    EXPECT_EQ(client->status, status);
+    EXPECT_EQ(joined->status, status);
+    EXPECT_EQ(records->size(), 0u);
+  }
+  const auto torn = ask(keyed("a"));
+  endpoint->start_stream();
+  send("1");
+  endpoint->fail({500, "", "broken", ""});
+  done();
+  EXPECT_EQ(torn->code, "broken");
+  EXPECT_FALSE(torn->is_whole);
+  const auto dropped = ask(keyed("a"));
+  endpoint = nullptr;
+  executor->run_all();
+  EXPECT_EQ(dropped->status, 500);
+  EXPECT_EQ(records->size(), 0u);
+  EXPECT_EQ(records->bytes(), 0);
+}
+
+TEST_F(AnswerRecordsTest, EachReaderGetsAStreamAtItsOwnPace) {
+  const auto quick = ask(keyed("a"));
+  auto streaming = endpoint;
+  streaming->start_stream();
+  send_on(streaming, "1");
+  const auto slow = std::make_shared<Client>();
+  slow->is_behind = true;
+  records->answer(keyed("a"), slow, nullptr);
+  send_on(streaming, "2");
+  EXPECT_EQ(quick->body, "12");
+  EXPECT_EQ(slow->body, "");
+  EXPECT_FALSE(streaming->backlogged()) << "one keeps up";
+  quick->is_behind = true;
+  EXPECT_TRUE(streaming->backlogged());
+  int rooms = 0;
+  streaming->on_room([&] { ++rooms; });
+  executor->run_all();
+  slow->catch_up();
+  EXPECT_EQ(slow->body, "12");
+  EXPECT_EQ(rooms, 1);
+  slow->is_behind = true;
+  streaming->send("3");
+  streaming->finish_stream();
+  streaming.reset();
+  done();
+  EXPECT_FALSE(slow->is_whole);
+  slow->catch_up();
+  EXPECT_EQ(slow->body, "123");
+  EXPECT_TRUE(slow->is_whole);
+  EXPECT_EQ(slow->headers, "Idempotent-Replayed;");
+  quick->catch_up();
+  EXPECT_TRUE(quick->is_whole);
+  EXPECT_EQ(quick->headers, "");
+}
+
+TEST_F(AnswerRecordsTest, TheOldestGoFirst) {
+  make({.replay_seconds = 100, .retry_seconds = 10, .max_bytes = 100'000});
+  for (int i = 0; i < 10; ++i) {
+    executor->pass(seconds(1));
+    ask(keyed("key " + std::to_string(i)));
+    respond(std::string(20'000, 'x'));
+    EXPECT_LE(records->bytes(), 100'000);
+  }
+  EXPECT_EQ(ask(keyed("key 9"))->status, 200);
+  EXPECT_EQ(ask(keyed("key 7"))->status, 200);
+  const auto old = ask(keyed("key 0"));
+  EXPECT_EQ(old->code, "answer_not_kept") << "but it is not done again";
+  EXPECT_EQ(endpoint, nullptr);
+  executor->pass(seconds(100));
+  EXPECT_EQ(records->size(), 0u);
+  for (int i = 0; i < 1000; ++i) {
+    ask(keyed("key " + std::to_string(i)));
+    respond("");
+    EXPECT_LE(records->bytes(), 100'000);
+  }
+}
+
+TEST_F(AnswerRecordsTest, AnAnswerThatIsTooLargeIsGivenAndNotKept) {
+  make({.replay_seconds = 100, .retry_seconds = 10, .max_bytes = 100'000});
+  ask(turn("small"));
+  respond("small");
+  const auto client = ask(keyed("a"));
+  auto streaming = endpoint;
+  streaming->start_stream();
+  for (int i = 0; i < 30; ++i) send_on(streaming, std::string(1000, 'x'));
+  EXPECT_EQ(client->body.size(), 30'000u);
+  EXPECT_LT(records->bytes(), 10'000);
+  const auto late = std::make_shared<Client>();
+  records->answer(keyed("a"), late, nullptr);
+  EXPECT_EQ(late->code, "answer_not_kept");
+  endpoint = streaming;
+  client->leave();
+  executor->run_all();
+  EXPECT_EQ(abandoned, 1) << "nobody could come back for it";
+}
+
+TEST_F(AnswerRecordsTest, NothingIsKeptWhereNothingMayBe) {
+  make({.replay_seconds = 0, .retry_seconds = 0, .max_bytes = 0});
+  for (int i = 0; i < 3; ++i) {
+    const auto client = ask(keyed("a"));
+    ASSERT_NE(endpoint, nullptr);
+    respond("x");
+    EXPECT_EQ(client->body, "x");
+  }
+  EXPECT_EQ(records->size(), 0u);
+}
+
+TEST_F(AnswerRecordsTest, TheServersEndEndsWhatIsRecorded) {
+  const auto client = ask(keyed("a"));
+  client->leave(AbandonCause::server_ended);
+  executor->run_all();
+  EXPECT_EQ(abandoned, 1);
+}
+
+}  // namespace
+}  // namespace sinkstream::testing
