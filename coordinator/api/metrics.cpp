@@ -212,7 +212,6 @@ void Metrics::observe_token_gap(std::chrono::steady_clock::duration gap) {
 }
 
 std::string Metrics::render(const ApiContext& api) const {
-  api.sessions.expire();
   std::vector<MetricFamily> families = state_->registry.Collect();
   const EngineStats stats = api.engine.stats();
   for (auto& more : {engine_families(stats, api.engine.limits()),

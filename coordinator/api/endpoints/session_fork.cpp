@@ -20,7 +20,7 @@ void answer(ApiContext& api, const std::shared_ptr<Exchange>& exchange, SessionT
   copy->update([&](SessionContents& contents) {
     contents.pending = std::ssize(std::get<SessionChanged>(event).pending);
   });
-  copy->end_turn();
+  copy->end_turn(api.sessions.now());
   exchange->respond({200, "application/json", to_text(session_json(*copy))});
 }
 
@@ -35,7 +35,6 @@ void fork(ApiContext& api, const std::shared_ptr<Exchange>& exchange, const nloh
   SessionContents contents = turn->contents();
   contents.truncate(at);
   const auto copy = api.sessions.add(turn->session().facts(), std::move(contents));
-  copy->begin_turn();  // until the engine has it
   api.executor->post([&api, exchange, turn, copy, at] {
     api.engine.ask(ForkSession{.request = 0,
                                .session = copy->facts().engine_id,

@@ -113,6 +113,7 @@ void create(ApiContext& api, const std::shared_ptr<Exchange>& exchange, const js
                        api.sessions.forget(*session);
                        return exchange->fail(refusal_error(*refused, exchange->request().id));
                      }
+                     session->end_turn(api.sessions.now());
                      exchange->respond({200, "application/json", to_text(session_json(*session))});
                    });
   });

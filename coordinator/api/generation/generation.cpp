@@ -12,7 +12,6 @@
 #include "coordinator/api/generation/generation_budget.h"
 #include "coordinator/api/generation/usage.h"
 #include "coordinator/api/metrics.h"
-#include "coordinator/api/sessions/session_registry.h"
 #include "coordinator/api/sessions/session_turn.h"
 
 namespace sinkstream {
@@ -294,7 +293,6 @@ Json Generation::usage() const {
 
 void start_generation(ApiContext& api, const std::shared_ptr<Exchange>& exchange, GenerationSpec spec) {
   api.availability.require();
-  api.sessions.expire();
   check_budget(spec, api.engine.limits());
   std::shared_ptr<void> held_prompts = api.live_prompts.hold(count_prompt_tokens(spec));
   const auto generation =

@@ -4,8 +4,11 @@
 
 namespace sinkstream {
 
-ClientSession::ClientSession(SessionFacts facts, SessionContents contents)
-    : facts_(std::move(facts)), contents_(std::move(contents)), last_used_at_(std::time(nullptr)) {}
+ClientSession::ClientSession(SessionFacts facts, SessionContents contents, TimePoint now)
+    : facts_(std::move(facts)),
+      contents_(std::move(contents)),
+      last_used_(now),
+      last_used_at_(std::time(nullptr)) {}
 
 ClientSession::View ClientSession::view() const {
   const std::lock_guard lock(mutex_);
@@ -27,16 +30,17 @@ bool ClientSession::begin_turn() {
   return !std::exchange(running_, true);
 }
 
-void ClientSession::end_turn() {
+void ClientSession::end_turn(TimePoint now) {
   const std::lock_guard lock(mutex_);
   running_ = false;
-  last_used_ = Clock::now();
+  last_used_ = now;
   last_used_at_ = std::time(nullptr);
 }
 
-bool ClientSession::unused_since(Clock::time_point time) const {
+ClientSession::TimePoint ClientSession::expires(TimePoint now) const {
+  const std::chrono::duration<double> ttl(facts_.ttl_seconds);
   const std::lock_guard lock(mutex_);
-  return !running_ && last_used_ <= time;
+  return (running_ ? now : last_used_) + std::chrono::duration_cast<TimePoint::duration>(ttl);
 }
 
 }  // namespace sinkstream

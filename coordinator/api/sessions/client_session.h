@@ -28,9 +28,9 @@ struct SessionFacts {  // never change
 // Any thread. Its contents are changed by whoever holds its turn (SessionTurn) alone.
 class ClientSession {
  public:
-  using Clock = std::chrono::steady_clock;
+  using TimePoint = std::chrono::steady_clock::time_point;
 
-  ClientSession(SessionFacts facts, SessionContents contents);
+  ClientSession(SessionFacts facts, SessionContents contents, TimePoint now);
 
   const SessionFacts& facts() const { return facts_; }
 
@@ -44,8 +44,9 @@ class ClientSession {
   std::vector<TokenId> read(std::int64_t from, std::int64_t to) const;
 
   bool begin_turn();  // false: it is in one
-  void end_turn();
-  bool unused_since(Clock::time_point time) const;
+  void end_turn(TimePoint now);
+  // When it will have been unused for its ttl_seconds, if it is not used any more.
+  TimePoint expires(TimePoint now) const;
 
   // In a turn, as the next: nobody else changes it meanwhile.
   const SessionContents& contents() const { return contents_; }
@@ -61,8 +62,8 @@ class ClientSession {
   mutable std::mutex mutex_;
   // All guarded by mutex_, but for reading by whoever holds the turn.
   SessionContents contents_;
-  bool running_ = false;
-  Clock::time_point last_used_ = Clock::now();
+  bool running_ = true;  // until the engine has it
+  TimePoint last_used_;
   std::int64_t last_used_at_;
 };
 

@@ -13,6 +13,9 @@
 namespace sinkstream {
 namespace {
 
+// Sessions that are used again and again move their ends; looking at all of them for each would cost.
+constexpr std::chrono::milliseconds kShortestSleep{100};
+
 // 128 bits from the system: nobody can guess it.
 std::string new_session_id() {
   std::random_device random;
@@ -55,26 +58,30 @@ std::shared_ptr<ClientSession> SessionRegistry::add(SessionFacts facts, SessionC
   expire();
   facts.id = new_session_id();
   facts.created_at = std::time(nullptr);
-  const std::lock_guard lock(mutex_);
-  if (sessions_.size() >= max_sessions_) {
-    throw too_busy(
-        fmt::format("The server keeps as many sessions as it may, {} (sessions.max_sessions); delete "
-                    "one, or try again later.",
-                    max_sessions_));
+  const auto now = this->now();
+  std::shared_ptr<ClientSession> session;
+  {
+    const std::lock_guard lock(mutex_);
+    if (sessions_.size() >= max_sessions_) {
+      throw too_busy(
+          fmt::format("The server keeps as many sessions as it may, {} (sessions.max_sessions); delete "
+                      "one, or try again later.",
+                      max_sessions_));
+    }
+    facts.engine_id = next_id_++;
+    session = std::make_shared<ClientSession>(std::move(facts), std::move(contents), now);
+    sessions_.emplace(session->facts().id, session);
   }
-  facts.engine_id = next_id_++;
-  auto session = std::make_shared<ClientSession>(std::move(facts), std::move(contents));
-  sessions_.emplace(session->facts().id, session);
+  wake_at(session->expires(now));
   return session;
 }
 
 std::shared_ptr<ClientSession> SessionRegistry::find(const std::string& id, const Request& request) {
-  expire();
+  const auto now = this->now();
   const std::lock_guard lock(mutex_);
   const auto found = sessions_.find(id);
-  if (found == sessions_.end() || found->second->facts().owner != owner_of(request)) {
-    throw no_such_session(id);
-  }
+  const bool is_there = found != sessions_.end() && found->second->expires(now) > now;
+  if (!is_there || found->second->facts().owner != owner_of(request)) throw no_such_session(id);
   return found->second;
 }
 
@@ -123,21 +130,47 @@ void SessionRegistry::forget(const ClientSession& session) {
   sessions_.erase(session.facts().id);
 }
 
+// The timer may be late; whoever asks is told as if it were not.
 void SessionRegistry::expire() {
-  using Seconds = std::chrono::duration<double>;
-  const auto now = ClientSession::Clock::now();
+  const auto now = this->now();
+  auto next = Executor::TimePoint::max();
   std::vector<std::shared_ptr<ClientSession>> expired;
   {
     const std::lock_guard lock(mutex_);
     std::erase_if(sessions_, [&](const auto& entry) {
-      const Seconds ttl(entry.second->facts().ttl_seconds);
-      const auto since = now - std::chrono::duration_cast<ClientSession::Clock::duration>(ttl);
-      if (!entry.second->unused_since(since)) return false;
+      const auto expires = entry.second->expires(now);
+      if (expires > now) {
+        next = std::min(next, expires);
+        return false;
+      }
       expired.push_back(entry.second);
       return true;
     });
   }
   for (const auto& session : expired) close(*session);
+  if (next != Executor::TimePoint::max()) wake_at(std::max(next, now + kShortestSleep));
+}
+
+void SessionRegistry::wake_at(Executor::TimePoint time) {
+  const auto executor = executor_.lock();
+  const std::lock_guard lock(mutex_);
+  if (!executor || time >= wakes_at_) return;
+  wakes_at_ = time;
+  executor->post_at(time, [weak = weak_from_this(), time] {
+    const auto self = weak.lock();
+    if (!self) return;
+    {
+      const std::lock_guard inner_lock(self->mutex_);
+      if (self->wakes_at_ != time) return;  // it woke earlier, and set out anew
+      self->wakes_at_ = Executor::TimePoint::max();
+    }
+    self->expire();
+  });
+}
+
+Executor::TimePoint SessionRegistry::now() const {
+  const auto executor = executor_.lock();
+  return executor ? executor->now() : Executor::TimePoint();
 }
 
 // Commands are sent by the I/O thread, so this one comes after those that opened it.

@@ -18,7 +18,8 @@ namespace sinkstream {
 
 class SessionTurn;
 
-// Any thread. It ends sessions in the engine too; whoever makes one begins it there.
+// Any thread. It ends sessions in the engine too, also those that are not used for their time; whoever makes
+// one begins it there.
 class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
  public:
   // `has_keys`: the server asks for API keys, so that sessions have owners.
@@ -28,7 +29,8 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
   const SessionSettings& settings() const { return settings_; }
   std::string owner_of(const Request& request) const;
 
-  // Fills in the id, the engine's id and the time. Throws RequestError (429): there are as many as may be.
+  // Fills in the id, the engine's id and the time. It is busy until whoever makes it calls end_turn. Throws
+  // RequestError (429): there are as many as may be.
   std::shared_ptr<ClientSession> add(SessionFacts facts, SessionContents contents);
   // Throw RequestError (404): there is none, or it is another's.
   std::shared_ptr<ClientSession> find(const std::string& id, const Request& request);
@@ -39,10 +41,12 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
 
   void remove(const ClientSession& session);
   void forget(const ClientSession& session);  // that the engine does not have
-  void expire();                              // ends those that were not used for their time
   std::size_t size() const;
+  Executor::TimePoint now() const;
 
  private:
+  void expire();
+  void wake_at(Executor::TimePoint time);  // to expire
   void close(const ClientSession& session);
 
   EngineClient& engine_;
@@ -53,6 +57,7 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<ClientSession>> sessions_;  // guarded by mutex_
   SessionId next_id_ = 1;                                           // guarded by mutex_
+  Executor::TimePoint wakes_at_ = Executor::TimePoint::max();       // guarded by mutex_
 };
 
 }  // namespace sinkstream

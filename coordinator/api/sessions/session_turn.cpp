@@ -94,7 +94,7 @@ void SessionTurn::lose() {
 void SessionTurn::release() {
   if (std::exchange(released_, true)) return;
   last_usage_ = session_->view().usage;
-  session_->end_turn();
+  session_->end_turn(registry_->now());
 }
 
 SessionUsage SessionTurn::usage() const {

@@ -5,24 +5,11 @@
 #include <thread>
 
 #include "tests/coordinator/api/manual_executor.h"
+#include "tests/coordinator/api/recording_engine.h"
 #include "tests/patience.h"
 
 namespace sinkstream {
 namespace {
-
-class RecordingEngine final : public Engine {
- public:
-  const EngineLimits& limits() const override { return limits_; }
-  void connect(std::shared_ptr<EventSink> new_sink) override { sink = std::move(new_sink); }
-  void send(Command command) override { commands.push_back(std::move(command)); }
-  EngineStats stats() const override { return {}; }
-
-  std::shared_ptr<EventSink> sink;
-  std::vector<Command> commands;
-
- private:
-  const EngineLimits limits_;
-};
 
 class EngineClientTest : public ::testing::Test {
  protected:
@@ -36,7 +23,7 @@ class EngineClientTest : public ::testing::Test {
   void tell(Event event) { engine.sink->on_event(std::move(event)); }
   long num_handlers() const { return held.use_count() - 1; }
 
-  RecordingEngine engine;
+  testing::RecordingEngine engine;
   std::shared_ptr<testing::ManualExecutor> executor = std::make_shared<testing::ManualExecutor>();
   std::optional<EngineClient> client{std::in_place, engine, executor};
   std::shared_ptr<int> held = std::make_shared<int>();
