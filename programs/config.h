@@ -27,7 +27,7 @@ struct CacheSettings {
   CacheMode mode = CacheMode::sink;
   std::int64_t sink_tokens = 4;
   std::int64_t window_tokens = 252;
-  std::int64_t max_sink_tokens = 64;
+  std::int64_t max_sink_tokens = 512;
   std::int64_t slack_tokens = 128;
   std::string type = "bf16";
   std::optional<std::int64_t> slots;        // nullopt: auto, as many as fit

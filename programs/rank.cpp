@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
+#include <numeric>
 #include <optional>
 #include <sstream>
 
@@ -118,6 +120,8 @@ Rank load_rank(Communicator& group, const Config& config, const ModelConfig& mod
     rank.runner = std::make_unique<StepRunner>(*rank.model, rank.limits);
     rank.backend->wait(rank.backend->mark());  // what loading queued fails here, or not at all
   });
+  const auto slot_bytes = all_gather_value(group, sizing.session_bytes);
+  rank.slot_bytes = std::accumulate(slot_bytes.begin(), slot_bytes.end(), std::int64_t{0});
   if (group.is_leader()) {
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     spdlog::info("loaded {} in {:.1f} s: {} weights, {} sessions, {} rank(s), {}", config.model.path.string(),

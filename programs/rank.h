@@ -20,6 +20,7 @@ struct Rank {
   std::unique_ptr<kernels::Backend> backend;
   std::unique_ptr<Model> model;
   PlanLimits limits;
+  std::int64_t slot_bytes = 0;  // of a session, on all ranks together
   std::unique_ptr<StepRunner> runner;
 };
 

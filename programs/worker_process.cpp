@@ -80,9 +80,9 @@ EngineLimits engine_limits(const Config& config, const ModelConfig& model, const
   return engine;
 }
 
-ApiSettings api_settings(const Config& config) {
-  return {config.model.name, config.model.aliases, config.engine.default_max_tokens, config.engine.max_tokens,
-          config.sessions};
+ApiSettings api_settings(const Config& config, std::int64_t slot_bytes) {
+  return {config.model.name,        config.model.aliases, config.engine.default_max_tokens,
+          config.engine.max_tokens, config.sessions,      slot_bytes};
 }
 
 SchedulerLimits scheduler_limits(const Config& config, const SessionSizing& sessions,
@@ -116,7 +116,8 @@ void lead(WatchedCommunicator& group, Liveness& liveness, Shutdown& shutdown, co
   std::optional<Coordinator> coordinator;
   const Shutdown::Serving serving(shutdown);  // ends before the coordinator does
   together(group, [&] {
-    coordinator.emplace(engine, *text.tokenizer, *text.chat_template, api_settings(config), config.server);
+    coordinator.emplace(engine, *text.tokenizer, *text.chat_template, api_settings(config, rank.slot_bytes),
+                        config.server);
     shutdown.serve_with(*coordinator, engine, config.server.drain_seconds);
     coordinator->start(std::move(address));  // logs it
   });

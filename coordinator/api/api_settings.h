@@ -15,6 +15,7 @@ struct ApiSettings {
   std::int64_t default_max_tokens = 0;     // of a request that names none
   std::int64_t max_tokens = 0;             // the most that a request may name
   SessionSettings sessions;
+  std::int64_t slot_bytes = 0;  // of a session's slot, on all ranks together
 };
 
 }  // namespace sinkstream

@@ -142,8 +142,8 @@ TEST_F(ConfigFile, BrokenFilesNameLineKeyAndRemedy) {
        ".yaml:2:23: sessions.directory: keeping sessions on disk is not available in this version"},
       {"model: {path: x\n", ".yaml:"},
       {"\xEF\xBB\xBFmodel: {path: x}\n", "byte order mark"},
-      {"model: {path: x}\ncache: {sink_tokens: 65}\n",
-       "cache.sink_tokens (65) is larger than cache.max_sink_tokens (64)"},
+      {"model: {path: x}\ncache: {sink_tokens: 513}\n",
+       "cache.sink_tokens (513) is larger than cache.max_sink_tokens (512)"},
       {"model: {path: x}\nengine: {max_tokens: 5}\n",
        "engine.default_max_tokens is larger than engine.max_tokens"},
   };

@@ -22,7 +22,7 @@ TEST(Sizing, SinkWindowAndDenseSessions) {
   EXPECT_EQ(sizing.shape.window, (CacheWindow{4, 252}));
   EXPECT_EQ(sizing.shape.max_context, 0);
   EXPECT_EQ(sizing.shape.ring_capacity, 252 + 128);
-  EXPECT_EQ(sizing.shape.sink_capacity, 64);
+  EXPECT_EQ(sizing.shape.sink_capacity, 128);
   EXPECT_TRUE(sizing.warnings.empty());
 
   config.cache.mode = CacheMode::window;

@@ -98,6 +98,7 @@ void create(ApiContext& api, const std::shared_ptr<Exchange>& exchange, const js
   Pinned pinned = read_pinned(fields, api);
   facts.window = window_of(fields, static_cast<std::int64_t>(pinned.tokens.size()), api.engine.limits());
   facts.prefix_tokens = std::ssize(pinned.tokens);
+  facts.slot_bytes = api.settings.slot_bytes;
   api.unknown_fields.note(exchange->request().id, fields.unknown());
 
   SessionContents contents{.transcript = Transcript(api.sessions.settings().transcript_tokens)};

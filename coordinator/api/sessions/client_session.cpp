@@ -12,7 +12,8 @@ ClientSession::ClientSession(SessionFacts facts, SessionContents contents, TimeP
 
 ClientSession::View ClientSession::view() const {
   const std::lock_guard lock(mutex_);
-  return {session_usage(contents_.tokens(), facts_.window), running_, last_used_at_};
+  return {session_usage(contents_.tokens(), facts_.window), contents_.holds_slot ? facts_.slot_bytes : 0,
+          running_, last_used_at_};
 }
 
 std::pair<std::int64_t, std::int64_t> ClientSession::kept() const {

@@ -20,6 +20,7 @@ struct SessionFacts {  // never change
   SessionId engine_id = kNoSession;
   CacheWindow window;
   std::int64_t prefix_tokens = 0;  // that it began with, pinned
+  std::int64_t slot_bytes = 0;     // when it has one
   double ttl_seconds = 0;
   nlohmann::ordered_json metadata = nlohmann::ordered_json::object();
   std::int64_t created_at = 0;  // Unix time
@@ -36,6 +37,7 @@ class ClientSession {
 
   struct View {
     SessionUsage usage;  // of all its tokens, pending ones too
+    std::int64_t bytes = 0;
     bool running = false;
     std::int64_t last_used_at = 0;
   };

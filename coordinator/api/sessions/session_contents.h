@@ -27,6 +27,7 @@ struct SessionContents {
   Transcript transcript;
   // What the engine has not been given yet: the pinned prefix, before the first turn.
   std::vector<TokenId> unsent;
+  bool holds_slot = false;   // the engine has: from the first turn on
   std::int64_t pending = 0;  // newest tokens that the engine takes in with the next turn
   std::shared_ptr<const nlohmann::ordered_json> pinned_messages;  // null: none
   std::deque<ChatMark> marks;                                     // by position; the newest of them

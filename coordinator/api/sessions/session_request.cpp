@@ -43,6 +43,7 @@ Json session_json(const ClientSession& session) {
           {"pinned_tokens", view.usage.pinned_tokens},
           {"resident_tokens", view.usage.resident_tokens},
           {"evicted_tokens", view.usage.evicted_tokens},
+          {"bytes", view.bytes},
           {"window_tokens", facts.window.window_tokens},
           {"ttl_seconds", facts.ttl_seconds},
           {"created_at", facts.created_at},

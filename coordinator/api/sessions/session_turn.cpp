@@ -46,6 +46,7 @@ void SessionTurn::set_chat(nlohmann::ordered_json messages, bool answering) {
 void SessionTurn::accept() {
   session_->update([&](SessionContents& contents) {
     contents.unsent.clear();
+    contents.holds_slot = true;
     contents.transcript.append(added_);
     if (!chat_) return;
     chat_->from = contents.tokens();

@@ -34,6 +34,18 @@ TEST_F(SessionsTest, LiveAndEnd) {
   EXPECT_EQ(post_json(kText, {{"prompt", "x"}, {"session", id}}).status, 404);
 }
 
+TEST_F(SessionsTest, BytesAreThoseOfItsSlot) {
+  api_settings.slot_bytes = 12345;
+  start();
+  const std::string id = open({{"prompt", {5, 6}}});
+  EXPECT_EQ(show(id)["bytes"], 0) << "it takes one with its first turn";
+  turn(id, {{"prompt", {7}}, {"max_tokens", 1}});
+  EXPECT_EQ(show(id)["bytes"], 12345);
+  turn(id, {{"prompt", std::vector<TokenId>(100, 5)}, {"max_tokens", 1}});
+  EXPECT_EQ(show(id)["bytes"], 12345) << "whatever it has seen";
+  EXPECT_EQ(answer(path(id, "fork"), Json::object())["bytes"], 12345);
+}
+
 TEST_F(SessionsTest, ATurnTakesInOnlyWhatIsNew) {
   start();
   const std::string id = open();
