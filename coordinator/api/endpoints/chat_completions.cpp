@@ -99,7 +99,6 @@ void read_logprobs(RequestFields& fields, GenerationOptions& options) {
 void chat_completions(ApiContext& api, const std::shared_ptr<Exchange>& exchange,
                       const nlohmann::ordered_json& body) {
   api.availability.require();
-  const EngineLimits& limits = api.engine.limits();
   RequestFields fields(body);
 
   GenerationSpec spec;
@@ -125,9 +124,7 @@ void chat_completions(ApiContext& api, const std::shared_ptr<Exchange>& exchange
   }
   api.unknown_fields.note(exchange->request().id, fields.unknown());
 
-  const auto prompt_tokens = static_cast<std::int64_t>(spec.prompts[0].tokens.size());
-  if (prompt_tokens == 0) throw fields.error("messages", "The messages give an empty prompt.");
-  check_prompt_length(tokens_before(spec) + prompt_tokens, spec.options.truncation, limits);
+  if (spec.prompts[0].tokens.empty()) throw fields.error("messages", "The messages give an empty prompt.");
   spec.format = std::make_shared<ChatFormat>(api.tokenizer, spec.options);
   start_generation(api, exchange, std::move(spec));
 }

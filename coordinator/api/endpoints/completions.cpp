@@ -172,7 +172,6 @@ void read_best_of(RequestFields& fields, std::int64_t n) {
 
 void completions(ApiContext& api, const std::shared_ptr<Exchange>& exchange, const json& body) {
   api.availability.require();
-  const EngineLimits& limits = api.engine.limits();
   RequestFields fields(body);
 
   GenerationSpec spec;
@@ -194,10 +193,6 @@ void completions(ApiContext& api, const std::shared_ptr<Exchange>& exchange, con
                               : read_prompts(fields, options.n, api);
   api.unknown_fields.note(exchange->request().id, fields.unknown());
 
-  for (const Prompt& prompt : spec.prompts) {
-    check_prompt_length(tokens_before(spec) + static_cast<std::int64_t>(prompt.tokens.size()),
-                        options.truncation, limits);
-  }
   if (tokens_before(spec) == 0) warn_without_first_token(api, *exchange, spec.prompts);
   spec.format = std::make_shared<CompletionFormat>(api.tokenizer, options);
   start_generation(api, exchange, std::move(spec));

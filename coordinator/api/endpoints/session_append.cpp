@@ -83,7 +83,8 @@ void append(ApiContext& api, const std::shared_ptr<Exchange>& exchange, const nl
   api.unknown_fields.note(request.id, fields.unknown());
   const auto given = static_cast<std::int64_t>(turn->prompt().size());
   const EngineLimits& limits = api.engine.limits();
-  check_prompt_length(turn->tokens_before() + given, limits.session.endless() ? "auto" : "disabled", limits);
+  check_prompt_length(turn->tokens_before() + given, limits.session.endless() ? "auto" : "disabled",
+                      limits.session);
   auto held = api.live_prompts.hold(given);
   const auto task = std::make_shared<Append>(api, exchange, turn, std::move(held));
   api.executor->post([task] { task->begin(); });

@@ -70,7 +70,7 @@ CacheWindow window_of(RequestFields& fields, std::int64_t pinned, const EngineLi
       throw fields.error("window_tokens",
                          "Without a window (cache.mode: dense) a session has none of its own.");
     }
-    check_prompt_length(pinned, "disabled", limits);
+    check_prompt_length(pinned, "disabled", shape);
     return window;  // all of it stays
   }
   if (pinned > shape.sink_capacity) {
@@ -101,7 +101,8 @@ void create(ApiContext& api, const std::shared_ptr<Exchange>& exchange, const js
   facts.slot_bytes = api.settings.slot_bytes;
   api.unknown_fields.note(exchange->request().id, fields.unknown());
 
-  SessionContents contents{.transcript = Transcript(api.sessions.settings().transcript_tokens)};
+  SessionContents contents{.transcript = Transcript(api.sessions.settings().transcript_tokens),
+                           .reach = api.engine.limits().session.ring_capacity};
   contents.transcript.append(pinned.tokens);
   contents.unsent = std::move(pinned.tokens);
   contents.pinned_messages = std::move(pinned.messages);

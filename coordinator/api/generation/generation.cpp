@@ -102,12 +102,10 @@ Generation::Generation(ApiContext& api, std::shared_ptr<Exchange> exchange, Gene
   const bool may_stop = !spec_.options.stop.empty();
   for (std::size_t i = 0; i < spec_.num_choices(); ++i) {
     const Prompt& prompt = spec_.prompt_of(i);
-    const CacheWindow& window =
-        spec_.session ? spec_.session->session().facts().window : limits.session.window;
     choices_.push_back({ChoiceTurn(Choice(api.tokenizer, spec_.options, prompt),
                                    tokens_before(spec_) + static_cast<std::int64_t>(prompt.tokens.size()),
-                                   window, CreditWindow(command_.credit), may_stop),
-                        longest_answer(spec_.options, prompt, limits, tokens_before(spec_))});
+                                   shape_of(spec_, limits).window, CreditWindow(command_.credit), may_stop),
+                        longest_answer(spec_, prompt, limits)});
   }
 }
 

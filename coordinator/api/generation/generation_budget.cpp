@@ -52,20 +52,30 @@ std::int64_t count_prompt_tokens(const GenerationSpec& spec) {
   return tokens;
 }
 
+SessionShape shape_of(const GenerationSpec& spec, const EngineLimits& limits) {
+  SessionShape shape = limits.session;
+  if (spec.session) shape.window = spec.session->session().facts().window;
+  return shape;
+}
+
 std::int64_t tokens_before(const GenerationSpec& spec) {
   return spec.session ? spec.session->tokens_before() : 0;
 }
 
-std::int64_t longest_answer(const GenerationOptions& options, const Prompt& prompt,
-                            const EngineLimits& limits, std::int64_t before) {
+std::int64_t longest_answer(const GenerationSpec& spec, const Prompt& prompt, const EngineLimits& limits) {
+  const GenerationOptions& options = spec.options;
   if (options.truncation != "disabled") return options.max_tokens;
   // The last token is chosen, and not taken in any more.
-  const std::int64_t prompt_tokens = before + static_cast<std::int64_t>(prompt.tokens.size());
-  return std::min(options.max_tokens, limits.session.remembered_tokens() - prompt_tokens + 1);
+  const std::int64_t tokens = tokens_before(spec) + static_cast<std::int64_t>(prompt.tokens.size());
+  return std::min(options.max_tokens, shape_of(spec, limits).remembered_tokens() - tokens + 1);
 }
 
 void check_budget(const GenerationSpec& spec, const EngineLimits& limits) {
   const GenerationOptions& options = spec.options;
+  for (const Prompt& prompt : spec.prompts) {
+    check_prompt_length(tokens_before(spec) + static_cast<std::int64_t>(prompt.tokens.size()),
+                        options.truncation, shape_of(spec, limits));
+  }
   const auto generations = static_cast<std::int64_t>(spec.prompts.size()) * options.n;
   const std::int64_t at_once = std::int64_t{limits.num_slots} + limits.max_queue;
   if (generations > at_once) {
@@ -85,7 +95,7 @@ void check_budget(const GenerationSpec& spec, const EngineLimits& limits) {
   std::int64_t reported = 0;
   if (options.logprobs) {
     if (options.echo) reported += prompt_tokens;
-    for (const Prompt& prompt : spec.prompts) reported += options.n * longest_answer(options, prompt, limits);
+    for (const Prompt& prompt : spec.prompts) reported += options.n * longest_answer(spec, prompt, limits);
   }
   std::int64_t logprobs = reported * (1 + options.top_logprobs);
   if (options.prompt_logprobs) logprobs += prompt_tokens * (1 + *options.prompt_logprobs);
@@ -106,8 +116,7 @@ Generate generate_command(const GenerationSpec& spec, const EngineLimits& limits
   TurnParams& params = command.params;
   for (const Prompt& prompt : spec.prompts) {
     command.prompts.push_back(prompt.tokens);
-    params.max_tokens =
-        std::max(params.max_tokens, longest_answer(options, prompt, limits, tokens_before(spec)));
+    params.max_tokens = std::max(params.max_tokens, longest_answer(spec, prompt, limits));
   }
   if (spec.session) {
     command.session = spec.session->session().facts().engine_id;

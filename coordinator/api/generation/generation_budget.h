@@ -14,12 +14,15 @@ std::int64_t count_prompt_tokens(const GenerationSpec& spec);
 // That its session has before its prompt.
 std::int64_t tokens_before(const GenerationSpec& spec);
 
-// How many tokens an answer to this prompt may have: no more than the session remembers, where it must not
-// forget. `before`: tokens that its session has already.
-std::int64_t longest_answer(const GenerationOptions& options, const Prompt& prompt,
-                            const EngineLimits& limits, std::int64_t before = 0);
+// Of the sessions that it is generated in: a client's session may have a window of its own.
+SessionShape shape_of(const GenerationSpec& spec, const EngineLimits& limits);
 
-// Throws RequestError (400): more than the server could ever do, or would have to hold for one answer.
+// How many tokens an answer to this prompt may have: no more than the session remembers, where it must not
+// forget.
+std::int64_t longest_answer(const GenerationSpec& spec, const Prompt& prompt, const EngineLimits& limits);
+
+// Throws RequestError (400): a prompt is longer than what its session remembers, where it must not forget; or
+// it is more than the server could ever do, or would have to hold for one answer.
 void check_budget(const GenerationSpec& spec, const EngineLimits& limits);
 
 // All its turns; `request` is still to be given.

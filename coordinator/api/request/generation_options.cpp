@@ -185,12 +185,12 @@ void read_length(RequestFields& fields, std::int64_t low, const ApiSettings& set
 }
 
 void check_prompt_length(std::int64_t prompt_tokens, const std::string& truncation,
-                         const EngineLimits& limits) {
-  const std::int64_t context = limits.session.remembered_tokens();
+                         const SessionShape& session) {
+  const std::int64_t context = session.remembered_tokens();
   if (prompt_tokens <= context || truncation == "auto") return;
   // OpenAI's words, by which agents know that they must shorten their prompt.
   const char* why =
-      !limits.session.endless() ? "" : " where \"truncation\": \"disabled\" forbids it to forget";
+      !session.endless() ? "" : " where \"truncation\": \"disabled\" forbids it to forget";
   RequestError error = bad_request(
       fmt::format("This model's maximum context length is {} tokens{}. However, your prompt has {} tokens. "
                   "Please reduce its length.",

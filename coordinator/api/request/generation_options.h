@@ -50,6 +50,6 @@ void read_length(RequestFields& fields, std::int64_t low, const ApiSettings& set
 
 // Throws RequestError (400 context_length_exceeded).
 void check_prompt_length(std::int64_t prompt_tokens, const std::string& truncation,
-                         const EngineLimits& limits);
+                         const SessionShape& session);
 
 }  // namespace sinkstream

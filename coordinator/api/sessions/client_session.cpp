@@ -12,8 +12,11 @@ ClientSession::ClientSession(SessionFacts facts, SessionContents contents, TimeP
 
 ClientSession::View ClientSession::view() const {
   const std::lock_guard lock(mutex_);
-  return {session_usage(contents_.tokens(), facts_.window), contents_.holds_slot ? facts_.slot_bytes : 0,
-          running_, last_used_at_};
+  SessionUsage usage = session_usage(contents_.tokens(), facts_.window);
+  const SessionUsage taken_in = session_usage(contents_.taken_in(), facts_.window);
+  usage.resident_tokens = taken_in.resident_tokens;
+  usage.evicted_tokens = taken_in.evicted_tokens;
+  return {usage, contents_.holds_slot ? facts_.slot_bytes : 0, running_, last_used_at_};
 }
 
 std::pair<std::int64_t, std::int64_t> ClientSession::kept() const {

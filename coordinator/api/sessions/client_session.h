@@ -36,7 +36,7 @@ class ClientSession {
   const SessionFacts& facts() const { return facts_; }
 
   struct View {
-    SessionUsage usage;  // of all its tokens, pending ones too
+    SessionUsage usage;  // what was not taken in yet is seen and, in a prefix, pinned; it is nowhere resident
     std::int64_t bytes = 0;
     bool running = false;
     std::int64_t last_used_at = 0;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -19,24 +20,29 @@ namespace sinkstream {
 struct ChatMark {
   std::int64_t from = 0;
   std::int64_t to = 0;
-  std::shared_ptr<const nlohmann::ordered_json> messages;
+  std::shared_ptr<const nlohmann::ordered_json> messages;  // null: the session can't go back there any more
   bool answering = false;
 };
 
 struct SessionContents {
   Transcript transcript;
+  // Of its newest tokens, so many at most can be taken back.
+  std::int64_t reach = 0;
   // What the engine has not been given yet: the pinned prefix, before the first turn.
   std::vector<TokenId> unsent;
   bool holds_slot = false;   // the engine has: from the first turn on
   std::int64_t pending = 0;  // newest tokens that the engine takes in with the next turn
   std::shared_ptr<const nlohmann::ordered_json> pinned_messages;  // null: none
-  std::deque<ChatMark> marks;                                     // by position; the newest of them
+  std::deque<ChatMark> marks;                                     // by position
+  std::size_t marks_without_messages = 0;                         // the first of them
 
   std::int64_t tokens() const { return transcript.end(); }
+  std::int64_t taken_in() const { return tokens() - pending - static_cast<std::int64_t>(unsent.size()); }
 
   // Of the chat at its end; null: text that is no message's stands there, or nothing is known.
   const ChatMark* chat() const {
-    const bool known = !marks.empty() && marks.back().from <= tokens() && tokens() <= marks.back().to;
+    const bool known = !marks.empty() && marks.back().from <= tokens() && tokens() <= marks.back().to &&
+                       marks.back().messages;
     return known ? &marks.back() : nullptr;
   }
 
@@ -53,16 +59,22 @@ struct SessionContents {
     return newest;
   }
 
+  // Where answers stand is known as far as the transcript goes, messages as far as the session can go back.
   void mark(ChatMark mark) {
-    constexpr std::size_t kMaxMarks = 64;
     marks.push_back(std::move(mark));
-    if (marks.size() > kMaxMarks) marks.pop_front();
+    for (; marks.front().to < transcript.begin(); marks.pop_front()) {
+      if (marks_without_messages > 0) --marks_without_messages;
+    }
+    for (; marks[marks_without_messages].to < tokens() - reach; ++marks_without_messages) {
+      marks[marks_without_messages].messages = nullptr;
+    }
   }
 
   // It has `end` tokens, no more than before.
   void truncate(std::int64_t end) {
     transcript.truncate(end);
     while (!marks.empty() && marks.back().from > end) marks.pop_back();
+    marks_without_messages = std::min(marks_without_messages, marks.size());
   }
 };
 

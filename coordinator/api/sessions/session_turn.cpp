@@ -47,6 +47,7 @@ void SessionTurn::accept() {
   session_->update([&](SessionContents& contents) {
     contents.unsent.clear();
     contents.holds_slot = true;
+    contents.pending = 0;
     contents.transcript.append(added_);
     if (!chat_) return;
     chat_->from = contents.tokens();

@@ -221,6 +221,7 @@ bool FakeEngine::can_go_back(const Kept& session, std::int64_t tokens) const {
 void FakeEngine::go_back(Kept& session, std::int64_t tokens) const {
   session.tokens.resize(static_cast<std::size_t>(tokens));
   session.seen = std::min(session.seen, tokens);
+  session.written = written_after_roll_back(session.written, session.seen, session.window);
 }
 
 void FakeEngine::tell_changed(RequestId request, SessionId id) {
@@ -237,7 +238,8 @@ void FakeEngine::keep(const Choice& choice, TurnEnded& event) {
   const bool ended_by_us = event.reason == FinishReason::stop && !event.stop_token;
   const bool last_is_untaken = event.reason != FinishReason::stop && choice.generated > 0;
   session.seen = ended_by_us ? event.usage.seen_tokens : std::ssize(all) - (last_is_untaken ? 1 : 0);
-  session.written = std::max(session.written, std::ssize(all));
+  const bool last_is_taken = choice.generated == 0 || event.stop_token.has_value();
+  session.written = std::max(session.written, std::ssize(all) - (last_is_taken ? 0 : 1));
   if (!ended_by_us) event.pending.assign(all.begin() + session.seen, all.end());
   all.resize(static_cast<std::size_t>(session.seen));
   all.insert(all.end(), event.pending.begin(), event.pending.end());

@@ -286,6 +286,141 @@ TEST_F(SessionsTest, TheUnusedEnd) {
   EXPECT_EQ(ask(get(path(id))).status, 404);
 }
 
+// How many log-probabilities an answer can have, which is bounded, goes by what the session has room for.
+TEST_F(SessionsTest, ATurnIsBudgetedFromWhereItBegins) {
+  limits.session.window = {4, 30000};
+  limits.session.ring_capacity = 30128;
+  start();
+  const std::string id = open();
+  turn(id, {{"prompt", std::vector<TokenId>(25000, 5)}, {"max_tokens", 1}});
+  Json body = chat("Hi");
+  body.update({{"session", id}, {"truncation", "disabled"}, {"max_tokens", 30000}});
+  body.update({{"logprobs", true}, {"top_logprobs", 20}});
+  EXPECT_EQ(answer(kChat, body)["choices"][0]["finish_reason"], "stop");
+  body.erase("session");
+  EXPECT_EQ(post_json(kChat, body).status, 400) << "30,000 times 21";
+}
+
+// What must not be forgotten is what its own window holds, not the server's.
+TEST_F(SessionsTest, NothingIsForgottenWhereThatIsDisabled) {
+  start();
+  say("word ", true);
+  const std::string id = open({{"window_tokens", 10}});  // and 4 sinks
+  Json body = {{"session", id}, {"prompt", std::vector<TokenId>(15, 5)}, {"truncation", "disabled"}};
+  const RawResponse longer = post_json(kText, body);
+  EXPECT_EQ(longer.status, 400);
+  EXPECT_EQ(error_of(longer)["n_ctx"], 14);
+  body["prompt"] = std::vector<TokenId>(12, 5);
+  const Json said = answer(kText, body);
+  EXPECT_EQ(said["choices"][0]["finish_reason"], "length");
+  EXPECT_EQ(said["usage"]["completion_tokens"], 3);
+  EXPECT_EQ(said["usage"]["session"]["evicted_tokens"], 0);
+  const std::string pinned = open({{"prompt", std::vector<TokenId>(20, 5)}});  // beside the window of 28
+  body["session"] = pinned;
+  body["prompt"] = std::vector<TokenId>(20, 5);
+  EXPECT_EQ(answer(kText, body)["usage"]["completion_tokens"], 48 - 40 + 1);
+}
+
+TEST_F(SessionsTest, PenaltiesCountTheSessionsAnswers) {
+  start();
+  const std::string id = open({{"instructions", "Be kind."}});
+  const std::vector<TokenId> reply = tokens_of("Hello, dear world!");
+  const auto earlier = [&](const std::string& text, int repeat_last_n) {
+    Json body = chat(text);
+    body.update({{"session", id}, {"repetition_penalty", 1.2}, {"repeat_last_n", repeat_last_n}});
+    answer(kChat, body);
+    return engine->requests().back().sampling.earlier_output;
+  };
+  const auto last = [](const std::vector<TokenId>& tokens, std::ptrdiff_t count) {
+    return std::vector<TokenId>(tokens.end() - count, tokens.end());
+  };
+  const auto size = std::ssize(reply);
+  EXPECT_TRUE(earlier("Hi", 1000).empty()) << "nothing was answered yet";
+  EXPECT_EQ(earlier("And?", 1000), reply);
+  std::vector<TokenId> both = reply;
+  both.insert(both.end(), reply.begin(), reply.end());
+  EXPECT_EQ(earlier("And then?", 1000), both);
+  EXPECT_EQ(earlier("Well?", static_cast<int>(size + 2)), last(both, size + 2));
+  EXPECT_TRUE(earlier("So?", -1).empty()) << "all of this turn's alone";
+  EXPECT_TRUE(earlier("So?", 0).empty());
+
+  // What was taken back was not said.
+  const std::int64_t seen = show(id)["seen_tokens"];
+  answer(path(id, "rollback"), {{"to", seen - 2}});
+  const std::vector<TokenId> cut(reply.begin(), reply.end() - 2);
+  EXPECT_EQ(earlier("Again", static_cast<int>(size - 2)), cut);
+}
+
+// Back to any of them the session can go, as long as its cache has it.
+TEST_F(SessionsTest, ManyTurnsAreRemembered) {
+  limits.session.window = {4, 8000};
+  limits.session.ring_capacity = 8128;
+  start();
+  const std::string id = open();
+  constexpr int kTurns = 100;
+  const std::vector<TokenId> reply = tokens_of("Hello, dear world!");
+  std::vector<std::int64_t> seen;
+  for (int i = 0; i < kTurns; ++i) {
+    say_to(id, "Turn " + std::to_string(i));
+    seen.push_back(show(id)["seen_tokens"]);
+  }
+  Json body = chat("And now?");
+  body.update({{"session", id}, {"repetition_penalty", 1.2}, {"repeat_last_n", 65536}});
+  answer(kChat, body);
+  EXPECT_EQ(std::ssize(engine->requests().back().sampling.earlier_output), kTurns * std::ssize(reply));
+
+  answer(path(id, "rollback"), {{"to", seen[9]}});
+  say_to(id, "Another way");
+  Json messages = Json::array();
+  for (int i = 0; i < 10; ++i) {
+    messages.push_back(message("user", "Turn " + std::to_string(i)));
+    messages.push_back(message("assistant", "Hello, dear world!"));
+  }
+  messages.push_back(message("user", "Another way"));
+  std::vector<TokenId> expected = rendered(messages, true);
+  expected.insert(expected.end(), reply.begin(), reply.end());
+  EXPECT_EQ(kept(), expected);
+}
+
+TEST_F(SessionsTest, InWindowModeNothingCanBePinned) {
+  limits.session.window = {0, 28};
+  limits.session.sink_capacity = 0;
+  start();
+  const RawResponse pinned = post_json(kSessions, {{"prompt", {5, 6}}});
+  EXPECT_EQ(pinned.status, 400);
+  EXPECT_EQ(error_of(pinned)["code"], "prefix_too_long");
+  const std::string id = open({{"window_tokens", 20}});
+  EXPECT_EQ(engine->commands<OpenSession>().back().window, (CacheWindow{0, 20}));
+  turn(id, {{"prompt", std::vector<TokenId>(100, 5)}, {"max_tokens", 1}});
+  const Json shown = show(id);
+  EXPECT_EQ(shown["pinned_tokens"], 0);
+  EXPECT_EQ(shown["resident_tokens"], 20);
+  EXPECT_EQ(shown["evicted_tokens"], 80) << "the last token is not taken in yet";
+}
+
+TEST_F(SessionsTest, InDenseModeASessionEndsWhenItIsFull) {
+  limits.session = {.window = {0, 50}, .max_context = 50, .ring_capacity = 50};
+  start();
+  say("word ", true);
+  EXPECT_EQ(post_json(kSessions, {{"prompt", std::vector<TokenId>(51, 5)}}).status, 400);
+  EXPECT_EQ(post_json(kSessions, {{"window_tokens", 20}}).status, 400);
+  const std::string id = open({{"prompt", std::vector<TokenId>(10, 5)}});
+  EXPECT_EQ(turn(id, {{"prompt", {5, 6}}, {"max_tokens", 8}})["usage"]["completion_tokens"], 8);
+  EXPECT_EQ(show(id)["seen_tokens"], 20);
+  EXPECT_EQ(answer(path(id, "rollback"), {{"to", 12}})["seen_tokens"], 12);
+  const Json rest = turn(id, {{"prompt", {7}}, {"max_tokens", 1000}});
+  EXPECT_EQ(rest["choices"][0]["finish_reason"], "length");
+  EXPECT_EQ(rest["usage"]["completion_tokens"], 50 - 13 + 1) << "the last is not taken in";
+  EXPECT_EQ(show(id)["evicted_tokens"], 0);
+  for (const std::string& where : {kText, path(id, "append")}) {
+    const RawResponse full = post_json(where, {{"session", id}, {"prompt", {5, 6}}});
+    EXPECT_EQ(full.status, 400) << full.body;
+    EXPECT_EQ(error_of(full)["code"], "context_length_exceeded");
+  }
+  EXPECT_EQ(answer(path(id, "rollback"), {{"to", 10}})["seen_tokens"], 10);
+  EXPECT_EQ(turn(id, {{"prompt", {5}}, {"max_tokens", 2}})["usage"]["completion_tokens"], 2);
+}
+
 TEST_F(SessionsTest, DeletingASessionEndsItsTurn) {
   start();
   say("word ", true);
