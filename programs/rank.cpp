@@ -115,7 +115,8 @@ Rank load_rank(Communicator& group, const Config& config, const ModelConfig& mod
   const auto session_bytes = all_gather_value(group, sizing.session_bytes);
   rank.slot_bytes = std::accumulate(session_bytes.begin(), session_bytes.end(), std::int64_t{0});
   if (group.is_leader()) {
-    spdlog::info("{}", describe_places(places, *std::max_element(session_bytes.begin(), session_bytes.end())));
+    spdlog::info("{}",
+                 describe_places(places, *std::max_element(session_bytes.begin(), session_bytes.end())));
   }
   const auto cpus = share_of_cpus(group, allowed_cpus());
   if (!bind_to_cpus(cpus))

@@ -241,7 +241,7 @@ std::vector<Setting> make_table() {
       integer_or_auto(
           "sessions.parked_bytes", FIELD(parking.bytes), 0, 1LL << 50,
           "memory of its host that each rank may take for sessions that rest and leave their slots "
-          "to others; auto: a quarter of what is left"),
+          "to others; auto: a quarter of what is left, for 1024 sessions at most"),
       real("sessions.ttl_seconds", FIELD(sessions.ttl_seconds), 0.01, 31536000,
            "a session that is not used for so long ends; a client may ask for less"),
       integer("sessions.transcript_tokens", FIELD(sessions.transcript_tokens), 1, kBillion,
