@@ -12,7 +12,7 @@ namespace sinkstream {
 struct EngineStats {
   std::int64_t running = 0;  // sessions in slots
   std::int64_t waiting = 0;  // in the queue
-  // Sessions that outlive their turns: in slots; in parking places, and the memory that these take on a rank.
+  // Sessions that outlive their turns: in slots; in parking places, and the memory of these on all ranks.
   std::int64_t resident_sessions = 0;
   std::int64_t parked_sessions = 0;
   std::int64_t parked_bytes = 0;
