@@ -103,7 +103,7 @@ void warn_of_sessions_without_room(const Config& config, const PlanLimits& limit
   const std::int64_t room = std::max(1, limits.num_slots + limits.num_places - 1);
   if (config.sessions.max_sessions.value_or(0) <= room) return;
   spdlog::warn(
-      "sessions.max_sessions is {}, but {} slots and {} parking places keep {} sessions at most, since one "
+      "sessions.max_sessions is {}, but {} slots and {} parking places keep {} session(s) at most, since one "
       "slot is "
       "for other requests; raise sessions.parked_bytes or cache.slots",
       *config.sessions.max_sessions, limits.num_slots, limits.num_places, room);

@@ -9,7 +9,10 @@ namespace sinkstream {
 SessionTable::SessionTable(const SessionShape& shape, std::int32_t num_slots, std::int32_t num_places)
     : shape_(shape),
       slots_(static_cast<std::size_t>(num_slots)),
-      places_(static_cast<std::size_t>(num_places)) {}
+      places_(static_cast<std::size_t>(num_places)),
+      usable_places_(num_places) {
+  for (std::int32_t place = 0; place < num_places; ++place) free_places_.insert(place);
+}
 
 Session& SessionTable::open(std::int32_t slot, SessionId id, const CacheWindow& window) {
   Session& session = settle(this->slot(slot), id);
@@ -64,13 +67,14 @@ void SessionTable::close(Session& session) {
   by_id_.erase(session.id);
   if (place) {
     operate(session, DropSaved{*place});
-    this->place(*place).saving = false;
+    free_places_.insert(*place);
   }
   if (slot) {
     operate(session, CloseSlot{*slot});
     this->slot(*slot).reset();
   } else {
-    this->place(*place).session.reset();
+    this->place(*place).reset();
+    --parked_;
   }
 }
 
@@ -78,7 +82,7 @@ void SessionTable::close(Session& session) {
 
 void SessionTable::save(Session& session, std::int32_t place) {
   session.place = place;
-  this->place(place).saving = true;
+  free_places_.erase(place);
   operate(session, SaveSlot{*session.slot, place});
 }
 
@@ -86,18 +90,20 @@ void SessionTable::leave_slot(Session& session) {
   operate(session, LeaveSlot{*session.slot});
   const std::int32_t slot = *std::exchange(session.slot, std::nullopt);
   session.saved = session.planned;
-  place(*session.place).saving = false;
-  place(*session.place).session = std::move(this->slot(slot));
+  place(*session.place) = std::move(this->slot(slot));
+  ++parked_;
 }
 
 void SessionTable::give_up_place(Session& session) {
   operate(session, DropSaved{*session.place});
-  Place& place = this->place(*std::exchange(session.place, std::nullopt));
-  place.saving = place.usable = false;
+  session.place.reset();
+  --usable_places_;
 }
 
 Session& SessionTable::copy_to_place(const Session& from, std::int32_t place, SessionId id) {
-  Session& session = settle(this->place(place).session, id);
+  Session& session = settle(this->place(place), id);
+  free_places_.erase(place);
+  ++parked_;
   become_copy(from, session);
   session.place = place;
   session.saved = from.place ? from.saved : from.planned;
@@ -115,7 +121,9 @@ void SessionTable::restore(Session& session, std::int32_t slot) {
   operate(session, RestoreSlot{slot, place});
   operate(session, DropSaved{place});
   if (session.planned < session.saved) operate(session, RollBackSlot{slot, session.planned});
-  this->slot(slot) = std::move(this->place(place).session);
+  this->slot(slot) = std::move(this->place(place));
+  free_places_.insert(place);
+  --parked_;
 }
 
 // ---- Who is where
@@ -138,8 +146,8 @@ Session* SessionTable::find_number(std::uint64_t number) const {
   const auto is_it = [&](const auto& session) { return session && session->number == number; };
   const auto in_slot = std::ranges::find_if(slots_, is_it);
   if (in_slot != slots_.end()) return in_slot->get();
-  const auto parked = std::ranges::find_if(places_, is_it, &Place::session);
-  return parked == places_.end() ? nullptr : parked->session.get();
+  const auto parked = std::ranges::find_if(places_, is_it);
+  return parked == places_.end() ? nullptr : parked->get();
 }
 
 std::optional<std::int32_t> SessionTable::free_slot() const {
@@ -154,22 +162,7 @@ std::int32_t SessionTable::free_slots() const {
 
 // The first: those that have their memory already are taken again.
 std::optional<std::int32_t> SessionTable::free_place() const {
-  const auto it = std::ranges::find_if(places_, &Place::free);
-  if (it == places_.end()) return std::nullopt;
-  return static_cast<std::int32_t>(it - places_.begin());
-}
-
-std::int32_t SessionTable::free_places() const {
-  return static_cast<std::int32_t>(std::ranges::count_if(places_, &Place::free));
-}
-
-std::int32_t SessionTable::usable_places() const {
-  return static_cast<std::int32_t>(std::ranges::count_if(places_, &Place::usable));
-}
-
-std::int32_t SessionTable::parked() const {
-  return static_cast<std::int32_t>(
-      std::ranges::count_if(places_, [](const Place& place) { return place.session != nullptr; }));
+  return free_places_.empty() ? std::nullopt : std::optional(*free_places_.begin());
 }
 
 void SessionTable::for_each(const std::function<void(Session&)>& visit, std::int32_t first) const {

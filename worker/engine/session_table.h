@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <unordered_map>
 #include <vector>
 
@@ -58,9 +59,9 @@ class SessionTable {
   std::optional<std::int32_t> free_slot() const;
   std::int32_t free_slots() const;
   std::optional<std::int32_t> free_place() const;
-  std::int32_t free_places() const;
-  std::int32_t usable_places() const;
-  std::int32_t parked() const;
+  std::int32_t free_places() const { return static_cast<std::int32_t>(free_places_.size()); }
+  std::int32_t usable_places() const { return usable_places_; }
+  std::int32_t parked() const { return parked_; }
   // By slot, beginning with `first`. A session may be closed meanwhile, also the present one.
   void for_each(const std::function<void(Session&)>& visit, std::int32_t first = 0) const;
   std::size_t kept() const { return by_id_.size(); }  // sessions that outlive their turns
@@ -68,22 +69,18 @@ class SessionTable {
   void for_each_kept(const std::function<void(Session&)>& visit) const;
 
  private:
-  struct Place {
-    bool usable = true;
-    bool saving = false;               // what is being saved there is still in its slot
-    std::unique_ptr<Session> session;  // parked
-    bool free() const { return usable && !saving && !session; }
-  };
-
-  Place& place(std::int32_t index) { return places_[static_cast<std::size_t>(index)]; }
   std::unique_ptr<Session>& slot(std::int32_t index) { return slots_[static_cast<std::size_t>(index)]; }
+  std::unique_ptr<Session>& place(std::int32_t index) { return places_[static_cast<std::size_t>(index)]; }
   Session& settle(std::unique_ptr<Session>& where, SessionId id);  // a new one there
   static void become_copy(const Session& from, Session& copy);
   void operate(const Session& session, SlotOperation operation);
 
   const SessionShape shape_;
-  std::vector<std::unique_ptr<Session>> slots_;  // by slot; empty: free
-  std::vector<Place> places_;
+  std::vector<std::unique_ptr<Session>> slots_;   // by slot; empty: free
+  std::vector<std::unique_ptr<Session>> places_;  // who is parked there
+  std::set<std::int32_t> free_places_;
+  std::int32_t usable_places_;
+  std::int32_t parked_ = 0;
   std::unordered_map<SessionId, Session*> by_id_;  // those that have one
   SessionOperations next_;
   std::uint64_t next_number_ = 1;
