@@ -67,7 +67,8 @@ struct Cancel {
 
 // ---- Sessions that outlive a request. Each is answered by SessionChanged or Refused.
 
-// A session without tokens. It takes a slot with its first turn, and keeps it until it is closed.
+// A session without tokens. It takes a slot with its first turn; between turns it leaves it to others that
+// wait for one.
 struct OpenSession {
   RequestId request = 0;
   SessionId session = kNoSession;

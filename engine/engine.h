@@ -23,7 +23,8 @@ struct EngineLimits {
   std::vector<TokenId> end_tokens;
   std::int32_t max_queue = 0;
   std::int32_t num_slots = 0;
-  double stuck_seconds = 10;  // a step that takes longer ends the group
+  std::int32_t num_places = 0;  // for sessions that are parked
+  double stuck_seconds = 10;    // a step that takes longer ends the group
 };
 
 // Receives events on any thread, in order of each request. Must not block, nor send commands from within.

@@ -10,9 +10,14 @@
 namespace sinkstream {
 
 struct EngineStats {
-  std::int64_t running = 0;        // sessions in slots
-  std::int64_t waiting = 0;        // in the queue
-  std::int64_t prompt_tokens = 0;  // taken in
+  std::int64_t running = 0;  // sessions in slots
+  std::int64_t waiting = 0;  // in the queue
+  // Sessions that outlive their turns: in slots; in parking places, and the memory of these on all ranks.
+  std::int64_t resident_sessions = 0;
+  std::int64_t parked_sessions = 0;
+  std::int64_t parked_bytes = 0;
+  std::int64_t parks = 0, restores = 0;  // since the start
+  std::int64_t prompt_tokens = 0;        // taken in
   std::int64_t generated_tokens = 0;
   std::int64_t evicted_tokens = 0;
   std::int64_t resident_tokens = 0;  // in all slots now

@@ -47,14 +47,18 @@ class Backend {
   // Zeroed, and backed by physical memory only as it is written where the device can do that. Throws
   // StartupError (ExitCode::device), with the bytes, when it is not to be had; `purpose` is for its message.
   virtual Buffer allocate(std::int64_t bytes, const std::string& purpose) = 0;
+  // Memory of this host that copy() reaches too, in place of the device's: for what is put aside. What is in
+  // it is undefined. Throws as allocate() does.
+  virtual Buffer allocate_in_host(std::int64_t bytes, const std::string& purpose) = 0;
   // `from` may change as soon as it returns.
   virtual void upload(std::span<const std::byte> from, Address to) = 0;
   // `to` holds it, and must live, until a wait for a later mark has returned.
   virtual void download(Address from, std::span<std::byte> to) = 0;
   // Zeroes, and gives physical memory back where the device can do that.
   virtual void discard(Address from, std::int64_t bytes) = 0;
-  // Copies pieces that begin at `from` to where they then stand from `to` on: within the device, and without
-  // touching what is between them. From the first to the last, the two do not overlap.
+  // Copies pieces that begin at `from` to where they then stand from `to` on: within the device, or between
+  // it and memory of allocate_in_host(), and without touching what is between them. From the first to the
+  // last, the two do not overlap.
   void copy(Address from, Address to, const Pieces& pieces);
 
   // ---- The queue

@@ -48,6 +48,11 @@ struct EngineSettings {
   std::int64_t max_tokens = 1000000;
 };
 
+// Sessions that rest and leave their slots to others.
+struct ParkingSettings {
+  std::optional<std::int64_t> bytes;  // of each rank's host; nullopt: auto
+};
+
 struct Config {
   std::filesystem::path file;  // where it was found; empty without one
   ModelSettings model;
@@ -55,6 +60,7 @@ struct Config {
   ParallelSettings parallel;
   EngineSettings engine;
   SessionSettings sessions;
+  ParkingSettings parking;
   ServerSettings server;
   LogSettings log;
 };

@@ -14,6 +14,7 @@
 #include "parallel/host/cpu_quota.h"
 #include "parallel/start/affinity.h"
 #include "parallel/start/together.h"
+#include "programs/parking_room.h"
 #include "worker/model/checkpoint/checkpoint.h"
 #include "worker/model/checkpoint/fingerprint.h"
 
@@ -46,10 +47,22 @@ std::int32_t agree_on_slots(Communicator& group, const Config& config, const Mod
   return *std::min_element(all.begin(), all.end());
 }
 
+// As many as the rank with least room has.
+std::int32_t agree_on_places(Communicator& group, const Config& config, const RankSizing& sizing,
+                             std::int32_t slots, std::int64_t available_bytes, int local_ranks) {
+  const auto places = make_together(group, [&] {
+    return choose_places(config, sizing,
+                         host_bytes_left(config, sizing, slots, available_bytes, local_ranks));
+  });
+  const auto all = all_gather_value(group, places);
+  return *std::min_element(all.begin(), all.end());
+}
+
 PlanLimits plan_limits(const ModelConfig& model, const SessionSizing& sessions, const KvCacheSizes& cache,
                        std::int64_t max_rows) {
   PlanLimits limits;
   limits.num_slots = cache.num_slots;
+  limits.num_places = cache.num_places;
   limits.max_rows = max_rows;
   limits.vocab_size = model.vocab_size;
   limits.session = sessions.shape;
@@ -84,8 +97,9 @@ Rank load_rank(Communicator& group, const Config& config, const ModelConfig& mod
   const auto sizing = make_together(
       group, [&] { return size_rank(config, model_config, sessions, group.size(), group.rank()); });
   const std::int64_t memory = find_memory(group, config, place, local.local_size);
-  const KvCacheSizes cache = cache_sizes(
-      sessions.shape, agree_on_slots(group, config, model_config, sizing, memory), cache_dtype(config));
+  const std::int32_t slots = agree_on_slots(group, config, model_config, sizing, memory);
+  const std::int32_t places = agree_on_places(group, config, sizing, slots, memory, local.local_size);
+  const KvCacheSizes cache = cache_sizes(sessions.shape, slots, places, cache_dtype(config));
   const std::string where = local.host + (place ? ", GPU " + std::to_string(place->gpu.number) : "");
   for (const auto& line : all_gather_strings(group, describe_shard(sizing) + " (" + where + ")")) {
     if (group.is_leader()) spdlog::info("{}", line);
@@ -98,6 +112,12 @@ Rank load_rank(Communicator& group, const Config& config, const ModelConfig& mod
   }
 
   Rank rank;
+  const auto session_bytes = all_gather_value(group, sizing.session_bytes);
+  rank.slot_bytes = std::accumulate(session_bytes.begin(), session_bytes.end(), std::int64_t{0});
+  if (group.is_leader()) {
+    spdlog::info("{}",
+                 describe_places(places, *std::max_element(session_bytes.begin(), session_bytes.end())));
+  }
   const auto cpus = share_of_cpus(group, allowed_cpus());
   if (!bind_to_cpus(cpus))
     spdlog::warn("rank {}: the host does not allow setting CPU affinity", group.rank());
@@ -120,8 +140,6 @@ Rank load_rank(Communicator& group, const Config& config, const ModelConfig& mod
     rank.runner = std::make_unique<StepRunner>(*rank.model, rank.limits);
     rank.backend->wait(rank.backend->mark());  // what loading queued fails here, or not at all
   });
-  const auto slot_bytes = all_gather_value(group, sizing.session_bytes);
-  rank.slot_bytes = std::accumulate(slot_bytes.begin(), slot_bytes.end(), std::int64_t{0});
   if (group.is_leader()) {
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     spdlog::info("loaded {} in {:.1f} s: {} weights, {} sessions, {} rank(s), {}", config.model.path.string(),

@@ -24,9 +24,9 @@ struct Rank {
   std::unique_ptr<StepRunner> runner;
 };
 
-// Collective. Binds this rank's CPUs, settles the number of slots with the other ranks, makes sure that all
-// see the same model and settings, loads this rank's slice and logs what was loaded. Throws the same
-// StartupError on every rank.
+// Collective. Binds this rank's CPUs, settles the numbers of slots and parking places with the other ranks,
+// makes sure that all see the same model and settings, loads this rank's slice and logs what was loaded.
+// Throws the same StartupError on every rank.
 Rank load_rank(Communicator& group, const Config& config, const ModelConfig& model_config,
                const Checkpoint& checkpoint, const SessionSizing& sessions, const LocalRanks& local,
                const std::function<void(std::int64_t done, std::int64_t total)>& progress);

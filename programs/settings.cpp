@@ -236,7 +236,12 @@ std::vector<Setting> make_table() {
       integer("engine.max_tokens", FIELD(engine.max_tokens), 1, kBillion,
               "the largest max_tokens a request may ask for"),
       integer_or_auto("sessions.max_sessions", FIELD(sessions.max_sessions), 0, 1'000'000,
-                      "sessions that clients may keep; auto: half of the slots"),
+                      "sessions that clients may keep; auto: as many as can be parked, and half of the slots "
+                      "at least"),
+      integer_or_auto(
+          "sessions.parked_bytes", FIELD(parking.bytes), 0, 1LL << 50,
+          "memory of its host that each rank may take for sessions that rest and leave their slots "
+          "to others; auto: a quarter of what is left, for 1024 sessions at most"),
       real("sessions.ttl_seconds", FIELD(sessions.ttl_seconds), 0.01, 31536000,
            "a session that is not used for so long ends; a client may ask for less"),
       integer("sessions.transcript_tokens", FIELD(sessions.transcript_tokens), 1, kBillion,

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/show_bytes.h"
 #include "kernels/make_backend.h"
+#include "programs/parking_room.h"
 #include "programs/what_would_fit.h"
 #include "worker/engine/step_runner.h"
 #include "worker/model/checkpoint/fetched_model.h"
@@ -43,6 +44,10 @@ std::string device_of(const Config& config) {
                        "parallel.communicator: nccl goes between GPUs, and parallel.device is " + device);
   }
   return device;
+}
+
+bool slots_in_host_memory(const Config& config) {
+  return device_of(config) != "cuda";
 }
 
 bool may_share_gpus(const Config& config) {
@@ -128,7 +133,8 @@ RankSizing size_rank(const Config& config, const ModelConfig& model, const Sessi
                                        return kernels::packed_bytes(device, shape);
                                      });
   sizing.session_bytes =
-      cache_bytes_per_slot(model, sizing.shard, cache_sizes(sessions.shape, 1, cache_dtype(config)));
+      cache_bytes_per_slot(model, sizing.shard, cache_sizes(sessions.shape, 1, 0, cache_dtype(config)));
+  if (slots_in_host_memory(config)) sizing.parked_bytes = config.parking.bytes.value_or(0);
   sizing.backend_bytes = kernels::own_bytes(device_of(config));
   const auto step_bytes = [&](std::int64_t rows) {
     return Model::step_bytes(model, sizing.shard, rows) + StepRunner::bytes(rows);
@@ -143,13 +149,13 @@ std::int64_t max_step_rows(const Config& config, std::int64_t num_slots) {
 }
 
 std::int64_t sessions_that_fit(const RankSizing& rank, std::int64_t available_bytes) {
-  const std::int64_t left = available_bytes - rank.weight_bytes - rank.step_bytes - rank.backend_bytes;
+  const std::int64_t left =
+      available_bytes - rank.weight_bytes - rank.step_bytes - rank.backend_bytes - rank.parked_bytes;
   return left < 0 ? 0 : left / (rank.session_bytes + rank.step_bytes_per_slot);
 }
 
 std::int64_t available_memory(const Config& config, int local_ranks) {
-  const std::string device = device_of(config);
-  if (device != "cuda") return share_of(kernels::free_device_bytes(device), kUsableShare, local_ranks);
+  if (slots_in_host_memory(config)) return available_host_memory(local_ranks);
   const std::vector<VisibleGpus> ranks(static_cast<std::size_t>(local_ranks), see_gpus());
   std::int64_t least = std::numeric_limits<std::int64_t>::max();
   for (const RankGpu& place : place_ranks(ranks, may_share_gpus(config))) {
@@ -162,19 +168,26 @@ std::int64_t available_memory(const RankGpu& place) {
   return share_of(kernels::free_device_bytes("cuda", place.gpu.number), kUsableShareOfGpu, place.ranks);
 }
 
+std::int64_t available_host_memory(int local_ranks) {
+  return share_of(kernels::free_device_bytes("cpu"), kUsableShare, local_ranks);
+}
+
 std::int32_t choose_slots(const Config& config, const ModelConfig& model, const RankSizing& rank,
                           std::int64_t available_bytes) {
   const std::int64_t fit = sessions_that_fit(rank, available_bytes);
   const std::int64_t wanted = config.cache.slots.value_or(std::clamp<std::int64_t>(fit, 1, kMaxAutoSlots));
   if (wanted > fit) {
     const std::int64_t steps = rank.step_bytes + wanted * rank.step_bytes_per_slot;
-    const std::int64_t needed = rank.weight_bytes + steps + rank.backend_bytes + wanted * rank.session_bytes;
+    const std::int64_t needed =
+        rank.weight_bytes + steps + rank.backend_bytes + wanted * rank.session_bytes + rank.parked_bytes;
+    const std::string parked =
+        rank.parked_bytes > 0 ? " + sessions.parked_bytes " + show_bytes(rank.parked_bytes) : "";
     throw StartupError(
         ExitCode::device,
         "not enough memory on rank " + std::to_string(rank.shard.rank) + ": weights " +
             show_bytes(rank.weight_bytes) + " + room for steps " + show_bytes(steps + rank.backend_bytes) +
-            " + " + std::to_string(wanted) + " session(s) of " + show_bytes(rank.session_bytes) + ", but " +
-            show_bytes(available_bytes) + " may be used: " + show_bytes(needed - available_bytes) +
+            " + " + std::to_string(wanted) + " session(s) of " + show_bytes(rank.session_bytes) + parked +
+            ", but " + show_bytes(available_bytes) + " may be used: " + show_bytes(needed - available_bytes) +
             " are missing; " + what_would_fit(config, model, rank.shard.world_size, available_bytes));
   }
   return static_cast<std::int32_t>(wanted);
@@ -198,6 +211,16 @@ std::int64_t memory_to_plan_with(const Config& config, int world_size) {
   }
 }
 
+// Of another host with GPUs nobody knows the memory beside them.
+std::string plan_places(const Config& config, const RankSizing& largest, std::int32_t slots,
+                        std::int64_t available, int world_size, bool is_other_host) {
+  const bool is_unknown = is_other_host && !slots_in_host_memory(config);
+  if (is_unknown && !config.parking.bytes) return "";
+  const std::int64_t left = is_unknown ? std::numeric_limits<std::int64_t>::max()
+                                       : host_bytes_left(config, largest, slots, available, world_size);
+  return describe_places(choose_places(config, largest, left), largest.session_bytes) + "\n";
+}
+
 }  // namespace
 
 SizingReport report_sizing(const Config& config, const ModelConfig& model, int world_size,
@@ -215,12 +238,14 @@ SizingReport report_sizing(const Config& config, const ModelConfig& model, int w
   for (const auto& warning : sessions.warnings) out << "warning: " << warning << "\n";
 
   std::int64_t all_weights = 0, all_sessions = 0, fit = kMaxAutoSlots * 1'000'000;
+  RankSizing largest;
   for (int rank = 0; rank < world_size; ++rank) {
     const RankSizing sizing = size_rank(config, model, sessions, world_size, rank);
     out << describe_shard(sizing) << "\n";
     all_weights += sizing.weight_bytes;
     all_sessions += sizing.session_bytes;
     fit = std::min(fit, sessions_that_fit(sizing, available));
+    if (sizing.session_bytes > largest.session_bytes) largest = sizing;
   }
   out << "all ranks: weights " << show_bytes(all_weights) << ", a session " << show_bytes(all_sessions)
       << "\n"
@@ -234,6 +259,11 @@ SizingReport report_sizing(const Config& config, const ModelConfig& model, int w
         << (*config.cache.slots > fit ? ", which is too many\n" : "\n");
   } else {
     out << fit << " session(s) fit; cache.slots auto takes " << std::min(fit, kMaxAutoSlots) << "\n";
+  }
+  const std::int64_t slots = config.cache.slots.value_or(std::clamp<std::int64_t>(fit, 1, kMaxAutoSlots));
+  if (fit >= slots) {
+    out << plan_places(config, largest, static_cast<std::int32_t>(slots), available, world_size,
+                       rank_bytes.has_value());
   }
   if (is_recipe(config.model.path)) {
     out << "the weights have not been fetched yet; " << how_to_fetch(config.model.path) << "\n";

@@ -31,6 +31,7 @@ struct RankSizing {
   std::int64_t backend_bytes = 0;  // of the backend's own
   std::int64_t step_bytes = 0;     // of the largest step, at one slot
   std::int64_t step_bytes_per_slot = 0;
+  std::int64_t parked_bytes = 0;  // of sessions that are parked in the same memory, where somebody chose
 };
 
 // Throws StartupError (ExitCode::config) where the two do not fit together.
@@ -48,6 +49,8 @@ std::int64_t sessions_that_fit(const RankSizing& rank, std::int64_t available_by
 // that one of the ranks on it may.
 std::int64_t available_memory(const Config& config, int local_ranks);
 std::int64_t available_memory(const RankGpu& place);
+// Of this host's memory, beside GPUs'.
+std::int64_t available_host_memory(int local_ranks);
 
 // Slots for this rank: as configured, or as many as fit up to a sane number. Throws StartupError
 // (ExitCode::device) with the bytes needed, available and missing, and what to change, when they do not fit.
@@ -56,6 +59,7 @@ std::int32_t choose_slots(const Config& config, const ModelConfig& model, const 
 
 // What settings mean to the layers below.
 std::string device_of(const Config& config);  // what "auto" stands for on this host
+bool slots_in_host_memory(const Config& config);
 bool may_share_gpus(const Config& config);
 kernels::WeightFormat weight_format(const Config& config);
 kernels::DType cache_dtype(const Config& config);

@@ -52,6 +52,9 @@ std::string what_would_fit(const Config& config, const ModelConfig& model, int w
     if (window > 0) changes.push_back("cache.window_tokens: " + std::to_string(window));
   }
   Config changed = config;
+  changed.parking.bytes = 0;
+  if (config.parking.bytes && fits(changed)) changes.push_back("a lower sessions.parked_bytes");
+  changed = config;
   for (const char* format : {"bf16", "int8", "int4"}) {
     changed.model.weights = format;
     if (format != config.model.weights && fits(changed)) {

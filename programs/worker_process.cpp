@@ -76,6 +76,7 @@ EngineLimits engine_limits(const Config& config, const ModelConfig& model, const
   engine.end_tokens = text.end_tokens;
   engine.max_queue = static_cast<std::int32_t>(config.engine.max_queue);
   engine.num_slots = limits.num_slots;
+  engine.num_places = limits.num_places;
   engine.stuck_seconds = config.parallel.stuck_seconds;
   return engine;
 }
@@ -85,14 +86,27 @@ ApiSettings api_settings(const Config& config, std::int64_t slot_bytes) {
           config.engine.max_tokens, config.sessions,      slot_bytes};
 }
 
-SchedulerLimits scheduler_limits(const Config& config, const SessionSizing& sessions,
-                                 const PlanLimits& limits, const ModelText& text) {
-  return {.num_slots = limits.num_slots,
+SchedulerLimits scheduler_limits(const Config& config, const SessionSizing& sessions, const Rank& rank,
+                                 const ModelText& text) {
+  return {.num_slots = rank.limits.num_slots,
+          .num_places = rank.limits.num_places,
+          .place_bytes = rank.slot_bytes,
           .max_queue = static_cast<std::int32_t>(config.engine.max_queue),
           .prefill_chunk = config.engine.prefill_chunk,
           .session_chunk = sessions.session_chunk,
           .session = sessions.shape,
           .end_tokens = text.end_tokens};
+}
+
+// Sessions that have neither a slot nor a parking place are refused, whatever was asked for.
+void warn_of_sessions_without_room(const Config& config, const PlanLimits& limits) {
+  const std::int64_t room = std::max(1, limits.num_slots + limits.num_places - 1);
+  if (config.sessions.max_sessions.value_or(0) <= room) return;
+  spdlog::warn(
+      "sessions.max_sessions is {}, but {} slots and {} parking places keep {} session(s) at most, since one "
+      "slot is "
+      "for other requests; raise sessions.parked_bytes or cache.slots",
+      *config.sessions.max_sessions, limits.num_slots, limits.num_places, room);
 }
 
 // Ends the whole group; the watchdog does it.
@@ -111,8 +125,9 @@ void lead(WatchedCommunicator& group, Liveness& liveness, Shutdown& shutdown, co
           const ModelConfig& model, const SessionSizing& sessions, Rank& rank, const ModelText& text,
           BoundAddress address) {
   EngineLoop engine(engine_limits(config, model, sessions, rank.limits, text),
-                    scheduler_limits(config, sessions, rank.limits, text), *rank.runner, group,
+                    scheduler_limits(config, sessions, rank, text), *rank.runner, group,
                     loop_events(group, liveness), [&liveness] { return liveness.ranks(); });
+  warn_of_sessions_without_room(config, rank.limits);
   std::optional<Coordinator> coordinator;
   const Shutdown::Serving serving(shutdown);  // ends before the coordinator does
   together(group, [&] {

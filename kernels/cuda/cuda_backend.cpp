@@ -123,16 +123,37 @@ Buffer CudaBackend::allocate(std::int64_t bytes, const std::string& purpose) {
                                              std::to_string(free) + " are free");
   }
   check(error, "memory");
-  const std::shared_ptr<void> owner(memory, [this](void* address) {
-    // Work on it may wait or be under way.
+  Buffer buffer = own(memory, bytes, [](void* address) { return cudaFree(address); });
+  check(cudaMemsetAsync(memory, 0, static_cast<std::size_t>(bytes), stream), "clearing memory");
+  return buffer;
+}
+
+// Pinned, so that the GPU copies by itself.
+Buffer CudaBackend::allocate_in_host(std::int64_t bytes, const std::string& purpose) {
+  if (bytes == 0) return {};
+  check(cudaSetDevice(device_.number), "choosing a GPU");
+  void* memory = nullptr;
+  const bool is_a_size = bytes > 0 && bytes <= std::numeric_limits<std::int64_t>::max() / 2;
+  const cudaError_t error =
+      is_a_size ? cudaMallocHost(&memory, static_cast<std::size_t>(bytes)) : cudaErrorMemoryAllocation;
+  if (error != cudaSuccess) {
+    cudaGetLastError();  // it is told here, and no later call should tell it again
+    throw StartupError(ExitCode::device,
+                       purpose + ": needs " + std::to_string(bytes) +
+                           " bytes of this host's memory, pinned for its GPU: " + cudaGetErrorString(error));
+  }
+  return own(memory, bytes, [](void* address) { return cudaFreeHost(address); });
+}
+
+Buffer CudaBackend::own(void* memory, std::int64_t bytes, cudaError_t (*free)(void*)) {
+  const std::shared_ptr<void> owner(memory, [this, free](void* address) {
     try {
       cudaStreamSynchronize(stream_now());
     } catch (const std::exception&) {
       // It failed, so nothing is done with the memory any more.
     }
-    cudaFree(address);
+    free(address);
   });
-  check(cudaMemsetAsync(memory, 0, static_cast<std::size_t>(bytes), stream), "clearing memory");
   return {Address{reinterpret_cast<std::uintptr_t>(memory)}, bytes, owner};
 }
 
@@ -151,6 +172,7 @@ void CudaBackend::discard(Address from, std::int64_t bytes) {
         "clearing memory");
 }
 
+// Either side may be pinned memory: an address says which memory it is in.
 void CudaBackend::do_copy(Address from, Address to, const Pieces& pieces) {
   const cudaStream_t stream = stream_now();
   const auto bytes = static_cast<std::size_t>(pieces.bytes);
@@ -158,15 +180,14 @@ void CudaBackend::do_copy(Address from, Address to, const Pieces& pieces) {
   const auto stride = static_cast<std::size_t>(pieces.stride);
   if (count > 1 && stride <= longest_stride_) {
     check(cudaMemcpy2DAsync(cuda::device_pointer<void>(to), stride, cuda::device_pointer<const void>(from),
-                            stride, bytes, count, cudaMemcpyDeviceToDevice, stream),
+                            stride, bytes, count, cudaMemcpyDefault, stream),
           "a copy");
     return;
   }
   for (std::int64_t i = 0; i < pieces.count; ++i) {
     const std::int64_t offset = i * pieces.stride;
     check(cudaMemcpyAsync(cuda::device_pointer<void>(to + offset),
-                          cuda::device_pointer<const void>(from + offset), bytes, cudaMemcpyDeviceToDevice,
-                          stream),
+                          cuda::device_pointer<const void>(from + offset), bytes, cudaMemcpyDefault, stream),
           "a copy");
   }
 }

@@ -28,6 +28,7 @@ class CudaBackend final : public Backend {
   std::string description() const override;
   int steps_in_flight() const override { return 2; }
   Buffer allocate(std::int64_t bytes, const std::string& purpose) override;
+  Buffer allocate_in_host(std::int64_t bytes, const std::string& purpose) override;
   void upload(std::span<const std::byte> from, Address to) override;
   void download(Address from, std::span<std::byte> to) override;
   void discard(Address from, std::int64_t bytes) override;
@@ -85,6 +86,8 @@ class CudaBackend final : public Backend {
   void do_choose(ConstMatrix logits, Range vocab, std::int64_t vocab_size, DeviceSpan<const ChoiceTask> tasks,
                  SlotStates& states, DeviceSpan<Choice> out) override;
 
+  // Memory, with its owner; work on it may wait or be under way when that goes.
+  Buffer own(void* memory, std::int64_t bytes, cudaError_t (*free)(void*));
   // The stream, with everything launched that was called so far.
   cudaStream_t stream_now();
   cuda::CudaSlotStates::Upload uploader();

@@ -34,6 +34,9 @@ class HostBackend : public Backend {
 
   int steps_in_flight() const override { return 1; }
   Buffer allocate(std::int64_t bytes, const std::string& purpose) override;
+  Buffer allocate_in_host(std::int64_t bytes, const std::string& purpose) override {
+    return allocate(bytes, purpose);
+  }
   void upload(std::span<const std::byte> from, Address to) override;
   void download(Address from, std::span<std::byte> to) override;
   void discard(Address from, std::int64_t bytes) override;

@@ -3,6 +3,7 @@
 import json
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -111,3 +112,39 @@ def test_a_chat_is_what_its_template_makes_of_it(group):
     text = post(group, "/detokenize", {"tokens": rendered})["prompt"]
     assert kept["text"] == text
     urllib.request.urlopen(urllib.request.Request(f"{group.url}/v1/sessions/{session}", method="DELETE"), timeout=120)
+
+
+def metric(group, name):
+    text = urllib.request.urlopen(f"{group.url}/metrics", timeout=120).read().decode()
+    return float(next(line.split()[1] for line in text.splitlines() if line.startswith(f"sinkstream_{name} ")))
+
+
+def test_more_sessions_than_slots_go_on_exactly():
+    """Twelve at once on two slots of two ranks: each says what one call says that is given all its tokens."""
+    options = {"temperature": 0, "max_tokens": 6, "ignore_eos": True, "return_token_ids": True}
+    with Group("cache.slots=2") as group, ThreadPoolExecutor(12) as clients:
+        group.wait_until_listening()
+        sessions = [post(group, "/v1/sessions", {})["id"] for _ in range(12)]
+        tokens = [[] for _ in sessions]
+        for turn in range(4):
+            new = [[10 + 7 * turn + i] * (1 + 40 * turn * (i % 3)) + [300 + i] for i in range(12)]
+            said = list(clients.map(lambda session, prompt: post(
+                group, "/v1/completions", options | {"session": session, "prompt": prompt}), sessions, new))
+            tokens = [t + n + s["choices"][0]["token_ids"] for t, n, s in zip(tokens, new, said)]
+        assert metric(group, "parked_sessions") >= 10
+        assert metric(group, "session_restores_total") >= 20
+        alone = clients.map(lambda t: post(group, "/v1/completions", options | {"prompt": t[:-6]}), tokens)
+        assert [t[-6:] for t in tokens] == [a["choices"][0]["token_ids"] for a in alone]
+        for session in sessions:
+            urllib.request.urlopen(urllib.request.Request(f"{group.url}/v1/sessions/{session}", method="DELETE"), timeout=120)
+        assert metric(group, "parked_sessions") == 0
+
+
+def test_sessions_that_nobody_has_room_for_are_refused_at_once():
+    with Group("cache.slots=2", "sessions.parked_bytes=0", "sessions.max_sessions=9", num_ranks=1) as group:
+        group.wait_until_listening()
+        assert "2 slots and 0 parking places keep 1 session(s) at most" in group.log()
+        post(group, "/v1/sessions", {})
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            post(group, "/v1/sessions", {})
+        assert refused.value.code == 429 and refused.value.headers["Retry-After"]

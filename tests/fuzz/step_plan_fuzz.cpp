@@ -26,7 +26,8 @@ class Bytes {
 
 SlotOperation build_operation(Bytes& bytes) {
   const std::int32_t slot = bytes.next() % 4;
-  switch (bytes.next() % 5) {
+  const std::int32_t place = bytes.next() % 2;
+  switch (bytes.next() % 10) {
     case 0:
       return OpenSlot{slot, {bytes.next() % 4, 1 + bytes.next() % 8}};
     case 1: {
@@ -38,6 +39,16 @@ SlotOperation build_operation(Bytes& bytes) {
       return CopySlot{slot, bytes.next() % 4};
     case 3:
       return RollBackSlot{slot, bytes.next()};
+    case 4:
+      return SaveSlot{slot, place};
+    case 5:
+      return LeaveSlot{slot};
+    case 6:
+      return RestoreSlot{slot, place};
+    case 7:
+      return CopySaved{place, bytes.next() % 2};
+    case 8:
+      return DropSaved{place};
     default:
       return CloseSlot{slot};
   }
@@ -59,6 +70,7 @@ StepPlan build(Bytes& bytes) {
 void check(std::span<const std::byte> message) {
   PlanLimits limits;
   limits.num_slots = 4;
+  limits.num_places = 2;
   limits.max_rows = 8;
   limits.vocab_size = 50;
   limits.session.sink_capacity = 4;

@@ -86,10 +86,46 @@ TEST_P(Memory, CopiesPiecesAndNothingElse) {
   }
 }
 
+// To this host's memory and back, in whole and in pieces.
+TEST_P(Memory, WhatIsPutAsideInTheHostComesBack) {
+  constexpr std::int64_t kSize = 700'000;
+  const Buffer buffer = backend().allocate(kSize, "a test");
+  const Buffer aside = backend().allocate_in_host(kSize, "a test");
+  EXPECT_EQ(aside.bytes(), kSize);
+  std::vector<std::byte> content(kSize);
+  for (std::int64_t i = 0; i < kSize; ++i) content[i] = static_cast<std::byte>(i * 31 + i / 251 + 5);
+  for (const Pieces& pieces : {Pieces{.bytes = kSize},
+                               {.bytes = 1},
+                               {.bytes = 13, .count = 41, .stride = 24},
+                               {.bytes = 1000, .count = 100, .stride = 4096},
+                               {.bytes = 3000, .count = 77, .stride = 8000}}) {
+    backend().upload(content, buffer.address());
+    backend().copy(buffer.address(), aside.address(), pieces);
+    backend().discard(buffer.address(), kSize);
+    backend().copy(aside.address(), buffer.address(), pieces);
+    std::vector<std::byte> expected(kSize);
+    for (std::int64_t i = 0; i < pieces.count; ++i) {
+      std::copy_n(content.begin() + i * pieces.stride, pieces.bytes, expected.begin() + i * pieces.stride);
+    }
+    EXPECT_TRUE(read(buffer.address(), kSize) == expected)
+        << pieces.count << " of " << pieces.bytes << " every " << pieces.stride;
+  }
+  const Buffer further = backend().allocate_in_host(kSize, "a test");
+  backend().copy(aside.address(), further.address(), {.bytes = 100});
+  backend().copy(further.address(), buffer.address(), {.bytes = 100});
+  const auto first = read(buffer.address(), 100);
+  EXPECT_TRUE(std::ranges::equal(first, std::span(content).first(100)));
+}
+
 TEST_P(Memory, WhatCannotBeHadIsRefusedWithTheBytes) {
-  for (const std::int64_t bytes : {INT64_MAX, std::int64_t{1} << 60}) {
+  for (const auto& [bytes, in_host] :
+       {std::pair{INT64_MAX, false}, {std::int64_t{1} << 60, false}, {std::int64_t{1} << 60, true}}) {
     try {
-      backend().allocate(bytes, "a very large thing");
+      if (in_host) {
+        backend().allocate_in_host(bytes, "a very large thing");
+      } else {
+        backend().allocate(bytes, "a very large thing");
+      }
       ADD_FAILURE() << "so much memory?";
     } catch (const StartupError& error) {
       EXPECT_EQ(error.code(), ExitCode::device);

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/show_bytes.h"
+#include "programs/parking_room.h"
 #include "tests/paths.h"
 #include "tests/unpadded_bytes.h"
 #include "worker/model/tensors.h"
@@ -164,6 +165,45 @@ TEST(Sizing, SlotsFitOrTheErrorSaysWhatWouldHelp) {
         << error.what();
     EXPECT_NE(std::string(error.what()).find(show_bytes(per_slot) + " are missing"), std::string::npos);
   }
+}
+
+// On CPUs out of the same memory as slots: what is asked for is kept free of them, and auto takes of what
+// they leave. Beside GPUs out of the host's.
+TEST(Sizing, ParkedSessionsHaveRoomBesideSlots) {
+  Config config = config_of("demo.yaml");
+  config.parallel.device = "cpu";
+  const ModelConfig model = read_model_config(config.model.path);
+  const SessionSizing sessions = size_sessions(config, model);
+  const auto size = [&] { return size_rank(config, model, sessions, 2, 0); };
+  const RankSizing rank = size();
+  const std::int64_t base = rank.weight_bytes + rank.step_bytes + rank.backend_bytes;
+  const std::int64_t per_slot = rank.session_bytes + rank.step_bytes_per_slot;
+  const auto left = [&](std::int64_t bytes) { return host_bytes_left(config, rank, 3, bytes, 2); };
+  EXPECT_EQ(left(base + 3 * per_slot + 7), 7);
+  EXPECT_EQ(choose_places(config, rank, 40 * rank.session_bytes), 10) << "a quarter";
+  EXPECT_EQ(choose_places(config, rank, 3 * rank.session_bytes), 0);
+  EXPECT_EQ(choose_places(config, rank, -1), 0);
+  EXPECT_EQ(choose_places(config, rank, 1'000'000 * rank.session_bytes), 1024);
+
+  config.parking.bytes = 5 * rank.session_bytes + 1;
+  EXPECT_EQ(sessions_that_fit(size(), base + 3 * per_slot + *config.parking.bytes), 3);
+  EXPECT_EQ(choose_places(config, rank, *config.parking.bytes), 5);
+  try {
+    choose_places(config, rank, *config.parking.bytes - 1);
+    FAIL() << "more than there is";
+  } catch (const StartupError& error) {
+    EXPECT_EQ(error.code(), ExitCode::device);
+    EXPECT_NE(std::string(error.what()).find("sessions.parked_bytes asks for"), std::string::npos);
+  }
+  EXPECT_NE(report_sizing(config, model, 2).text.find("room to park 5 session(s) of "), std::string::npos);
+  config.parking.bytes = 0;
+  EXPECT_NE(report_sizing(config, model, 2).text.find("room to park 0 session(s) of "), std::string::npos);
+
+  config.parallel.device = "cuda";
+  config.parking.bytes = 5 * rank.session_bytes;
+  EXPECT_EQ(size().parked_bytes, 0);
+  EXPECT_NE(report_sizing(config, model, 2, std::int64_t{1} << 40).text.find("room to park 5 session(s) of "),
+            std::string::npos);
 }
 
 TEST(Sizing, SaysWhetherTheConfiguredSlotsFit) {

@@ -45,6 +45,13 @@ TEST_F(WhatWouldFit, IsTrue) {
   EXPECT_TRUE(fits(8));
 }
 
+// What is set aside for parked sessions is missing where slots stand in the same memory.
+TEST_F(WhatWouldFit, LessForParkedSessions) {
+  config_.parallel.device = "cpu";
+  config_.parking.bytes = std::int64_t{1} << 45;
+  EXPECT_THAT(on(64, 12 * kGiB), HasSubstr("it fits with a lower sessions.parked_bytes"));
+}
+
 TEST_F(WhatWouldFit, OrNothingDoes) {
   EXPECT_THAT(on(64, kGiB), HasSubstr("no setting alone makes it fit"));
 }

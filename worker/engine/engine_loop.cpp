@@ -167,7 +167,7 @@ void EngineLoop::collect() {
 void EngineLoop::note_counts() {
   const std::lock_guard lock(mutex_);
   known_waiting_ = scheduler_.waiting();
-  known_free_ = scheduler_.free_slots();
+  known_free_ = scheduler_.slots_to_be_had();
   scheduler_.add_counts(stats_);
 }
 

@@ -49,19 +49,23 @@ bool is_slot(std::int32_t slot, const PlanLimits& limits) {
   return slot >= 0 && slot < limits.num_slots;
 }
 
+void check_standing(const Standing& standing, const PlanLimits& limits) {
+  const bool in_slot = standing.where == Standing::Where::slot;
+  require(standing.index >= 0 && standing.index < (in_slot ? limits.num_slots : limits.num_places),
+          in_slot ? "no such slot" : "no such place");
+}
+
 void check(const OpenSlot& operation, const PlanLimits& limits) {
   check(operation.window, limits);
 }
 void check(const BeginTurn& operation, const PlanLimits& limits) {
   check(operation.sampling, limits);
 }
-void check(const CopySlot& operation, const PlanLimits& limits) {
-  require(is_slot(operation.from, limits) && operation.from != operation.slot, "no such slot to copy");
-}
 void check(const RollBackSlot& operation, const PlanLimits&) {
   require(operation.length >= 0, "negative length");
 }
-void check(const CloseSlot&, const PlanLimits&) {}
+template <typename Other>
+void check(const Other&, const PlanLimits&) {}  // there is nothing else to check, or it gets into no plan
 
 void check_tokens(std::span<const TokenId> tokens, const PlanLimits& limits) {
   const auto is_token = [&](TokenId token) { return token >= 0 && token < limits.vocab_size; };
@@ -96,12 +100,15 @@ void check(const EndTurn& command, const PlanLimits& limits) {
 void check(const OpenSession& command, const PlanLimits& limits) {
   if (command.window) check(*command.window, limits);
 }
-template <typename Other>
-void check(const Other&, const PlanLimits&) {}  // nothing of it gets into a plan
 
 void check(const StepPlan& plan, const PlanLimits& limits) {
   for (const SlotOperation& operation : plan.operations) {
-    require(is_slot(slot_of(operation), limits), "no such slot");
+    const Standing changed = changed_by(operation);
+    check_standing(changed, limits);
+    if (const auto read = read_by(operation)) {
+      check_standing(*read, limits);
+      require(*read != changed, "a copy of what stands there itself");
+    }
     std::visit([&](const auto& o) { check(o, limits); }, operation);
   }
   require(static_cast<std::int64_t>(plan.rows.size()) <= limits.max_rows, "too many rows");

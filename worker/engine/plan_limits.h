@@ -17,6 +17,7 @@ namespace sinkstream {
 // What a plan may ask for at most; a rank checks each plan that it receives against them.
 struct PlanLimits {
   std::int32_t num_slots = 0;
+  std::int32_t num_places = 0;  // where sessions are parked
   std::int64_t max_rows = 0;
   std::int64_t vocab_size = 0;
   std::int32_t max_top_logprobs = kernels::kMaxTopLogprobs;

@@ -27,7 +27,9 @@ Input input_of(const SharedTokens& prompt, std::vector<TokenId> pending, std::in
 }  // namespace
 
 Scheduler::Scheduler(SchedulerLimits limits, std::function<void(Event)> tell)
-    : limits_(std::move(limits)), tell_(std::move(tell)), table_(limits_.session, limits_.num_slots) {}
+    : limits_(std::move(limits)),
+      tell_(std::move(tell)),
+      table_(limits_.session, limits_.num_slots, limits_.num_places) {}
 
 // ---- Commands about turns
 
@@ -42,17 +44,11 @@ void Scheduler::take(Generate command, Clock::time_point received) {
   }
   if (refuses_turn(command)) return;
   tell_(Accepted{command.request});
-  Session* const session = table_.find(command.session);
-  const auto request = std::make_shared<ActiveRequest>(std::move(command), received);
-  if (!session) {
-    waiting_.push_back({request, 0, 1});
-    return;
-  }
-  session->input = input_of(request->prompt(0), std::exchange(session->pending, {}), session->seen);
-  session->input.scored = request->command.params.prompt_logprobs;
-  session->began = Clock::now();
-  note_queueing(*session, *request);
-  begin_turn(*session, request, 0);
+  // One that has its slot still goes on, unless somebody came before who waits for one.
+  const bool is_next = waiting() == 0;
+  Choices turn{std::make_shared<ActiveRequest>(std::move(command), received), 0, 1};
+  if (is_next && stands_in_slot(turn)) return start(std::move(turn));
+  waiting_.push_back(std::move(turn));
 }
 
 void Scheduler::take(const Grant& command) {
@@ -74,10 +70,12 @@ void Scheduler::take(const EndTurn& command) {
   table_.for_each([&](Session& session) {
     const bool in_turn = session.turn && session.turn->choice == command.choice &&
                          session.turn->request->command.request == command.request;
-    if (in_turn) return stop(session, command);
-    // A turn that had ended by itself: its session goes back all the same.
-    const bool was_last = session.resting() && session.id != kNoSession && command.choice == 0 &&
-                          command.request != 0 && session.last_request == command.request;
+    if (in_turn) stop(session, command);
+  });
+  // A turn that had ended by itself: its session goes back all the same, unless the next waits already.
+  table_.for_each_kept([&](Session& session) {
+    const bool was_last = session.resting() && command.choice == 0 && command.request != 0 &&
+                          session.last_request == command.request && !is_waiting(session.id);
     if (!was_last || command.position > session.seen || !table_.can_roll_back(session, command.position)) {
       return;
     }
@@ -117,6 +115,7 @@ void Scheduler::take(const Cancel& command) {
 void Scheduler::end_all(FinishReason reason, const std::string& message) {
   end_waiting([](const Choices&) { return true; }, reason, message);
   table_.for_each([&](Session& session) { fail(session, reason, message); });
+  table_.for_each_kept([&](Session& session) { fail(session, reason, message); });
   new_sessions_.clear();
   for (const SessionChanged& fork : std::exchange(forks_, {})) {
     refuse(fork.request, RefusalReason::ending, message);
@@ -132,7 +131,12 @@ void Scheduler::admit() {
     const bool is_told = !session.input.scored || session.seen == session.planned;
     if (!session.branches.empty() && session.input_left() == 0 && is_told) branch(session);
   });
-  while (!waiting_.empty() && table_.free_slot()) {
+  serve_waiting();
+  make_room();
+}
+
+void Scheduler::serve_waiting() {
+  while (!waiting_.empty() && (table_.free_slot() || stands_in_slot(waiting_.front()))) {
     Choices& next = waiting_.front();
     if (next.share_prefill()) {
       start(std::exchange(next, {}));
@@ -145,6 +149,7 @@ void Scheduler::admit() {
 
 void Scheduler::start(Choices choices) {
   const auto request = choices.request;
+  if (Session* const session = table_.find(request->command.session)) return go_on(*session, request);
   NewSession opened{.window = limits_.session.window, .pending = {}};
   if (auto node = new_sessions_.extract(request->command.session)) opened = std::move(node.mapped());
   Session& session = table_.open(*table_.free_slot(), request->command.session, opened.window);
@@ -157,6 +162,19 @@ void Scheduler::start(Choices choices) {
   session.branches = std::move(choices);
 }
 
+// The next turn of a session that has taken something in: where it stands, or out of its parking place.
+void Scheduler::go_on(Session& session, const std::shared_ptr<ActiveRequest>& request) {
+  if (!session.slot) {
+    table_.restore(session, *table_.free_slot());
+    ++restores_;
+  }
+  session.input = input_of(request->prompt(0), std::exchange(session.pending, {}), session.seen);
+  session.input.scored = request->command.params.prompt_logprobs;
+  session.began = Clock::now();
+  note_queueing(session, *request);
+  begin_turn(session, request, 0);
+}
+
 // Turns for the choices that share this session's prompt, as far as there are slots. What was taken in is
 // held for the others as long as some of them are in a turn.
 void Scheduler::branch(Session& session) {
@@ -167,7 +185,7 @@ void Scheduler::branch(Session& session) {
   };
   while (session.branches.count > 1) {
     const auto slot = table_.free_slot();
-    if (!slot && is_in_turn(*session.branches.request)) {
+    if (!slot && (is_in_turn(*session.branches.request) || can_make_room())) {
       session.began = Clock::now();  // those that come later have been waiting until then
       return;
     }
@@ -196,6 +214,7 @@ void Scheduler::begin_turn(Session& session, const std::shared_ptr<ActiveRequest
                            std::int32_t choice) {
   session.turn = {.request = request, .choice = choice, .phase_begin = session.began};
   session.last_request = request->command.request;
+  session.last_use = ++uses_;
   table_.begin_turn(session, sampling_of(*request, choice));
 }
 
@@ -223,6 +242,7 @@ void Scheduler::end_turn(Session& session, FinishReason reason, std::vector<Toke
   Turn turn = *std::exchange(session.turn, std::nullopt);
   if (turn.generated > 0) end_phase(turn, decode_);
   if (session.id != kNoSession && session.planned > session.seen) table_.roll_back(session, session.seen);
+  session.last_use = ++uses_;
   session.input = {};
   session.pending = std::move(pending);
   TurnEnded event = turn_ended(*turn.request, turn.choice, reason);
@@ -248,11 +268,11 @@ void Scheduler::cancel_turn(Session& session) {
 void Scheduler::end_choices(const Choices& choices, FinishReason reason, const std::string& message) {
   for (std::int32_t i = 0; i < choices.count; ++i) {
     TurnEnded event = turn_ended(*choices.request, choices.first + i, reason, message);
-    const auto opened = new_sessions_.find(choices.request->command.session);
-    if (opened != new_sessions_.end()) {
-      std::vector<TokenId>& pending = opened->second.pending;
-      pending.insert(pending.end(), choices.prompt().begin(), choices.prompt().end());
-      event.pending = pending;
+    const SessionId id = choices.request->command.session;
+    if (const Session* const session = table_.find(id)) event.usage = session->usage();
+    if (std::vector<TokenId>* const pending = pending_of(id)) {
+      pending->insert(pending->end(), choices.prompt().begin(), choices.prompt().end());
+      event.pending = *pending;
     }
     tell_(std::move(event));
   }
@@ -269,6 +289,10 @@ void Scheduler::end_waiting(const std::function<bool(const Choices&)>& which, Fi
 
 // Nothing of the session is left.
 void Scheduler::fail(Session& session, FinishReason reason, const std::string& message) {
+  if (session.id != kNoSession) {
+    end_waiting([&](const Choices& choices) { return choices.request->command.session == session.id; },
+                reason, message);
+  }
   if (session.turn) {
     if (session.turn->generated > 0) end_phase(*session.turn, decode_);
     TurnEnded event = turn_ended(*session.turn->request, session.turn->choice, reason, message);
@@ -309,7 +333,15 @@ void Scheduler::add_counts(EngineStats& stats) const {
   stats.prefill = prefill_;
   stats.decode = decode_;
   stats.resident_tokens = 0;
-  table_.for_each([&](const Session& session) { stats.resident_tokens += session.usage().resident_tokens; });
+  stats.resident_sessions = 0;
+  table_.for_each([&](const Session& session) {
+    stats.resident_tokens += session.usage().resident_tokens;
+    stats.resident_sessions += session.id != kNoSession ? 1 : 0;
+  });
+  stats.parked_sessions = table_.parked();
+  stats.parked_bytes = stats.parked_sessions * limits_.place_bytes;
+  stats.parks = parks_;
+  stats.restores = restores_;
 }
 
 }  // namespace sinkstream

@@ -25,6 +25,8 @@ namespace sinkstream {
 
 struct SchedulerLimits {
   std::int32_t num_slots = 1;
+  std::int32_t num_places = 0;       // for sessions that are parked
+  std::int64_t place_bytes = 0;      // of each, on all ranks together
   std::int32_t max_queue = 0;        // choices that wait for a slot
   std::int64_t prefill_chunk = 128;  // prompt tokens that a step takes in at most, all sessions together
   std::int64_t session_chunk = 128;  // of one session: no more than the ring's slack
@@ -64,6 +66,8 @@ class Scheduler {
 
   std::int32_t waiting() const;  // choices without a slot
   std::int32_t free_slots() const { return table_.free_slots(); }
+  // Those, and the slots of sessions that can be parked.
+  std::int32_t slots_to_be_had() const;
   void add_counts(EngineStats& stats) const;
 
  private:
@@ -80,17 +84,21 @@ class Scheduler {
   bool refuses_id(RequestId request, SessionId id);
   bool refuses_state(RequestId request, SessionId id, std::int64_t tokens);
   bool refuses_turn(const Generate& command);
+  bool refuses_more_sessions(RequestId request);
   void refuse(RequestId request, RefusalReason reason, const std::string& message,
               const Session* session = nullptr);
   SessionChanged changed(RequestId request, SessionId id) const;
-  std::int64_t tokens_of(SessionId id) const;  // also of those without a slot
+  std::int64_t tokens_of(SessionId id) const;      // also of those without a slot
+  std::vector<TokenId>* pending_of(SessionId id);  // of those, too; null where there is no such session
   bool can_go_back(SessionId id, std::int64_t tokens) const;
   void go_back(SessionId id, std::int64_t tokens);  // also within what is pending
   bool is_waiting(SessionId id) const;
 
   // ---- Turns
   void admit();
+  void serve_waiting();
   void start(Choices choices);
+  void go_on(Session& session, const std::shared_ptr<ActiveRequest>& request);
   void branch(Session& session);
   bool is_in_turn(const ActiveRequest& request) const;
   void note_queueing(const Session& session, const ActiveRequest& request);
@@ -107,6 +115,15 @@ class Scheduler {
   bool is_end(const TurnParams& params, TokenId token) const;
   bool is_full(std::int64_t tokens) const;  // dense mode: a session of so many may see no more
 
+  // ---- Parking (scheduler_parking.cpp)
+  bool stands_in_slot(const Choices& choices) const;  // is the next turn of a session that has a slot
+  bool can_make_room() const;
+  void make_room();
+  void go_on_where_they_stand();
+  void settle_saves(const Launched& step);
+  Session* copy_of(const Session& from, SessionId id);
+  std::int32_t most_sessions() const;
+
   // ---- Steps
   void add_decode_rows(StepPlan& plan);
   void add_prefill_rows(StepPlan& plan);
@@ -117,7 +134,7 @@ class Scheduler {
   std::int64_t wanted_input(const Session& session) const;
   void take_input(Session& session, std::int64_t count, StepPlan& plan);
   void add_row(Session& session, TokenId token, StepPlan& plan);
-  void note(const Launched& step, const OperationFailure& failure);
+  void note(const Launched& step, std::size_t operation, const std::string& message);
   void take_notice(const Launched& step);
   void deliver(Session& session, const PlanOutput& output, const PlanRow& row, const kernels::Choice& choice);
   void end_turns_without_output();
@@ -133,6 +150,8 @@ class Scheduler {
   std::deque<Launched> launched_;            // oldest first
   std::uint64_t next_plan_ = 1;
   std::int32_t first_prefill_slot_ = 0;  // whose prompt comes first in the next step
+  std::uint64_t uses_ = 0;               // of sessions, counted for their order
+  std::int64_t parks_ = 0, restores_ = 0;
   std::int64_t prompt_tokens_ = 0, generated_tokens_ = 0, evicted_tokens_ = 0;
   DurationHistogram queueing_, prefill_, decode_;
 };

@@ -6,7 +6,7 @@
 namespace sinkstream {
 
 void Scheduler::take(const OpenSession& command) {
-  if (refuses_id(command.request, command.session)) return;
+  if (refuses_id(command.request, command.session) || refuses_more_sessions(command.request)) return;
   new_sessions_[command.session] = {.window = command.window.value_or(limits_.session.window), .pending = {}};
   tell_(changed(command.request, command.session));
 }
@@ -14,18 +14,17 @@ void Scheduler::take(const OpenSession& command) {
 void Scheduler::take(const ForkSession& command) {
   if (refuses_id(command.request, command.session) || refuses(command.request, command.from)) return;
   const std::int64_t at = command.at.value_or(tokens_of(command.from));
-  if (refuses_state(command.request, command.from, at)) return;
+  if (refuses_state(command.request, command.from, at) || refuses_more_sessions(command.request)) return;
   const Session* const from = table_.find(command.from);
   if (!from) {
     new_sessions_[command.session] = new_sessions_.at(command.from);
     go_back(command.session, at);
     return tell_(changed(command.request, command.session));
   }
-  const auto slot = table_.free_slot();
-  if (!slot) {
-    return refuse(command.request, RefusalReason::queue_full, "no slot is free for the new session", from);
+  if (!copy_of(*from, command.session)) {
+    return refuse(command.request, RefusalReason::queue_full,
+                  "neither a slot nor a parking place is free for the new session", from);
   }
-  table_.copy(*from, *slot, command.session);
   go_back(command.session, at);
   forks_.push_back(changed(command.request, command.session));
 }
@@ -62,6 +61,7 @@ bool Scheduler::refuses_turn(const Generate& command) {
   const std::int64_t tokens = tokens_of(command.session);
   const auto given = static_cast<std::int64_t>(command.prompts.front().size());
   const std::int64_t seen = session ? session->seen : 0;
+  const bool begins_now = session && session->slot && waiting() == 0;
   if (command.expected_tokens.value_or(tokens) != tokens) {
     refuse(command.request, RefusalReason::not_as_expected,
            "the session has " + std::to_string(tokens) + " tokens", session);
@@ -72,11 +72,20 @@ bool Scheduler::refuses_turn(const Generate& command) {
            "the session would have more than max_context (" + std::to_string(limits_.session.max_context) +
                ") tokens",
            session);
-  } else if (!session && waiting() >= std::int64_t{limits_.max_queue} + free_slots()) {
+  } else if (!begins_now && waiting() >= std::int64_t{limits_.max_queue} + slots_to_be_had()) {
     refuse(command.request, RefusalReason::queue_full, "the queue is full");
   } else {
     return false;
   }
+  return true;
+}
+
+// Each needs a slot or a parking place one day.
+bool Scheduler::refuses_more_sessions(RequestId request) {
+  if (new_sessions_.size() + table_.kept() < static_cast<std::size_t>(most_sessions())) return false;
+  refuse(request, RefusalReason::queue_full,
+         "there are as many sessions as slots and parking places can keep, " +
+             std::to_string(most_sessions()) + " (sessions.parked_bytes)");
   return true;
 }
 
@@ -132,6 +141,12 @@ std::int64_t Scheduler::tokens_of(SessionId id) const {
   return std::ssize(new_sessions_.at(id).pending);
 }
 
+std::vector<TokenId>* Scheduler::pending_of(SessionId id) {
+  if (Session* const session = table_.find(id)) return &session->pending;
+  const auto opened = new_sessions_.find(id);
+  return opened == new_sessions_.end() ? nullptr : &opened->second.pending;
+}
+
 bool Scheduler::can_go_back(SessionId id, std::int64_t tokens) const {
   if (tokens < 0 || tokens > tokens_of(id)) return false;
   const Session* const session = table_.find(id);
@@ -140,7 +155,7 @@ bool Scheduler::can_go_back(SessionId id, std::int64_t tokens) const {
 
 void Scheduler::go_back(SessionId id, std::int64_t tokens) {
   Session* const session = table_.find(id);
-  std::vector<TokenId>& pending = session ? session->pending : new_sessions_.at(id).pending;
+  std::vector<TokenId>& pending = *pending_of(id);
   const std::int64_t seen = session ? session->seen : 0;
   pending.resize(static_cast<std::size_t>(std::max<std::int64_t>(0, tokens - seen)));
   if (tokens < seen) table_.roll_back(*session, tokens);

@@ -42,7 +42,10 @@ std::optional<StepPlan> Scheduler::next() {
 
 void Scheduler::note_launch(std::span<const OperationFailure> failures) {
   Launched& step = launched_.back();
-  for (const OperationFailure& failure : failures) note(step, failure);
+  for (const OperationFailure& failure : failures) {
+    note(step, static_cast<std::size_t>(failure.operation), failure.message);
+  }
+  settle_saves(step);
   for (SessionChanged& fork : std::exchange(step.forks, {})) {
     if (table_.find(fork.session)) {
       tell_(std::move(fork));
@@ -52,18 +55,21 @@ void Scheduler::note_launch(std::span<const OperationFailure> failures) {
   }
 }
 
-void Scheduler::note(const Launched& step, const OperationFailure& failure) {
+void Scheduler::note(const Launched& step, std::size_t index, const std::string& message) {
   const auto& operations = step.plan.operations;
-  const auto index = static_cast<std::size_t>(failure.operation);
-  const std::int32_t slot = slot_of(operations[index]);
-  // What was copied from there in this step is as wrong.
-  for (std::size_t i = index + 1; i < operations.size(); ++i) {
-    if (std::holds_alternative<CloseSlot>(operations[i]) && slot_of(operations[i]) == slot) break;
-    const auto* const copy = std::get_if<CopySlot>(&operations[i]);
-    if (copy && copy->from == slot) note(step, {static_cast<std::int32_t>(i), failure.message});
+  const std::uint64_t number = step.operation_sessions[index];
+  if (const auto* const save = std::get_if<SaveSlot>(&operations[index])) {
+    Session* const session = table_.find(save->slot, number);
+    if (session && session->place == save->place) return table_.give_up_place(*session);
   }
-  Session* const session = table_.find(slot, step.operation_sessions[index]);
-  if (session) fail(*session, FinishReason::failed, failure.message);
+  // What was copied from there in this step is as wrong.
+  const Standing standing = changed_by(operations[index]);
+  for (std::size_t i = index + 1; i < operations.size(); ++i) {
+    if (vacates(operations[i]) && changed_by(operations[i]) == standing) break;
+    if (read_by(operations[i]) == standing && step.operation_sessions[i] != number) note(step, i, message);
+  }
+  Session* const session = table_.find_number(number);
+  if (session) fail(*session, FinishReason::failed, message);
 }
 
 void Scheduler::commit(std::span<const kernels::Choice> choices) {
@@ -88,7 +94,7 @@ void Scheduler::take_notice(const Launched& step) {
 
 void Scheduler::add_row(Session& session, TokenId token, StepPlan& plan) {
   if (session.planned >= session.window.sink_tokens + session.window.window_tokens) ++evicted_tokens_;
-  plan.rows.push_back({session.slot, token, session.planned++});
+  plan.rows.push_back({*session.slot, token, session.planned++});
   row_sessions_.push_back(session.number);
 }
 
@@ -119,7 +125,7 @@ void Scheduler::add_prefill_rows(StepPlan& plan) {
       },
       first_prefill_slot_);
   if (sessions.empty()) return;
-  first_prefill_slot_ = (sessions.front()->slot + 1) % limits_.num_slots;
+  first_prefill_slot_ = (*sessions.front()->slot + 1) % limits_.num_slots;
   const std::vector<std::int64_t> shares = prefill_shares(wanted, limits_.prefill_chunk);
   for (std::size_t i = 0; i < sessions.size(); ++i) take_input(*sessions[i], shares[i], plan);
 }

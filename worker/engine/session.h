@@ -1,6 +1,6 @@
 // What the scheduler keeps of sessions. Three lives, each with its own beginning and end: a session is the
 // tokens that were taken in; a turn is one choice of a request, which makes it grow; its residence is the
-// slot where its cache stands.
+// slot where its cache stands, or the place where it is parked between turns.
 #pragma once
 
 #include <algorithm>
@@ -105,13 +105,16 @@ struct Session {
   // belongs to nobody.
   std::uint64_t number = 0;
   SessionId id = kNoSession;  // kNoSession: it ends with its turn
-  std::int32_t slot = 0;
+  // In a slot, in a place, or in both while it is being saved.
+  std::optional<std::int32_t> slot, place;
   CacheWindow window;
   // Tokens in plans; those of them in steps whose outcome is known; the most that ever stood in the ring.
   std::int64_t planned = 0, seen = 0, written = 0;
+  std::int64_t saved = 0;  // while it is parked: as many as it had then; it may have gone back since
   Input input;
   std::vector<TokenId> pending;  // between turns: told, not taken in
   RequestId last_request = 0;    // of its last turn
+  std::uint64_t last_use = 0;    // greater than that of those that were used before
   std::optional<Turn> turn;
   std::chrono::steady_clock::time_point began;  // in its slot
   // Choices that begin where this session stands once it has its input: each with a copy of it, the last with
@@ -121,6 +124,8 @@ struct Session {
   std::int64_t input_left() const { return std::max<std::int64_t>(0, input.end() - planned); }
   std::int64_t tokens() const { return seen + static_cast<std::int64_t>(pending.size()); }
   bool resting() const { return !turn && branches.empty(); }
+  // Whether it could give up its slot: it rests, outlives that, and is not about to.
+  bool can_be_parked() const { return id != kNoSession && slot && !place && resting(); }
   // Whose prompt it takes in, or whose turn it is in.
   const std::shared_ptr<ActiveRequest>& request() const { return turn ? turn->request : branches.request; }
   SessionUsage usage() const { return session_usage(seen, window); }

@@ -33,6 +33,26 @@ static auto fields(wire::Is<CloseSlot> auto& operation) {
   auto& [slot] = operation;
   return std::tie(slot);
 }
+static auto fields(wire::Is<SaveSlot> auto& operation) {
+  auto& [slot, place] = operation;
+  return std::tie(slot, place);
+}
+static auto fields(wire::Is<LeaveSlot> auto& operation) {
+  auto& [slot] = operation;
+  return std::tie(slot);
+}
+static auto fields(wire::Is<RestoreSlot> auto& operation) {
+  auto& [slot, place] = operation;
+  return std::tie(slot, place);
+}
+static auto fields(wire::Is<CopySaved> auto& operation) {
+  auto& [place, from] = operation;
+  return std::tie(place, from);
+}
+static auto fields(wire::Is<DropSaved> auto& operation) {
+  auto& [place] = operation;
+  return std::tie(place);
+}
 static auto fields(wire::Is<PlanRow> auto& row) {
   auto& [slot, token, position] = row;
   return std::tie(slot, token, position);
@@ -46,8 +66,63 @@ static auto fields(wire::Is<StepPlan> auto& plan) {
   return std::tie(number, last, operations, rows, outputs);
 }
 
-// "SNK5"; ranks of different builds must not understand each other.
-static constexpr std::uint32_t kMagic = 0x354b4e53;
+// "SNK6"; ranks of different builds must not understand each other.
+static constexpr std::uint32_t kMagic = 0x364b4e53;
+
+namespace {
+
+Standing in_slot(std::int32_t slot) {
+  return {Standing::Where::slot, slot};
+}
+Standing in_place(std::int32_t place) {
+  return {Standing::Where::place, place};
+}
+
+template <typename Operation>
+Standing changed(const Operation& operation) {
+  return in_slot(operation.slot);
+}
+Standing changed(const SaveSlot& operation) {
+  return in_place(operation.place);
+}
+Standing changed(const CopySaved& operation) {
+  return in_place(operation.place);
+}
+Standing changed(const DropSaved& operation) {
+  return in_place(operation.place);
+}
+
+template <typename Operation>
+std::optional<Standing> read(const Operation&) {
+  return std::nullopt;
+}
+std::optional<Standing> read(const CopySlot& operation) {
+  return in_slot(operation.from);
+}
+std::optional<Standing> read(const SaveSlot& operation) {
+  return in_slot(operation.slot);
+}
+std::optional<Standing> read(const RestoreSlot& operation) {
+  return in_place(operation.place);
+}
+std::optional<Standing> read(const CopySaved& operation) {
+  return in_place(operation.from);
+}
+
+}  // namespace
+
+Standing changed_by(const SlotOperation& operation) {
+  return std::visit([](const auto& o) { return changed(o); }, operation);
+}
+
+std::optional<Standing> read_by(const SlotOperation& operation) {
+  return std::visit([](const auto& o) { return read(o); }, operation);
+}
+
+bool vacates(const SlotOperation& operation) {
+  return std::holds_alternative<CloseSlot>(operation) || std::holds_alternative<LeaveSlot>(operation) ||
+         std::holds_alternative<DropSaved>(operation);
+}
 
 std::vector<std::byte> encode(const StepPlan& plan) {
   return wire::encode(kMagic, plan);

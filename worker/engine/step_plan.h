@@ -2,8 +2,10 @@
 // same plans in the same order and holds no other shared state, so ranks cannot drift.
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <variant>
 #include <vector>
@@ -15,8 +17,9 @@
 
 namespace sinkstream {
 
-// What happens to slots before a step's rows, in this order. Each may fail, on one rank too: then its session
-// ends, and the slot is closed by a later plan.
+// What happens to slots, and to the parking places beside them, before a step's rows and in this order. Each
+// may fail, on one rank too: then its session ends, and the slot is closed by a later plan. If a session
+// could only not be saved, it goes on in its slot.
 
 // A session without tokens takes a free slot.
 struct OpenSlot {
@@ -38,14 +41,49 @@ struct RollBackSlot {
   std::int32_t slot = 0;
   std::int64_t length = 0;
 };
+// The session ends: nothing of it is left in the slot.
 struct CloseSlot {
   std::int32_t slot = 0;
 };
-using SlotOperation = std::variant<OpenSlot, BeginTurn, CopySlot, RollBackSlot, CloseSlot>;
+// A free place takes the session that stands in a slot, as it is there; the slot keeps it.
+struct SaveSlot {
+  std::int32_t slot = 0;
+  std::int32_t place = 0;
+};
+// The slot is free, since its session was saved. What is in its memory stays until others write over it.
+struct LeaveSlot {
+  std::int32_t slot = 0;
+};
+// A free slot takes the session that was saved in a place, which keeps it. There is no turn.
+struct RestoreSlot {
+  std::int32_t slot = 0;
+  std::int32_t place = 0;
+};
+// A free place takes what was saved in `from`.
+struct CopySaved {
+  std::int32_t place = 0;
+  std::int32_t from = 0;
+};
+// The place is free.
+struct DropSaved {
+  std::int32_t place = 0;
+};
+using SlotOperation = std::variant<OpenSlot, BeginTurn, CopySlot, RollBackSlot, CloseSlot, SaveSlot,
+                                   LeaveSlot, RestoreSlot, CopySaved, DropSaved>;
 
-constexpr std::int32_t slot_of(const SlotOperation& operation) {
-  return std::visit([](const auto& o) { return o.slot; }, operation);
-}
+// Where a session stands: in a slot, or parked in a place.
+struct Standing {
+  enum class Where : std::uint8_t { slot, place };
+  Where where = Where::slot;
+  std::int32_t index = 0;
+  auto operator<=>(const Standing&) const = default;
+};
+
+// What an operation changes, and what it reads of another.
+Standing changed_by(const SlotOperation& operation);
+std::optional<Standing> read_by(const SlotOperation& operation);
+// Whether nothing stands there afterwards.
+bool vacates(const SlotOperation& operation);
 
 // One token to take in. Rows of one slot stand together, in ascending position.
 struct PlanRow {

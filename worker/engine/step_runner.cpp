@@ -21,6 +21,7 @@ StepRunner::StepRunner(Model& model, const PlanLimits& limits)
     : model_(model),
       limits_(limits),
       slots_(static_cast<std::size_t>(limits.num_slots)),
+      places_(static_cast<std::size_t>(limits.num_places)),
       choices_(kernels::allocate_array<kernels::Choice>(model.backend(), limits.max_rows, "chosen tokens")) {}
 
 std::int64_t StepRunner::bytes(std::int64_t max_rows) {
@@ -137,8 +138,56 @@ void StepRunner::note(const CloseSlot& operation) {
   open_slot(operation.slot) = {};
 }
 
+void StepRunner::note(const SaveSlot& operation) {
+  const Slot& slot = open_slot(operation.slot);
+  fill_place(operation.place, {true, slot.window, slot.seen, slot.written});
+}
+
+void StepRunner::note(const LeaveSlot& operation) {
+  open_slot(operation.slot) = {};
+}
+
+void StepRunner::note(const RestoreSlot& operation) {
+  const Saved& saved = full_place(operation.place);
+  note(OpenSlot{operation.slot, saved.window});
+  slot(operation.slot).seen = saved.seen;
+  slot(operation.slot).written = saved.written;
+}
+
+void StepRunner::note(const CopySaved& operation) {
+  fill_place(operation.place, full_place(operation.from));
+}
+
+void StepRunner::note(const DropSaved& operation) {
+  full_place(operation.place) = {};
+}
+
+StepRunner::Saved& StepRunner::full_place(std::int32_t index) {
+  if (!place(index).full) drifted(last_number_, "nothing is parked in place " + std::to_string(index));
+  return place(index);
+}
+
+void StepRunner::fill_place(std::int32_t index, const Saved& session) {
+  if (place(index).full) {
+    drifted(last_number_, "a session is parked in place " + std::to_string(index) + " already");
+  }
+  place(index) = session;
+}
+
 void StepRunner::apply(const CopySlot& operation) {
   model_.copy_slot(operation.from, operation.slot, slot(operation.slot).written);
+}
+
+void StepRunner::apply(const SaveSlot& operation) {
+  model_.save_slot(operation.slot, operation.place, place(operation.place).written);
+}
+
+void StepRunner::apply(const RestoreSlot& operation) {
+  model_.restore_slot(operation.place, operation.slot, slot(operation.slot).written);
+}
+
+void StepRunner::apply(const CopySaved& operation) {
+  model_.copy_saved(operation.from, operation.place, place(operation.place).written);
 }
 
 std::vector<ModelRow> StepRunner::take_in(std::span<const PlanRow> rows) {

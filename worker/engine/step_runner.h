@@ -52,6 +52,13 @@ class StepRunner {
     bool has_choice = false;  // a token is being chosen in this turn, or was
   };
 
+  // What it knows of a session that is parked.
+  struct Saved {
+    bool full = false;
+    CacheWindow window;
+    std::int64_t seen = 0, written = 0;  // as Slot has them
+  };
+
   struct Launched {
     std::uint64_t number = 0;
     std::uint64_t mark = 0;
@@ -61,17 +68,30 @@ class StepRunner {
   void wait_for(const Launched& step);
   Slot& slot(std::int32_t index) { return slots_[static_cast<std::size_t>(index)]; }
   Slot& open_slot(std::int32_t index);
+  Saved& place(std::int32_t index) { return places_[static_cast<std::size_t>(index)]; }
+  Saved& full_place(std::int32_t index);
+  void fill_place(std::int32_t index, const Saved& session);
   // Of the slots' books, which are the same on every rank; throws when ranks have drifted. Then of the model.
   void note(const OpenSlot& operation);
   void note(const BeginTurn& operation);
   void note(const CopySlot& operation);
   void note(const RollBackSlot& operation);
   void note(const CloseSlot& operation);
+  void note(const SaveSlot& operation);
+  void note(const LeaveSlot& operation);
+  void note(const RestoreSlot& operation);
+  void note(const CopySaved& operation);
+  void note(const DropSaved& operation);
   void apply(const OpenSlot&) {}
   void apply(const BeginTurn& operation) { model_.begin_turn(operation.slot, operation.sampling); }
   void apply(const CopySlot& operation);
   void apply(const RollBackSlot&) {}  // what is in the ring beyond is overwritten before it is attended to
   void apply(const CloseSlot& operation) { model_.close_slot(operation.slot); }
+  void apply(const SaveSlot& operation);
+  void apply(const LeaveSlot& operation) { model_.leave_slot(operation.slot); }
+  void apply(const RestoreSlot& operation);
+  void apply(const CopySaved& operation);
+  void apply(const DropSaved&) {}  // its memory is for the next
   void note_choice(std::int32_t index);
   std::vector<ModelRow> take_in(std::span<const PlanRow> rows);
   void choose(const StepPlan& plan, std::span<const PlanOutput> outputs,
@@ -81,6 +101,7 @@ class StepRunner {
   PlanLimits limits_;
   std::uint64_t last_number_ = 0;
   std::vector<Slot> slots_;
+  std::vector<Saved> places_;
   kernels::DeviceArray<kernels::Choice> choices_;  // [max_rows] of the step launched last
   std::deque<Launched> launched_;                  // oldest first
 };

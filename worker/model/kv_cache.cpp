@@ -38,7 +38,7 @@ kernels::Buffer allocate(std::int64_t bytes, const KvCacheSizes& sizes, kernels:
 }
 
 const KvCacheSizes& checked(const KvCacheSizes& sizes) {
-  if (sizes.num_slots < 1 || sizes.sink_capacity < 0 || sizes.ring_capacity < 1 ||
+  if (sizes.num_slots < 1 || sizes.num_places < 0 || sizes.sink_capacity < 0 || sizes.ring_capacity < 1 ||
       sizes.type == kernels::DType::f16) {
     throw std::invalid_argument("KvCache: needs slots, a ring, and type f32 or bf16");
   }
@@ -66,8 +66,10 @@ ArrayBytes array_bytes(const ModelConfig& config, const ShardPlan& shard, const 
 
 }  // namespace
 
-KvCacheSizes cache_sizes(const SessionShape& session, std::int32_t num_slots, kernels::DType type) {
+KvCacheSizes cache_sizes(const SessionShape& session, std::int32_t num_slots, std::int32_t num_places,
+                         kernels::DType type) {
   return {.num_slots = num_slots,
+          .num_places = num_places,
           .sink_capacity = session.sink_capacity,
           .ring_capacity = session.ring_capacity,
           .type = type};
@@ -83,7 +85,8 @@ KvCache::KvCache(const ModelConfig& config, const ShardPlan& shard, const KvCach
     : backend_(backend),
       num_slots_(checked(sizes).num_slots),
       slot_bytes_(cache_bytes_per_slot(config, shard, sizes)),
-      memory_(allocate(product({sizes.num_slots, slot_bytes_}), sizes, backend)) {
+      memory_(allocate(product({sizes.num_slots, slot_bytes_}), sizes, backend)),
+      places_(static_cast<std::size_t>(sizes.num_places)) {
   const ArrayBytes bytes = array_bytes(config, shard, sizes);
   kernels::Address next = memory_.address();
   const auto take = [&](std::int64_t array) { return std::exchange(next, next + array); };
@@ -103,17 +106,35 @@ KvCache::KvCache(const ModelConfig& config, const ShardPlan& shard, const KvCach
 }
 
 void KvCache::copy(std::int32_t from, std::int32_t to, std::int64_t seen_tokens) {
-  const kernels::Address source = begin_of(from), copied = begin_of(to);
-  if (from == to) throw std::invalid_argument("KvCache: a slot can't be copied to itself");
+  copy(begin_of(from), begin_of(to), seen_tokens);
+}
+
+void KvCache::save(std::int32_t slot, std::int32_t place, std::int64_t seen_tokens) {
+  const kernels::Address from = begin_of(slot);
+  copy(from, begin_of_taken(place), seen_tokens);
+}
+
+void KvCache::restore(std::int32_t place, std::int32_t slot, std::int64_t seen_tokens) {
+  copy(this->place(place).address(), begin_of(slot), seen_tokens);
+}
+
+void KvCache::copy_saved(std::int32_t from, std::int32_t to, std::int64_t seen_tokens) {
+  const kernels::Address saved = place(from).address();
+  copy(saved, begin_of_taken(to), seen_tokens);
+}
+
+void KvCache::copy(kernels::Address from, kernels::Address to, std::int64_t seen_tokens) {
+  if (from == kernels::Address::none) throw std::invalid_argument("KvCache: nothing was saved there");
+  if (from == to) throw std::invalid_argument("KvCache: nothing can be copied to itself");
   if (seen_tokens < 0) throw std::invalid_argument("KvCache: a negative number of tokens");
   if (seen_tokens >= layers_.front().ring_capacity) {
-    backend_.copy(source, copied, {.bytes = slot_bytes_});
+    backend_.copy(from, to, {.bytes = slot_bytes_});
   } else {
     copy_first_places(from, to, seen_tokens);
   }
 }
 
-void KvCache::copy_first_places(std::int32_t from, std::int32_t to, std::int64_t seen_tokens) {
+void KvCache::copy_first_places(kernels::Address from, kernels::Address to, std::int64_t seen_tokens) {
   const CacheLayerView& first = layers_.front();  // the others follow at one distance
   const std::int64_t layers = std::ssize(layers_);
   const auto of_layers = [&](std::int64_t bytes) {
@@ -121,12 +142,17 @@ void KvCache::copy_first_places(std::int32_t from, std::int32_t to, std::int64_t
   };
   const kernels::Pieces sinks = of_layers(sink_bytes(first, std::min(seen_tokens, first.sink_capacity)));
   const kernels::Pieces ring = of_layers(ring_bytes(first, seen_tokens));
+  const auto copy_pieces = [&](kernels::Address in_first_slot, const kernels::Pieces& pieces) {
+    const std::int64_t offset =
+        static_cast<std::int64_t>(in_first_slot) - static_cast<std::int64_t>(memory_.address());
+    backend_.copy(from + offset, to + offset, pieces);
+  };
   for (std::int64_t head = 0; head < first.local_kv_heads; ++head) {
-    const kernels::CachePlane source = cache_plane(first, from, head), copied = cache_plane(first, to, head);
-    backend_.copy(source.sink_keys, copied.sink_keys, sinks);
-    backend_.copy(source.sink_values, copied.sink_values, sinks);
-    backend_.copy(source.ring_keys, copied.ring_keys, ring);
-    backend_.copy(source.ring_values, copied.ring_values, ring);
+    const kernels::CachePlane plane = cache_plane(first, 0, head);
+    copy_pieces(plane.sink_keys, sinks);
+    copy_pieces(plane.sink_values, sinks);
+    copy_pieces(plane.ring_keys, ring);
+    copy_pieces(plane.ring_values, ring);
   }
 }
 
@@ -137,6 +163,21 @@ void KvCache::release(std::int32_t slot) {
 kernels::Address KvCache::begin_of(std::int32_t slot) const {
   if (slot < 0 || slot >= num_slots_) throw std::invalid_argument("KvCache: no such slot");
   return memory_.address() + slot * slot_bytes_;
+}
+
+kernels::Buffer& KvCache::place(std::int32_t number) {
+  if (number < 0 || number >= std::ssize(places_))
+    throw std::invalid_argument("KvCache: no such parking place");
+  return places_[static_cast<std::size_t>(number)];
+}
+
+kernels::Address KvCache::begin_of_taken(std::int32_t place) {
+  kernels::Buffer& memory = this->place(place);
+  if (memory.address() == kernels::Address::none) {
+    memory = with_advice("lower sessions.parked_bytes",
+                         [&] { return backend_.allocate_in_host(slot_bytes_, "a parked session"); });
+  }
+  return memory.address();
 }
 
 }  // namespace sinkstream

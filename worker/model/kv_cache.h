@@ -14,18 +14,22 @@ namespace sinkstream {
 
 struct KvCacheSizes {
   int num_slots = 1;
+  int num_places = 0;              // for sessions that are parked
   std::int64_t sink_capacity = 0;  // of SessionShape, as the next
   std::int64_t ring_capacity = 1;
   kernels::DType type = kernels::DType::f32;
 };
 
-KvCacheSizes cache_sizes(const SessionShape& session, std::int32_t num_slots, kernels::DType type);
+KvCacheSizes cache_sizes(const SessionShape& session, std::int32_t num_slots, std::int32_t num_places,
+                         kernels::DType type);
 
 // Bytes that one slot (one resident session) costs this rank: all layers, every array aligned.
 std::int64_t cache_bytes_per_slot(const ModelConfig& config, const ShardPlan& shard,
                                   const KvCacheSizes& sizes);
 
-// A slot costs physical memory only as its session fills it, where the backend can do that.
+// A slot costs physical memory only as its session fills it, where the backend can do that. Beside slots
+// there are parking places: memory of the host, each as large as a slot and laid out like one, that is taken
+// when something is first saved there, and then kept for the next.
 class KvCache {
  public:
   // Throws StartupError (ExitCode::device) with the bytes needed when the memory is not to be had.
@@ -41,19 +45,29 @@ class KvCache {
   // ring only the places that they were written to, so that neither slot takes more physical memory than they
   // need. What else `to` holds stays there.
   void copy(std::int32_t from, std::int32_t to, std::int64_t seen_tokens);
+  // The same from a slot to a parking place, from there to a slot, and between parking places. The first
+  // throws StartupError when there is no memory for the place.
+  void save(std::int32_t slot, std::int32_t place, std::int64_t seen_tokens);
+  void restore(std::int32_t place, std::int32_t slot, std::int64_t seen_tokens);
+  void copy_saved(std::int32_t from, std::int32_t to, std::int64_t seen_tokens);
   // Gives a slot's physical memory back; its content becomes zero.
   void release(std::int32_t slot);
 
  private:
+  void copy(kernels::Address from, kernels::Address to, std::int64_t seen_tokens);
   // The places of positions [0, seen_tokens), in all layers.
-  void copy_first_places(std::int32_t from, std::int32_t to, std::int64_t seen_tokens);
-  // Throws std::invalid_argument when there is no such slot.
+  void copy_first_places(kernels::Address from, kernels::Address to, std::int64_t seen_tokens);
+  // Each throws std::invalid_argument when there is none of this number.
   kernels::Address begin_of(std::int32_t slot) const;
+  kernels::Buffer& place(std::int32_t number);
+  // Where something is to be saved: it has its memory then.
+  kernels::Address begin_of_taken(std::int32_t place);
 
   kernels::Backend& backend_;
   std::int32_t num_slots_;
   std::int64_t slot_bytes_;
   kernels::Buffer memory_;
+  std::vector<kernels::Buffer> places_;
   std::vector<kernels::CacheLayerView> layers_;
 };
 

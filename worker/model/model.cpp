@@ -64,9 +64,25 @@ void Model::copy_slot(std::int32_t from, std::int32_t to, std::int64_t seen_toke
   cache_.copy(from, to, seen_tokens);
 }
 
+void Model::save_slot(std::int32_t slot, std::int32_t place, std::int64_t seen_tokens) {
+  cache_.save(slot, place, seen_tokens);
+}
+
+void Model::copy_saved(std::int32_t from, std::int32_t to, std::int64_t seen_tokens) {
+  cache_.copy_saved(from, to, seen_tokens);
+}
+
+void Model::restore_slot(std::int32_t place, std::int32_t slot, std::int64_t seen_tokens) {
+  cache_.restore(place, slot, seen_tokens);
+}
+
 void Model::close_slot(std::int32_t slot) {
-  backend_.end_turn(slot, *slot_states_);
+  leave_slot(slot);
   cache_.release(slot);
+}
+
+void Model::leave_slot(std::int32_t slot) {
+  backend_.end_turn(slot, *slot_states_);
 }
 
 void Model::forward(std::span<const ModelRow> rows) {

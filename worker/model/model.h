@@ -38,8 +38,15 @@ class Model {
   // Slot `to`, whatever it held, holds the session of `from` too, which stands at `seen_tokens`. A turn in it
   // is yet to begin: no token was chosen there. It can be rolled back as far as `from` can.
   void copy_slot(std::int32_t from, std::int32_t to, std::int64_t seen_tokens);
+  // A parking place, whatever it held, holds the session of a slot too, or that of another place; and a slot
+  // that of a place, as copy_slot() has it.
+  void save_slot(std::int32_t slot, std::int32_t place, std::int64_t seen_tokens);
+  void copy_saved(std::int32_t from, std::int32_t to, std::int64_t seen_tokens);
+  void restore_slot(std::int32_t place, std::int32_t slot, std::int64_t seen_tokens);
   // A slot's session ends: its memory goes back.
   void close_slot(std::int32_t slot);
+  // A slot's session goes on elsewhere; the slot's memory stays, for the next.
+  void leave_slot(std::int32_t slot);
 
   // Collective: every rank passes the same rows (1 <= rows <= max_rows). Throws std::invalid_argument, before
   // anything is queued, for rows that break ModelRow's rules.

@@ -7,7 +7,8 @@ namespace sinkstream {
 RequestError refusal_error(const Refused& event, const std::string& request_id) {
   switch (event.reason) {
     case RefusalReason::queue_full:
-      return too_busy("The server has as much work as it can queue; try again soon.");
+      return too_busy(
+          "The server has as much work as it can queue, or as many sessions as it can keep; try again soon.");
     case RefusalReason::ending:
       return unavailable("The server is ending and takes no new requests.");
     case RefusalReason::unknown_session:

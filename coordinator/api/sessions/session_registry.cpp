@@ -23,8 +23,8 @@ std::string new_session_id() {
 }
 
 std::size_t most_sessions(const SessionSettings& settings, const EngineLimits& limits) {
-  return static_cast<std::size_t>(
-      settings.max_sessions.value_or(std::max<std::int64_t>(limits.num_slots / 2, 1)));
+  const std::int64_t all_can_rest = std::max({limits.num_places, limits.num_slots / 2, 1});
+  return static_cast<std::size_t>(settings.max_sessions.value_or(all_can_rest));
 }
 
 RequestError no_such_session(const std::string& id) {

@@ -7,7 +7,7 @@
 namespace sinkstream {
 
 struct SessionSettings {
-  std::optional<std::int64_t> max_sessions;  // none: half of the slots
+  std::optional<std::int64_t> max_sessions;  // none: all that can be parked
   double ttl_seconds = 86400;                // unused for so long, a session ends; a client may ask for less
   std::int64_t transcript_tokens = 262144;   // newest tokens of each session that can be read back
   double replay_seconds = 600;               // how long an answer is kept for retries of its request

@@ -212,7 +212,9 @@ TEST_F(Endpoints, MetricsAreWellFormed) {
         "sinkstream_requests_waiting 0", "sinkstream_time_to_first_token_seconds_count 1",
         "sinkstream_inter_token_latency_seconds_count", "sinkstream_request_duration_seconds_count 2",
         "sinkstream_prompt_tokens_total", "sinkstream_generation_tokens_total",
-        "sinkstream_kv_evicted_tokens_total", "sinkstream_slots 8", "sinkstream_build_info{version="}) {
+        "sinkstream_kv_evicted_tokens_total", "sinkstream_slots 8", "sinkstream_parked_sessions 0",
+        "sinkstream_parking_places 0", "sinkstream_session_parks_total 0",
+        "sinkstream_session_restores_total 0", "sinkstream_build_info{version="}) {
     EXPECT_NE(response.body.find(expected), std::string::npos) << expected << "\n" << response.body;
   }
 }

@@ -279,6 +279,17 @@ TEST_F(SessionsTest, ThereAreOnlySoMany) {
   EXPECT_EQ(post_json(kSessions, Json::object()).status, 200);
 }
 
+// Of eight slots half are for others, unless more can be parked.
+TEST_F(SessionsTest, ThereAreAsManyAsCanRestByDefault) {
+  for (const auto& [places, most] : {std::pair{0, 4}, {3, 4}, {6, 6}}) {
+    api_settings.sessions.max_sessions.reset();
+    limits.num_places = places;
+    start();
+    for (int i = 0; i < most; ++i) EXPECT_EQ(post_json(kSessions, Json::object()).status, 200) << i;
+    EXPECT_EQ(post_json(kSessions, Json::object()).status, 429) << places;
+  }
+}
+
 TEST_F(SessionsTest, TheUnusedEnd) {
   start();
   const std::string id = open({{"ttl_seconds", 0.001}});

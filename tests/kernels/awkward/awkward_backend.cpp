@@ -6,6 +6,8 @@
 namespace sinkstream::kernels {
 namespace {
 
+constexpr std::byte kGarbage{0xa5};
+
 // Late work holds on to the states that it uses.
 class SharedStates final : public SlotStates {
  public:
@@ -32,13 +34,19 @@ Buffer AwkwardBackend::allocate(std::int64_t bytes, const std::string& purpose) 
   return {address, bytes, std::shared_ptr<void>(nullptr, release)};
 }
 
+Buffer AwkwardBackend::allocate_in_host(std::int64_t bytes, const std::string& purpose) {
+  before_host_memory();
+  Buffer buffer = allocate(bytes, purpose);
+  upload(std::vector<std::byte>(static_cast<std::size_t>(bytes), kGarbage), buffer.address());
+  return buffer;
+}
+
 void AwkwardBackend::upload(std::span<const std::byte> from, Address to) {
   std::vector<std::byte> bytes(from.begin(), from.end());
   late_.add([this, bytes = std::move(bytes), to = kept(to)] { inner_.upload(bytes, to); });
 }
 
 void AwkwardBackend::download(Address from, std::span<std::byte> to) {
-  constexpr std::byte kGarbage{0xa5};
   std::ranges::fill(to, kGarbage);
   const auto bytes = std::make_shared<std::vector<std::byte>>(to.size());
   downloads_.push_back({marks_.size() + 1, bytes, to});

@@ -30,6 +30,7 @@ class AwkwardBackend final : public Backend {
   std::string description() const override { return "awkward, " + inner_.description(); }
   int steps_in_flight() const override { return 2; }
   Buffer allocate(std::int64_t bytes, const std::string& purpose) override;
+  Buffer allocate_in_host(std::int64_t bytes, const std::string& purpose) override;  // full of garbage
   void upload(std::span<const std::byte> from, Address to) override;
   void download(Address from, std::span<std::byte> to) override;
   void discard(Address from, std::int64_t bytes) override;
@@ -41,7 +42,7 @@ class AwkwardBackend final : public Backend {
   void end_turn(std::int32_t slot, SlotStates& states) override;
 
   // Called before a turn begins and before a copy; what one throws, the call throws.
-  std::function<void()> before_turn = [] {}, before_copy = [] {};
+  std::function<void()> before_turn = [] {}, before_copy = [] {}, before_host_memory = [] {};
 
   // The most marks that were ever given and not yet waited for: steps in flight, where each step has one
   // mark.

@@ -149,6 +149,25 @@ TEST_F(CudaBackendTest, MemoryThatIsNotToBeHadIsRefusedWithTheNumbers) {
   EXPECT_EQ(backend_.allocate(12'345, "the cache").bytes(), 12'345) << "and the next is had";
 }
 
+// What is put aside fails alone: the steps under way go on.
+TEST_F(CudaBackendTest, PinnedMemoryThatIsNotToBeHadCostsNoStep) {
+  const Buffer buffer = backend_.allocate(100, "a test");
+  backend_.upload(std::vector<std::byte>(100, std::byte{7}), buffer.address());
+  fail_allocation(1);
+  try {
+    backend_.allocate_in_host(12'345, "a parked session");
+    ADD_FAILURE() << "allocated";
+  } catch (const StartupError& error) {
+    EXPECT_EQ(error.code(), ExitCode::device);
+    EXPECT_THAT(error.what(), HasSubstr("a parked session: needs 12345 bytes of this host's memory"));
+  }
+  std::vector<std::byte> content(100);
+  backend_.download(buffer.address(), content);
+  backend_.wait(backend_.mark());
+  EXPECT_EQ(content, std::vector<std::byte>(100, std::byte{7}));
+  EXPECT_EQ(backend_.allocate_in_host(12'345, "a parked session").bytes(), 12'345) << "and the next is had";
+}
+
 TEST_F(CudaBackendTest, AWeightWiderThanTheWorkspaceHasRoomForRowsIsPackedInPieces) {
   Random random(3);
   const WholeWeight weight(random, WeightFormat::bf16, 100, 5000);  // 2 MB of float32

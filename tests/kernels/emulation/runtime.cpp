@@ -343,12 +343,18 @@ cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, 
     return failed(cudaErrorInvalidPitchValue, std::to_string(width) + " of " + std::to_string(from_pitch) +
                                                   " bytes to " + std::to_string(to_pitch));
   }
-  if (kind != cudaMemcpyDeviceToDevice)
-    return failed(cudaErrorInvalidValue, "cudaMemcpy2DAsync is only emulated within a device");
   if (width == 0 || height == 0) return cudaSuccess;
   const auto reach = [&](std::size_t pitch) { return (height - 1) * pitch + width; };
-  if (!on_device(to, reach(to_pitch)) || !on_device(from, reach(from_pitch)))
-    return failed(cudaErrorInvalidValue, "a copy beside device memory");
+  if (kind == cudaMemcpyDefault) kind = kind_of(to, from);
+  if (const cudaError_t error = check_copy(to, from, width, kind); error != cudaSuccess) {
+    return error;
+  }
+  const auto is_emulated = [](const void* memory, std::size_t bytes) {
+    return on_device(memory, bytes) || Memory::instance().contains(memory, bytes, Memory::Kind::pinned);
+  };
+  if (!is_emulated(to, reach(to_pitch)) || !is_emulated(from, reach(from_pitch)))
+    return failed(cudaErrorInvalidValue,
+                  "cudaMemcpy2DAsync is only emulated for the device's memory and pinned");
   return queue(stream, [=] {
     for (std::size_t row = 0; row < height; ++row) {
       std::memcpy(static_cast<std::byte*>(to) + row * to_pitch,

@@ -26,13 +26,16 @@ inline const std::filesystem::path kEngineTestModel = test_data_dir() / "models"
 struct GroupOptions {
   int ranks = 1;
   std::int32_t slots = 4;
+  std::int32_t places = 0;
+  kernels::DType ring = kernels::DType::f32;
   std::int64_t prefill_chunk = 16;
   std::int32_t max_queue = 64;
   CacheWindow window{4, 28};
   bool dense = false;  // then the window is all that a session may see
   std::string backend = "cpu";
-  // With the awkward backend: called before a rank begins a turn or copies a slot, and may throw.
-  std::function<void(int rank)> before_turn = [](int) {}, before_copy = [](int) {};
+  // With the awkward backend: called before a rank begins a turn, copies a slot or takes memory for a place,
+  // and may throw.
+  std::function<void(int rank)> before_turn = [](int) {}, before_copy = [](int) {}, before_place = [](int) {};
   // Called when the leader's run() has thrown GroupEnded; without it that goes on.
   std::function<void()> group_ended;
 };
@@ -90,12 +93,13 @@ class TestGroup {
     if (auto* const awkward = dynamic_cast<kernels::AwkwardBackend*>(backend.get())) {
       awkward->before_turn = [this, rank] { options_.before_turn(rank); };
       awkward->before_copy = [this, rank] { options_.before_copy(rank); };
+      awkward->before_host_memory = [this, rank] { options_.before_place(rank); };
     }
     const SessionShape session{.window = options_.window,
                                .max_context = options_.dense ? window : 0,
                                .sink_capacity = options_.window.sink_tokens,
                                .ring_capacity = options_.dense ? window : window + options_.prefill_chunk};
-    const KvCacheSizes cache = cache_sizes(session, options_.slots, kernels::DType::f32);
+    const KvCacheSizes cache = cache_sizes(session, options_.slots, options_.places, options_.ring);
     const std::int64_t max_rows = options_.slots + options_.prefill_chunk;
     Model model(
         config, shard,
@@ -103,6 +107,7 @@ class TestGroup {
         cache, max_rows, *backend);
     PlanLimits limits;
     limits.num_slots = options_.slots;
+    limits.num_places = options_.places;
     limits.max_rows = max_rows;
     limits.vocab_size = config.vocab_size;
     limits.session = session;
@@ -126,7 +131,8 @@ class TestGroup {
     engine_limits.max_queue = options_.max_queue;
     engine_limits.num_slots = options_.slots;
     SchedulerLimits scheduler_limits{
-        options_.slots, options_.max_queue, options_.prefill_chunk, options_.prefill_chunk, session, {}};
+        options_.slots,         options_.places,        /*place_bytes=*/1, options_.max_queue,
+        options_.prefill_chunk, options_.prefill_chunk, session,           {}};
     loop_ = std::make_unique<EngineLoop>(engine_limits, scheduler_limits, runner, communicator);
     engine = loop_.get();
     engine->connect(ledger);

@@ -153,6 +153,47 @@ TEST_P(EngineSessions, StopsAndForksLeaveWhatWasTold) {
   expect_same(group.run(turn_of(2, {11, 12}, 8)), group.run(lively_turn(forked, 8)));
 }
 
+// Five sessions on two slots, by turns, and requests between them. What a session has in its ring when it is
+// parked: little, all but a place, all, more than once around; and more than it has seen, where it went back.
+TEST_P(EngineSessions, ParkedSessionsGoOnAsIfTheyHadStayed) {
+  for (const kernels::DType ring : {kernels::DType::f32, kernels::DType::bf16}) {
+    GroupOptions small = options(2);
+    small.places = 6;
+    small.ring = ring;
+    TestGroup group(small);
+    const std::vector<std::ptrdiff_t> lengths = {3, 27, 44, 90, 43};
+    std::vector<std::vector<TokenId>> content;
+    for (std::size_t i = 0; i < lengths.size(); ++i) {
+      const SessionId id = i + 1;
+      content.push_back(text(lengths[i]));
+      group.ledger->wait_for_change(group.send(OpenSession{.session = id}));
+      group.run(turn_of(id, content[i], 0));
+    }
+    for (int round = 0; round < 3; ++round) {
+      for (std::size_t i = 0; i < content.size(); ++i) {
+        SCOPED_TRACE(std::to_string(i) + " in round " + std::to_string(round));
+        const SessionId id = i + 1;
+        if (round == 1) {  // of a parked session, which had a pending token
+          const auto to = std::ssize(content[i]) - 3;
+          group.ledger->wait_for_change(group.send(RollBackSession{.session = id, .to = to}));
+          content[i].resize(static_cast<std::size_t>(to));
+        }
+        const std::vector<TokenId> given = {5, static_cast<TokenId>(7 + round)};
+        content[i] = joined(content[i], given);
+        const Told& told = group.run(turn_of(id, given, 4));
+        expect_same(told, group.run(lively_turn(content[i], 4)));
+        content[i] = joined(content[i], told.tokens());
+      }
+    }
+    group.ledger->wait_for_change(group.send(ForkSession{.session = 9, .from = 2}));  // of a parked one
+    expect_same(group.run(turn_of(9, {4}, 4)), group.run(lively_turn(joined(content[1], {4}), 4)));
+    expect_same(group.run(turn_of(2, {6}, 4)), group.run(lively_turn(joined(content[1], {6}), 4)));
+    const EngineStats stats = group.engine->stats();
+    EXPECT_GT(stats.restores, 12);
+    EXPECT_GE(stats.parked_sessions, 4);
+  }
+}
+
 // One rank of three has no memory for one turn: that session ends, with the rank's words, and nobody else.
 TEST(EngineOperations, OneThatFailsOnOneRankEndsItsSessionAlone) {
   std::atomic<int> turns = 0;
@@ -230,6 +271,44 @@ TEST(EngineOperations, ACopyThatFailsOnOneRankEndsItsSessionAlone) {
   group.ledger->wait_for_change(group.send(ForkSession{.session = 2, .from = 1}));
   expect_same(group.run(turn_of(2, {5}, 6)), group.run(lively_turn(joined(text(20), {5}), 6)));
   expect_same(group.run(turn_of(1, {6}, 6)), group.run(lively_turn(joined(text(20), {6}), 6)));
+}
+
+// One rank of three has no memory for a parking place: the session stays where it is.
+TEST(EngineOperations, ASaveThatFailsOnOneRankCostsNoSession) {
+  std::atomic<bool> fails = true;
+  GroupOptions options{.ranks = 3, .slots = 1, .places = 2, .backend = "awkward"};
+  options.before_place = [&](int rank) {
+    if (rank == 2 && fails.exchange(false)) throw std::runtime_error("no memory for the place");
+  };
+  TestGroup group(options);
+  group.ledger->wait_for_change(group.send(OpenSession{.session = 1}));
+  group.run(turn_of(1, text(40), 0));
+  expect_same(group.run(lively_turn(text(9), 4)),
+              group.run(lively_turn(text(9), 4)));  // takes the other place
+  EXPECT_FALSE(fails);
+  expect_same(group.run(turn_of(1, {5}, 6)), group.run(lively_turn(joined(text(40), {5}), 6)));
+  EXPECT_GE(group.engine->stats().restores, 1);
+}
+
+TEST(EngineOperations, ARestoreThatFailsOnOneRankEndsItsSessionAlone) {
+  std::atomic<bool> fails = false;
+  GroupOptions options{.ranks = 3, .slots = 1, .places = 4, .backend = "awkward"};
+  options.before_copy = [&](int rank) {
+    if (rank == 1 && fails.exchange(false)) throw std::runtime_error("no such luck");
+  };
+  TestGroup group(options);
+  for (const SessionId id : {1, 2}) {
+    group.ledger->wait_for_change(group.send(OpenSession{.session = id}));
+    group.run(turn_of(id, text(40), 0));
+  }
+  group.run(lively_turn(text(9), 4));  // both are parked
+  fails = true;
+  const RequestId failed = group.send(turn_of(1, {5}, 6));
+  EXPECT_EQ(group.ledger->wait_for_end(failed).reason, FinishReason::failed);
+  EXPECT_EQ(group.ledger->of(failed).ends[0].message, "rank 1: no such luck");
+  expect_same(group.run(turn_of(2, {5}, 6)), group.run(lively_turn(joined(text(40), {5}), 6)));
+  EXPECT_EQ(group.ledger->wait_for_refusal(group.send(turn_of(1, {5}, 6))).reason,
+            RefusalReason::unknown_session);
 }
 
 }  // namespace

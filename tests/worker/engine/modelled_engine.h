@@ -19,9 +19,11 @@
 namespace sinkstream {
 
 // A ring of 18 places for windows of 10: little enough for tests to go all around it.
-inline SchedulerLimits small_limits(std::int32_t slots = 4) {
+inline SchedulerLimits small_limits(std::int32_t slots = 4, std::int32_t places = 0) {
   SchedulerLimits limits;
   limits.num_slots = slots;
+  limits.num_places = places;
+  limits.place_bytes = 100;
   limits.max_queue = 100;
   limits.prefill_chunk = 12;
   limits.session_chunk = 8;
@@ -36,7 +38,9 @@ inline SchedulerLimits small_limits(std::int32_t slots = 4) {
 class ModelledSlots {
  public:
   explicit ModelledSlots(const SchedulerLimits& limits)
-      : ring_capacity_(limits.session.ring_capacity), slots_(static_cast<std::size_t>(limits.num_slots)) {}
+      : ring_capacity_(limits.session.ring_capacity),
+        slots_(static_cast<std::size_t>(limits.num_slots)),
+        places_(static_cast<std::size_t>(limits.num_places)) {}
 
   std::vector<kernels::Choice> apply(const StepPlan& plan) {
     for (const SlotOperation& operation : plan.operations) {
@@ -84,7 +88,8 @@ class ModelledSlots {
   Slot& at(std::int32_t slot) { return slots_.at(static_cast<std::size_t>(slot)); }
   void apply(const OpenSlot& operation) {
     EXPECT_FALSE(at(operation.slot).open);
-    at(operation.slot) = {.open = true, .window = operation.window, .content = {}, .ring = {}};
+    Slot& slot = at(operation.slot);
+    slot = {.open = true, .window = operation.window, .content = {}, .ring = std::move(slot.ring)};
   }
   void apply(const BeginTurn& operation) {
     Slot& slot = at(operation.slot);
@@ -114,6 +119,40 @@ class ModelledSlots {
     EXPECT_TRUE(at(operation.slot).open);
     at(operation.slot) = {};
   }
+  // What was written in a slot goes with the session; the slot's memory stays as it is, for the next.
+  void apply(const SaveSlot& operation) {
+    const Slot& slot = at(operation.slot);
+    EXPECT_TRUE(slot.open);
+    save(slot, operation.place);
+  }
+  void apply(const LeaveSlot& operation) {
+    Slot& slot = at(operation.slot);
+    EXPECT_TRUE(slot.open);
+    slot = {.window = {}, .content = {}, .ring = std::move(slot.ring)};
+  }
+  void apply(const RestoreSlot& operation) {
+    const Slot& saved = places_.at(static_cast<std::size_t>(operation.place));
+    EXPECT_TRUE(saved.open);
+    EXPECT_FALSE(at(operation.slot).open);
+    at(operation.slot) = saved;
+    at(operation.slot).in_turn = false;
+    at(operation.slot).last_choice = -1;
+  }
+  void apply(const CopySaved& operation) {
+    const Slot& saved = places_.at(static_cast<std::size_t>(operation.from));
+    EXPECT_TRUE(saved.open);
+    save(saved, operation.place);
+  }
+  void apply(const DropSaved& operation) {
+    Slot& saved = places_.at(static_cast<std::size_t>(operation.place));
+    EXPECT_TRUE(saved.open);
+    saved = {};
+  }
+  void save(const Slot& slot, std::int32_t place) {
+    Slot& saved = places_.at(static_cast<std::size_t>(place));
+    EXPECT_FALSE(saved.open);
+    saved = slot;
+  }
   void take_in(const PlanRow& row) {
     Slot& slot = at(row.slot);
     EXPECT_TRUE(slot.open);
@@ -138,7 +177,7 @@ class ModelledSlots {
   }
 
   std::int64_t ring_capacity_;
-  std::vector<Slot> slots_;
+  std::vector<Slot> slots_, places_;
 };
 
 // Drives a scheduler with it. A step's outcome comes when `depth` are under way, or when there is no other to

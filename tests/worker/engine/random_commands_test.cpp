@@ -17,7 +17,10 @@ namespace {
 class RandomCommands {
  public:
   RandomCommands(int depth, unsigned seed)
-      : random_(seed), slots_(1 + below(4)), engine_(depth, small_limits(slots_)) {
+      : random_(seed),
+        slots_(1 + below(4)),
+        places_(std::max(0, below(9) - 2)),
+        engine_(depth, small_limits(slots_, places_)) {
     engine_.launched = [this](const StepPlan& plan) { look_at(plan); };
   }
 
@@ -25,12 +28,15 @@ class RandomCommands {
     for (int i = 0; i < commands && !testing::Test::HasFailure(); ++i) {
       command();
       expect_counts();
-      engine_.run(below(4));
+      engine_.run(below(6) == 0 ? 40 : below(4));
       check_choices();
       settle();
     }
     finish();
   }
+
+  // Of the whole run.
+  std::int64_t parks = 0, restores = 0;
 
  private:
   struct Asked {
@@ -59,7 +65,7 @@ class RandomCommands {
   }
 
   void command() {
-    switch (below(12)) {
+    switch (below(16)) {
       case 0:
       case 1:
         return ask();
@@ -79,6 +85,12 @@ class RandomCommands {
         return go_back();
       case 10:
         return fork();
+      case 11:
+      case 12:
+        return open();
+      case 13:
+      case 14:
+        return begin();
       default:
         return below(3) == 0 ? close() : fail_next();
     }
@@ -151,8 +163,14 @@ class RandomCommands {
 
   void open() {
     const SessionId id = next_++;
-    engine_.send(OpenSession{.session = id, .window = {}});
-    kept_[id] = {};
+    const RequestId request = engine_.send(OpenSession{.session = id, .window = {}});
+    if (!engine_.ledger.refused(request)) {
+      kept_[id] = {};
+      return;
+    }
+    EXPECT_EQ(engine_.ledger.refused(request)->reason, RefusalReason::queue_full);
+    EXPECT_GE(std::ssize(kept_) + std::ssize(forks_),
+              std::max(1, slots_ - 1 + (lost_a_place_ ? 0 : places_)));
   }
   void begin() {
     if (kept_.empty()) return;
@@ -213,25 +231,24 @@ class RandomCommands {
 
   void fail_next() { fails_ = true; }
   void look_at(const StepPlan& plan) {
-    std::set<std::int32_t> closed;
     for (const SlotOperation& operation : plan.operations) {
-      if (!std::holds_alternative<CloseSlot>(operation)) continue;
-      must_close_.erase(slot_of(operation));
+      if (vacates(operation)) must_be_vacated_.erase(changed_by(operation));
     }
-    for (const std::int32_t slot : must_close_) {
-      ADD_FAILURE() << "slot " << slot << " is not closed after an operation on it failed";
+    for (const auto& [where, index] : must_be_vacated_) {
+      ADD_FAILURE() << (where == Standing::Where::slot ? "slot " : "place ") << index
+                    << " is not vacated after an operation on it failed";
     }
     if (!std::exchange(fails_, false) || plan.operations.empty()) return;
     const int index = below(static_cast<int>(plan.operations.size()));
     const SlotOperation& operation = plan.operations[static_cast<std::size_t>(index)];
-    const std::int32_t slot = slot_of(operation);
-    bool is_alone = true;  // no operation after it changes whose slot it is
+    const Standing standing = changed_by(operation);
+    bool stays = !vacates(operation);
     for (std::size_t i = static_cast<std::size_t>(index) + 1; i < plan.operations.size(); ++i) {
-      const bool is_turn = std::holds_alternative<BeginTurn>(plan.operations[i]);
-      is_alone = is_alone && (slot_of(plan.operations[i]) != slot || is_turn);
+      stays = stays && !(vacates(plan.operations[i]) && changed_by(plan.operations[i]) == standing);
     }
-    if (std::holds_alternative<CloseSlot>(operation) || !is_alone) return;
-    must_close_.insert(slot);
+    if (!stays) return;
+    must_be_vacated_.insert(standing);
+    lost_a_place_ = lost_a_place_ || std::holds_alternative<SaveSlot>(operation);
     for (auto& [request, asked] : asked_) asked.may_fail = true;
     failed_any_ = true;
     engine_.failures.push_back({index, "no memory"});
@@ -362,11 +379,16 @@ class RandomCommands {
       }
     }
     EXPECT_EQ(stats.running + engine_.scheduler.free_slots(), slots_);
+    EXPECT_LE(stats.parked_sessions, places_);
+    EXPECT_LE(stats.resident_sessions + stats.parked_sessions, std::max(1, slots_ + places_ - 1));
+    EXPECT_GE(stats.parks, stats.restores);
+    parks = stats.parks;
+    restores = stats.restores;
     EXPECT_LE(stats.waiting, live);
     EXPECT_GE(stats.waiting + stats.running, live) << "each choice waits or has a slot";
   }
 
-  // Everybody reads on, and sessions that rest make room.
+  // Everybody reads on, and sessions end.
   void finish() {
     fails_ = false;
     for (int i = 0; i < 1000 && !testing::Test::HasFailure(); ++i) {
@@ -378,6 +400,7 @@ class RandomCommands {
       engine_.run();
       check_choices();
       settle();
+      expect_nobody_waits();
       const auto resting =
           std::find_if(kept_.begin(), kept_.end(), [](const auto& kept) { return kept.second.request == 0; });
       if (resting == kept_.end()) break;
@@ -396,15 +419,26 @@ class RandomCommands {
     EXPECT_EQ(engine_.scheduler.waiting(), 0);
   }
 
+  // As long as all places are there, sessions that rest hold up nobody.
+  void expect_nobody_waits() {
+    if (lost_a_place_ || slots_ + places_ == 1) return;
+    for (auto& [request, asked] : asked_) {
+      for (std::int32_t choice = 0; choice < num_choices(asked.command); ++choice) {
+        EXPECT_EQ(engine_.ledger.of(request, choice).ends.size(), 1u)
+            << "request " << request << ", choice " << choice << " waits for a slot in vain";
+      }
+    }
+  }
+
   std::mt19937 random_;
-  std::int32_t slots_;
+  std::int32_t slots_, places_;
   ModelledEngine engine_;
   std::map<RequestId, Asked> asked_;
   std::map<SessionId, Kept> kept_;
   std::map<RequestId, Fork> forks_;  // under way
   SessionId next_ = 1;
-  bool fails_ = false, failed_any_ = false;
-  std::set<std::int32_t> must_close_;
+  bool fails_ = false, failed_any_ = false, lost_a_place_ = false;
+  std::set<Standing> must_be_vacated_;
 };
 
 class RandomCommandsTest : public testing::TestWithParam<int> {};
@@ -415,10 +449,16 @@ INSTANTIATE_TEST_SUITE_P(Depths, RandomCommandsTest, testing::Values(1, 2, 3),
 TEST_P(RandomCommandsTest, EveryChoiceEndsOnceAndSaysWhatItSaysAlone) {
   const char* const many = std::getenv("SEEDS");
   const unsigned seeds = many ? static_cast<unsigned>(std::atoi(many)) : 300;
+  std::int64_t parks = 0, restores = 0;
   for (unsigned seed = 0; seed < seeds && !HasFailure(); ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
-    RandomCommands(GetParam(), seed).run(60);
+    RandomCommands random(GetParam(), seed);
+    random.run(120);
+    parks += random.parks;
+    restores += random.restores;
   }
+  EXPECT_GT(parks, seeds);
+  EXPECT_GT(restores, seeds / 2);
 }
 
 }  // namespace

@@ -239,16 +239,19 @@ TEST_P(Sessions, RefusesWhatDoesNotFitTheirState) {
   EXPECT_EQ(reason(ForkSession{.session = 78, .from = session}), RefusalReason::session_busy);
   engine.run();
   EXPECT_EQ(engine.ledger.of(running).events.size(), 4u);
-  // Four slots: three more sessions, and then there is none for a fork.
-  for (int i = 0; i < 3; ++i) engine.run(turn(open(), {1}, 0));
+  // Four slots: two sessions rest in theirs, two requests run on, and a third session has none yet.
+  engine.run(turn(open(), {1}, 0));
+  for (int i = 0; i < 2; ++i) engine.send(one_turn({5}, 1'000'000));
+  engine.step();
   EXPECT_EQ(reason(ForkSession{.session = 78, .from = session}), RefusalReason::queue_full);
   const SessionId without_slot = open();
+  EXPECT_EQ(reason(OpenSession{.session = 78}), RefusalReason::queue_full) << "one slot is for others";
   const RequestId waiting = engine.send(turn(without_slot, {1}, 1));
   EXPECT_EQ(reason(turn(without_slot, {1}, 1)), RefusalReason::session_busy) << "it waits for a slot";
   EXPECT_EQ(reason(ForkSession{.session = 78, .from = without_slot}), RefusalReason::session_busy);
   const RequestId closing = engine.send(CloseSession{.session = session});
   EXPECT_EQ(engine.ledger.changed(closing)->usage.seen_tokens, 13);
-  engine.run();
+  engine.run(20);
   EXPECT_EQ(engine.ledger.of(waiting).events.size(), 1u) << "and has it now";
   EXPECT_EQ(reason(turn(session, {1}, 1)), RefusalReason::unknown_session);
 }

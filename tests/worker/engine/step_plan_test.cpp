@@ -11,6 +11,7 @@ namespace {
 PlanLimits limits() {
   PlanLimits limits;
   limits.num_slots = 4;
+  limits.num_places = 2;
   limits.max_rows = 16;
   limits.vocab_size = 100;
   limits.session.sink_capacity = 8;
@@ -29,8 +30,16 @@ StepPlan example() {
   turn.sampling.earlier_output = {99, 0, 7};
   turn.sampling.min_tokens = 5'000'000'000;
   turn.sampling.end_tokens = {0, 99};
-  plan.operations = {CloseSlot{1}, OpenSlot{2, {4, 60}}, turn, CopySlot{1, 2},
-                     RollBackSlot{1, 5'000'000'000}};
+  plan.operations = {CloseSlot{1},
+                     OpenSlot{2, {4, 60}},
+                     turn,
+                     CopySlot{1, 2},
+                     RollBackSlot{1, 5'000'000'000},
+                     SaveSlot{2, 1},
+                     LeaveSlot{2},
+                     CopySaved{0, 1},
+                     RestoreSlot{2, 1},
+                     DropSaved{1}};
   plan.rows = {{2, 17, 0}, {2, 18, 1}, {3, kernels::kLastChosen, 5'000'000'000}};
   plan.outputs = {{PlanOutput::Kind::score, true, 0, 18, 5}, {PlanOutput::Kind::sample, false, 2, 0, 0}};
   return plan;
@@ -54,8 +63,8 @@ TEST(StepPlan, SurvivesTheWire) {
   EXPECT_EQ(encode(back), message);
   EXPECT_EQ(back.number, 7u);
   EXPECT_FALSE(back.last);
-  ASSERT_EQ(back.operations.size(), 5u);
-  EXPECT_EQ(slot_of(back.operations[0]), 1);
+  ASSERT_EQ(back.operations.size(), 10u);
+  EXPECT_EQ(std::get<CloseSlot>(back.operations[0]).slot, 1);
   EXPECT_EQ(std::get<OpenSlot>(back.operations[1]).window, (CacheWindow{4, 60}));
   const auto& sampling = std::get<BeginTurn>(back.operations[2]).sampling;
   EXPECT_EQ(sampling.logit_bias, (std::vector<std::pair<TokenId, float>>{{3, -100.0f}, {99, 1.5f}}));
@@ -66,6 +75,10 @@ TEST(StepPlan, SurvivesTheWire) {
   EXPECT_EQ(sampling.end_tokens, (std::vector<TokenId>{0, 99}));
   EXPECT_EQ(std::get<CopySlot>(back.operations[3]).from, 2);
   EXPECT_EQ(std::get<RollBackSlot>(back.operations[4]).length, 5'000'000'000);
+  EXPECT_EQ(std::get<SaveSlot>(back.operations[5]).place, 1);
+  EXPECT_EQ(std::get<CopySaved>(back.operations[7]).from, 1);
+  EXPECT_EQ(std::get<RestoreSlot>(back.operations[8]).slot, 2);
+  EXPECT_EQ(std::get<DropSaved>(back.operations[9]).place, 1);
   ASSERT_EQ(back.rows.size(), 3u);
   EXPECT_EQ(back.rows[2].position, 5'000'000'000);
   EXPECT_EQ(back.rows[2].token, kernels::kLastChosen);
@@ -96,7 +109,7 @@ TEST(StepPlan, SaysWhyItIsRefused) {
     return "step plan refused: " + reason + " (do all ranks run the same build?)";
   };
   auto other_layout = encode(example());
-  EXPECT_EQ(other_layout[3], std::byte{'5'});
+  EXPECT_EQ(other_layout[3], std::byte{'6'});
   other_layout[3] = std::byte{'4'};
   EXPECT_EQ(why(other_layout), refused("it does not begin like one"));
   EXPECT_EQ(why({}), refused("it is cut short"));
@@ -180,6 +193,16 @@ TEST(StepPlan, RefusesWhatIsOutOfBounds) {
   plan = example();
   sampling_of(plan).top_p = 0;
   expect_refused(plan);
+  for (const SlotOperation& operation :
+       {SlotOperation{CopySlot{4, 0}}, SlotOperation{CopySlot{0, 4}}, SlotOperation{CopySlot{1, 1}},
+        SlotOperation{SaveSlot{4, 0}}, SlotOperation{SaveSlot{0, 2}}, SlotOperation{SaveSlot{0, -1}},
+        SlotOperation{LeaveSlot{-1}}, SlotOperation{RestoreSlot{0, 2}}, SlotOperation{RestoreSlot{4, 0}},
+        SlotOperation{CopySaved{0, 0}}, SlotOperation{CopySaved{2, 0}}, SlotOperation{CopySaved{0, 2}},
+        SlotOperation{DropSaved{2}}}) {
+    plan = example();
+    plan.operations[0] = operation;
+    expect_refused(plan);
+  }
   for (const std::int32_t last_n : {-2, 2, kMaxRepeatLastN + 1}) {
     plan = example();
     sampling_of(plan).repeat_last_n = last_n;

@@ -91,6 +91,7 @@ class CopiedSlot : public testing::TestWithParam<std::tuple<std::string, std::st
     return {.directory = golden_directory(checkpoint),
             .ranks = ranks,
             .cache = {.num_slots = kFirstCopy + kMostCopies,
+                      .num_places = 2,
                       .sink_capacity = 4,
                       .ring_capacity = kRing,
                       .type = type},
@@ -117,6 +118,14 @@ Values all_alone(TestRank& rank, const Mode& mode, const std::vector<TokenId>& t
   return logits;
 }
 
+// Within the cache or, every third, by way of two parking places.
+void copy_original(TestRank& rank, int slot, std::int64_t seen) {
+  if ((seen + slot) % 3 != 0) return rank.model().copy_slot(kOriginal, slot, seen);
+  rank.model().save_slot(kOriginal, 0, seen);
+  rank.model().copy_saved(0, 1, seen);
+  rank.model().restore_slot(1, slot, seen);
+}
+
 // Copies a session that has taken in `seen` tokens, once for each length that it can go back to; all copies
 // go back and on in one step. Their slots still hold earlier copies, but for every other one.
 void copy_and_go_back(TestRank& rank, const Mode& mode, std::int64_t seen,
@@ -125,7 +134,7 @@ void copy_and_go_back(TestRank& rank, const Mode& mode, std::int64_t seen,
   int slot = kFirstCopy;
   for (const std::int64_t length : mode.lengths_from(seen)) {
     if ((seen + slot) % 2 == 0) rank.model().close_slot(slot);
-    rank.model().copy_slot(kOriginal, slot, seen);
+    copy_original(rank, slot, seen);
     const auto more = make_rows(slot++, part(kOther, length, kGoOn), length, mode.window);
     rows.insert(rows.end(), more.begin(), more.end());
   }

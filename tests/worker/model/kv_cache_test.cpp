@@ -128,6 +128,36 @@ TEST(KvCache, CopyTakesWhatWasWrittenAndTouchesNoOtherSlot) {
   }
 }
 
+// Through a parking place and another to a second slot.
+TEST(KvCache, SavesAndRestoresWhatWasWritten) {
+  const HostBackendAlone alone;
+  const ModelConfig config = small_config();
+  constexpr std::int64_t kRing = 7;
+  KvCache cache(
+      config, plan_of(config),
+      {.num_slots = 2, .num_places = 2, .sink_capacity = 3, .ring_capacity = kRing, .type = DType::bf16},
+      *alone.backend);
+  for (const std::int64_t seen : {7, 1, 9, 0, 5, 3}) {
+    SCOPED_TRACE(seen);
+    for (std::int64_t i = 0; i < config.num_layers; ++i) {
+      for (const int slot : {0, 1}) fill(cache.layer(i), slot, static_cast<int>(100 * slot + 10 * i + 1));
+    }
+    cache.save(1, 1, seen);
+    cache.release(1);
+    cache.copy_saved(1, 0, seen);
+    cache.restore(0, 0, seen);
+    for (std::int64_t i = 0; i < config.num_layers; ++i) {
+      const CacheLayerView& layer = cache.layer(i);
+      EXPECT_TRUE(slot_is(layer, 1, 0, 0));
+      for_each_array(layer, 0, [&]<typename T>(std::span<T> array, int number) {
+        const std::int64_t capacity = number < 2 ? layer.sink_capacity : layer.ring_capacity;
+        expect_first_places<T>(array, layer, capacity, seen, static_cast<T>(100 + 10 * i + 1 + number),
+                               static_cast<T>(10 * i + 1 + number));
+      });
+    }
+  }
+}
+
 TEST(KvCache, ArraysAreAlignedAndZero) {
   const HostBackendAlone alone;
   const ModelConfig config = small_config();
@@ -217,8 +247,9 @@ TEST(KvCache, MemoryThatIsNotToBeHadIsToldOfWithWhatHelps) {
 TEST(KvCache, RefusesSizesThatCannotBe) {
   const HostBackendAlone alone;
   const ModelConfig config = small_config();
-  for (const KvCacheSizes& sizes : {KvCacheSizes{.num_slots = 0}, KvCacheSizes{.sink_capacity = -1},
-                                    KvCacheSizes{.ring_capacity = 0}, KvCacheSizes{.type = DType::f16}}) {
+  for (const KvCacheSizes& sizes :
+       {KvCacheSizes{.num_slots = 0}, KvCacheSizes{.num_places = -1}, KvCacheSizes{.sink_capacity = -1},
+        KvCacheSizes{.ring_capacity = 0}, KvCacheSizes{.type = DType::f16}}) {
     EXPECT_THROW(KvCache(config, plan_of(config), sizes, *alone.backend), std::invalid_argument);
   }
   KvCache cache(config, plan_of(config), {.num_slots = 2}, *alone.backend);
@@ -228,6 +259,12 @@ TEST(KvCache, RefusesSizesThatCannotBe) {
   EXPECT_THROW(cache.copy(-1, 0, 1), std::invalid_argument);
   EXPECT_THROW(cache.copy(1, 1, 1), std::invalid_argument);
   EXPECT_THROW(cache.copy(0, 1, -1), std::invalid_argument);
+  EXPECT_THROW(cache.save(0, 0, 1), std::invalid_argument) << "there is no place";
+  KvCache with_places(config, plan_of(config), {.num_slots = 1, .num_places = 2}, *alone.backend);
+  EXPECT_THROW(with_places.save(0, 2, 1), std::invalid_argument);
+  EXPECT_THROW(with_places.save(1, 0, 1), std::invalid_argument);
+  EXPECT_THROW(with_places.restore(0, 0, 1), std::invalid_argument) << "nothing was saved there";
+  EXPECT_THROW(with_places.copy_saved(0, 1, 1), std::invalid_argument);
 }
 
 }  // namespace
