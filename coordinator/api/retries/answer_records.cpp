@@ -188,6 +188,8 @@ void AnswerRecords::end(Place place) {
     forget_content(place, kEndedEarly);
   } else if (!place->answer->is_recorded()) {
     forget_content(place, kNotKept);
+  } else if (place->asked.key.empty() && !is_named(place)) {
+    erase(place);  // the session was rolled back
   }
   shrink();
   arm();
@@ -210,16 +212,19 @@ void AnswerRecords::erase(Place place) {
   if (place->answer) place->answer->listen(nullptr);
   by_key_.erase(Name{place->asked.owner, place->asked.key});
   bytes_ -= place->bytes;
-  const auto named = by_turn_.find(Name{place->asked.owner, place->asked.text});
-  if (named != by_turn_.end() && named->second == place) by_turn_.erase(named);
+  if (is_named(place)) by_turn_.erase(Name{place->asked.owner, place->asked.text});
   place->list->erase(place);
+}
+
+bool AnswerRecords::is_named(Place place) const {
+  const auto named = by_turn_.find(Name{place->asked.owner, place->asked.text});
+  return named != by_turn_.end() && named->second == place;
 }
 
 // It is not found by its text any more; without a key, not at all.
 void AnswerRecords::unname_turn(Place place) {
-  const auto named = by_turn_.find(Name{place->asked.owner, place->asked.text});
-  if (named == by_turn_.end() || named->second != place) return;
-  by_turn_.erase(named);
+  if (!is_named(place)) return;
+  by_turn_.erase(Name{place->asked.owner, place->asked.text});
   if (place->asked.key.empty() && place->list != &running_) erase(place);
 }
 

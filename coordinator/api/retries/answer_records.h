@@ -69,6 +69,7 @@ class AnswerRecords : public std::enable_shared_from_this<AnswerRecords> {
   void end(Place place);
   void forget_content(Place place, const char* why);
   void erase(Place place);
+  bool is_named(Place place) const;  // found by its text
   void unname_turn(Place place);
   void measure(Place place);
   void stop_recording(Place place);

@@ -16,7 +16,7 @@ ClientSession::View ClientSession::view() const {
   const SessionUsage taken_in = session_usage(contents_.taken_in(), facts_.window);
   usage.resident_tokens = taken_in.resident_tokens;
   usage.evicted_tokens = taken_in.evicted_tokens;
-  return {usage, contents_.holds_slot ? facts_.slot_bytes : 0, running_, last_used_at_};
+  return {usage, contents_.has_cache ? facts_.slot_bytes : 0, running_, last_used_at_};
 }
 
 std::pair<std::int64_t, std::int64_t> ClientSession::kept() const {

@@ -30,7 +30,7 @@ struct SessionContents {
   std::int64_t reach = 0;
   // What the engine has not been given yet: the pinned prefix, before the first turn.
   std::vector<TokenId> unsent;
-  bool holds_slot = false;   // the engine has: from the first turn on
+  bool has_cache = false;    // the engine keeps: from the first turn on
   std::int64_t pending = 0;  // newest tokens that the engine takes in with the next turn
   std::shared_ptr<const nlohmann::ordered_json> pinned_messages;  // null: none
   std::deque<ChatMark> marks;                                     // by position

@@ -46,7 +46,7 @@ void SessionTurn::set_chat(nlohmann::ordered_json messages, bool answering) {
 void SessionTurn::accept() {
   session_->update([&](SessionContents& contents) {
     contents.unsent.clear();
-    contents.holds_slot = true;
+    contents.has_cache = true;
     contents.pending = 0;
     contents.transcript.append(added_);
     if (!chat_) return;

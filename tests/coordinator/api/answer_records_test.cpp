@@ -306,6 +306,21 @@ TEST_F(AnswerRecordsTest, NothingIsKeptWhereNothingMayBe) {
   EXPECT_EQ(records->size(), 0u);
 }
 
+TEST_F(AnswerRecordsTest, ARollbackForgetsTurnsAndKeepsKeys) {
+  ask(turn("a"));
+  respond("a");
+  ask(keyed("key"));
+  respond("b");
+  ask(turn("c"));  // the rollback itself, say
+  records->forget_turns("another");
+  EXPECT_EQ(records->size(), 3u);
+  records->forget_turns("s");
+  EXPECT_EQ(records->size(), 2u);
+  respond("c");
+  EXPECT_EQ(records->size(), 1u) << "nobody could ask for it";
+  EXPECT_EQ(ask(keyed("key"))->body, "b");
+}
+
 TEST_F(AnswerRecordsTest, TheServersEndEndsWhatIsRecorded) {
   const auto client = ask(keyed("a"));
   client->leave(AbandonCause::server_ended);
