@@ -27,9 +27,10 @@ class OneRank {
       : backend_(make_test_backend(backend, *group_[0])),
         model_(config_, shard_,
                load_weights(Checkpoint(kModel), config_, shard_, kernels::WeightFormat::f32, *backend_, {}),
-               {.num_slots = 2, .sink_capacity = 4, .ring_capacity = 32}, 8, *backend_) {
+               {.num_slots = 2, .num_places = 2, .sink_capacity = 4, .ring_capacity = 32}, 8, *backend_) {
     runner.emplace(model_,
                    PlanLimits{.num_slots = 2,
+                              .num_places = 2,
                               .max_rows = 8,
                               .vocab_size = 256,
                               .session = {.window = {4, 28}, .sink_capacity = 4, .ring_capacity = 32}});
@@ -94,6 +95,36 @@ TEST(StepRunner, ASlotIsOpenedAndClosedInTurn) {
   EXPECT_THAT([&] { apply(kClose); },
               ThrowsMessage<std::runtime_error>(HasSubstr("step 4: slot 0 is not open")));
   apply(kOpen);
+}
+
+TEST(StepRunner, APlaceIsFilledAndEmptiedInTurn) {
+  OneRank rank("cpu");
+  auto refusal = [&, number = std::uint64_t{0}](const SlotOperation& operation) mutable {
+    StepPlan plan;
+    plan.number = ++number;
+    plan.operations = {operation};
+    try {
+      rank.runner->run(plan);
+      return std::string();
+    } catch (const std::runtime_error& error) {
+      return std::string(error.what());
+    }
+  };
+  EXPECT_THAT(refusal(SaveSlot{0, 0}), HasSubstr("step 1: slot 0 is not open"));
+  EXPECT_EQ(refusal(kOpen), "");
+  EXPECT_THAT(refusal(RestoreSlot{1, 0}), HasSubstr("step 3: nothing is parked in place 0"));
+  EXPECT_THAT(refusal(DropSaved{0}), HasSubstr("step 4: nothing is parked in place 0"));
+  EXPECT_THAT(refusal(CopySaved{1, 0}), HasSubstr("step 5: nothing is parked in place 0"));
+  EXPECT_EQ(refusal(SaveSlot{0, 0}), "");
+  EXPECT_THAT(refusal(SaveSlot{0, 0}), HasSubstr("step 7: a session is parked in place 0 already"));
+  EXPECT_THAT(refusal(RestoreSlot{0, 0}), HasSubstr("step 8: slot 0 is open already"));
+  EXPECT_EQ(refusal(LeaveSlot{0}), "");
+  EXPECT_THAT(refusal(LeaveSlot{0}), HasSubstr("step 10: slot 0 is not open"));
+  EXPECT_EQ(refusal(CopySaved{1, 0}), "");
+  EXPECT_EQ(refusal(RestoreSlot{0, 0}), "");
+  EXPECT_EQ(refusal(RestoreSlot{1, 1}), "");
+  EXPECT_EQ(refusal(DropSaved{0}), "");
+  EXPECT_EQ(refusal(DropSaved{1}), "");
 }
 
 TEST(StepRunner, WhoEndsItMidStepsHasNothingWrittenToAfterwards) {
