@@ -13,8 +13,11 @@ namespace sinkstream::kernels {
 inline constexpr float kLargestInt8 = 127.0f;
 inline constexpr float kLargestInt4 = 15.0f;
 
-// Stands for the scale of a group that isn't finite, or can't be read back as such, so that this shows.
-inline constexpr bfloat16 kNoScale = {0x7fc0};  // a quiet NaN
+// Stands for the scale of a group that isn't finite, or can't be read back as such, so that this shows. A
+// function: what code on a GPU takes a constant's address for, as in `a ? b : kConstant`, ends its kernel.
+constexpr bfloat16 no_scale() {
+  return {0x7fc0};  // a quiet NaN
+}
 
 constexpr bool is_finite(float value) {
   return (std::bit_cast<std::uint32_t>(value) & 0x7f800000u) != 0x7f800000u;
@@ -46,7 +49,7 @@ constexpr Int4Steps int4_steps(float lowest, float highest) {
   }
   const bfloat16 scale = to_bfloat16((highest - to_float(minimum)) / kLargestInt4);
   const bool can_be_read = is_finite(kLargestInt4 * to_float(scale));  // not of +-3e38 together
-  return {minimum, can_be_read ? scale : kNoScale};
+  return {minimum, can_be_read ? scale : no_scale()};
 }
 
 }  // namespace sinkstream::kernels

@@ -15,7 +15,7 @@ bool are_finite(std::span<const float> group) {
 }
 
 Int4Steps int4_steps_of(std::span<const float> group) {
-  if (!are_finite(group)) return {kNoScale, kNoScale};
+  if (!are_finite(group)) return {no_scale(), no_scale()};
   const auto [lowest, highest] = std::ranges::minmax(group);
   return int4_steps(lowest, highest);
 }
@@ -155,7 +155,7 @@ void PackedWeight::pack_int8_row(std::int64_t row, std::span<const float> column
     const auto whole = columns.subspan(group.first, group.count);
     float largest = 0;
     for (const float value : whole) largest = std::max(largest, std::abs(value));
-    *group.scale = are_finite(whole) ? int8_scale(largest) : kNoScale;
+    *group.scale = are_finite(whole) ? int8_scale(largest) : no_scale();
     const float scale = to_float(*group.scale);
     for (std::int64_t i = group.begin_stored; i < group.end_stored; ++i) {
       group.int8(i) = static_cast<std::int8_t>(quantize(whole[i], scale, -kLargestInt8, kLargestInt8));

@@ -20,14 +20,14 @@ struct Group {
 };
 
 __device__ bfloat16 int8_scale_of(const Group& group) {
-  if (!group.is_finite()) return kNoScale;
+  if (!group.is_finite()) return no_scale();
   float largest = 0;
   for (int i = 0; i < group.count; ++i) largest = fmaxf(largest, fabsf(group.columns[i]));
   return int8_scale(largest);
 }
 
 __device__ Int4Steps int4_steps_of(const Group& group) {
-  if (!group.is_finite()) return {kNoScale, kNoScale};
+  if (!group.is_finite()) return {no_scale(), no_scale()};
   float lowest = group.columns[0], highest = group.columns[0];
   for (int i = 1; i < group.count; ++i) {
     const float value = group.columns[i];
