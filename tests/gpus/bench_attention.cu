@@ -1,8 +1,6 @@
 // Times of attention, as one of a model's layers takes it: decoding by the bandwidth that it reaches, beside
 // that of a copy; chunks of prompts by their operations. Caches are larger than the GPU's own and change from
-// call to call, calls are replayed from a graph. Without CMake, in the root of the tree:
-//   nvcc -std=c++20 --expt-relaxed-constexpr -I. -O3 -arch=sm_90 -o bench-attention
-//     tests/gpus/bench_attention.cu kernels/cuda/attention/*.cu
+// call to call, calls are replayed from a graph.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -12,6 +10,7 @@
 #include "kernels/cache_layout.h"
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/ptx.h"
+#include "tests/gpus/benches.h"
 #include "tests/gpus/copy_rate.h"
 
 namespace sinkstream::kernels::cuda {
@@ -213,7 +212,7 @@ void run() {
 }  // namespace
 }  // namespace sinkstream::kernels::cuda
 
-int main() {
-  sinkstream::kernels::cuda::run();
+int sinkstream::bench_attention(std::span<const std::string>) {
+  kernels::cuda::run();
   return 0;
 }

@@ -1,6 +1,4 @@
 // How long choosing tokens takes on this machine's GPU, within a graph as a step has it. Some ten seconds.
-//   nvcc -std=c++20 --expt-relaxed-constexpr -O3 -arch=native -I. tests/gpus/bench_choose.cu
-//        kernels/cuda/choosing/choose.cu kernels/cuda/choosing/slot_states.cu -o bench_choose   (one line)
 #include <algorithm>
 #include <cstdio>
 #include <exception>
@@ -10,6 +8,7 @@
 
 #include "kernels/cuda/choosing/choose.h"
 #include "kernels/cuda/choosing/slot_states.h"
+#include "tests/gpus/benches.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {
@@ -157,12 +156,7 @@ void run_all() {
 }  // namespace
 }  // namespace sinkstream::kernels::cuda
 
-int main() {
-  try {
-    sinkstream::kernels::cuda::run_all();
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "bench_choose: %s\n", error.what());
-    return 1;
-  }
+int sinkstream::bench_choose(std::span<const std::string>) {
+  kernels::cuda::run_all();
   return 0;
 }

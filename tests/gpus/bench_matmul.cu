@@ -1,9 +1,4 @@
-// Times of matmul on a GPU, and whether its results have the bits that they must have. From the project's
-// root:
-//   nvcc -std=c++20 --expt-relaxed-constexpr -O3 -I. -gencode arch=compute_90,code=sm_90 -o bench_matmul
-//     tests/gpus/bench_matmul.cu kernels/cuda/{matmul,matmul_f32,matmul_decode,matmul_prefill,pack,embed}.cu
-//     kernels/weight.cpp -lcublasLt
-//   ./bench_matmul [format ...]
+// Times of matmul on a GPU, and whether its results have the bits that they must have.
 // Each time is the median of several graphs of matmuls, one after the other, of weights that together don't
 // fit into the second-level cache. `early`: kernels may begin before the previous one has ended.
 #include <cublasLt.h>

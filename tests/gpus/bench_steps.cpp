@@ -1,5 +1,5 @@
 // Whole steps of models with random weights on a GPU: tokens a second by shape, weights and streams.
-//   bench-steps SHAPE WEIGHTS RANKS STREAMS[,STREAMS...] [POSITION]
+//   gpu-bench steps SHAPE WEIGHTS RANKS STREAMS[,STREAMS...] [POSITION]
 // RANKS above 1: one rank's share, the others replaced by a stub that waits kStubMicroseconds for each sum.
 #include <algorithm>
 #include <chrono>
@@ -11,6 +11,7 @@
 
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/device_array.h"
+#include "tests/gpus/benches.h"
 #include "tests/gpus/random_model.h"
 #include "tests/gpus/stub_exchange.h"
 #include "worker/model/model.h"
@@ -108,18 +109,20 @@ double time_prefill(Model& model) {
   return each[each.size() / 2];
 }
 
-int run(int argc, char** argv) {
-  if (argc < 5) {
-    std::fprintf(stderr, "bench-steps SHAPE WEIGHTS RANKS STREAMS[,STREAMS...] [POSITION]\n");
+}  // namespace
+
+int bench_steps(std::span<const std::string> arguments) {
+  if (arguments.size() < 4) {
+    std::fprintf(stderr, "gpu-bench steps SHAPE WEIGHTS RANKS STREAMS[,STREAMS...] [POSITION]\n");
     return 2;
   }
-  const ModelConfig config = shape_of(argv[1]);
-  const auto format = kernels::parse_weight_format(argv[2]);
-  const int ranks = std::atoi(argv[3]);
+  const ModelConfig config = shape_of(arguments[0]);
+  const auto format = kernels::parse_weight_format(arguments[1]);
+  const int ranks = std::stoi(arguments[2]);
   std::vector<std::int32_t> stream_counts;
-  std::istringstream counts(argv[4]);
+  std::istringstream counts(arguments[3]);
   for (std::string count; std::getline(counts, count, ',');) stream_counts.push_back(std::stoi(count));
-  const std::int64_t position = argc > 5 ? std::atoll(argv[5]) : 5000;
+  const std::int64_t position = arguments.size() > 4 ? std::stoll(arguments[4]) : 5000;
   if (!format || ranks < 1) return 2;
 
   kernels::CudaBackend backend({}, ranks == 1 ? kernels::cuda::make_alone()
@@ -134,9 +137,9 @@ int run(int argc, char** argv) {
       .num_slots = slots, .sink_capacity = 16, .ring_capacity = 2048, .type = kernels::DType::bf16};
   Model model(config, shard, std::move(weights), cache, std::max<std::int64_t>(slots, kPrefillRows), backend);
   backend.wait(backend.mark());
-  std::printf("%s %s, rank 0 of %d%s, on %s: %.2f GB of weights, made in %.1f s\n", argv[1], argv[2], ranks,
-              ranks > 1 ? " (sums are a stub of 8 us)" : "", backend.description().c_str(),
-              static_cast<double>(bytes) / 1e9, seconds_since(begin));
+  std::printf("%s %s, rank 0 of %d%s, on %s: %.2f GB of weights, made in %.1f s\n", arguments[0].c_str(),
+              arguments[1].c_str(), ranks, ranks > 1 ? " (sums are a stub of 8 us)" : "",
+              backend.description().c_str(), static_cast<double>(bytes) / 1e9, seconds_since(begin));
   for (const std::int32_t count : stream_counts) {
     Streams streams(model, count, position);
     streams.time(1, 8);  // warms up: graphs are made
@@ -155,14 +158,4 @@ int run(int argc, char** argv) {
   return 0;
 }
 
-}  // namespace
 }  // namespace sinkstream
-
-int main(int argc, char** argv) {
-  try {
-    return sinkstream::run(argc, argv);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "bench-steps: %s\n", error.what());
-    return 1;
-  }
-}

@@ -22,6 +22,7 @@
 
 #include "kernels/cuda/between_ranks/peer_exchange.h"
 #include "parallel/communicator/in_process.h"
+#include "tests/gpus/benches.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {
@@ -241,19 +242,14 @@ int as_threads(int ranks) {
 }  // namespace
 }  // namespace sinkstream::kernels::cuda
 
-int main() {
-  using namespace sinkstream::kernels::cuda;
+int sinkstream::bench_sums(std::span<const std::string>) {
+  using namespace kernels::cuda;
   // Kernels of one process that wait for each other: none may need loading meanwhile, and each stream a
   // queue.
   setenv("CUDA_MODULE_LOADING", "EAGER", 1);
   setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 1);
   alarm(kMostSeconds);
-  try {
-    int failed = as_processes(2);  // before this process uses CUDA
-    for (const int ranks : {2, 4, 8}) failed += as_threads(ranks);
-    return failed == 0 ? 0 : 1;
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "bench-sums: %s\n", error.what());
-    return 1;
-  }
+  int failed = as_processes(2);  // before this process uses CUDA
+  for (const int ranks : {2, 4, 8}) failed += as_threads(ranks);
+  return failed == 0 ? 0 : 1;
 }

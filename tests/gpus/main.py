@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Checks and times the CUDA backend on a machine with a GPU.
 
-From the project: builds, packs and runs. With --pack DIR it only packs: a folder of a few megabytes that needs no network,
-no MPI and no packages where it is run, as DIR/gpu. Each part has a time limit; one that fails does not stop the others.
+From the project: builds, packs and runs. With --pack DIR it only packs: a folder of some megabytes that needs no network,
+no MPI and no packages but Python's pytest where it is run, as DIR/gpu. Each part has a time limit; one that fails does not stop the others.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -28,14 +29,23 @@ CUDA_TESTS = "*/cuda:*/cuda_*-*emulated*"
 PROGRAMS = [
     "tests/kernels/kernels_test",
     "tests/worker/model/model_test",
-    "tests/gpus/bench-copy",
     "tests/gpus/bench-matmul",
-    "tests/gpus/bench-attention",
-    "tests/gpus/bench-choose",
-    "tests/gpus/bench-steps",
-    "tests/gpus/bench-sums",
+    "tests/gpus/gpu-bench",
+    "worker/stream-worker",
 ]
 MODULE = "lib/sinkstream/libsinkstream_cuda.so"
+# Of the project, with the same paths.
+FILES = [
+    "configs/demo.yaml",
+    "models/demo",
+    "tests/data/models",
+    "tests/e2e/test_sessions.py",
+    "tests/gpus/serving",
+]
+CONTENT = "content.tar.xz"  # of a pack, but for its script
+# OpenMPI's parts for a rank that nobody started: others need libraries of their own.
+MPI_PARTS = ("/usr/lib/*-linux-gnu/openmpi/lib/openmpi3", "/usr/lib/*-linux-gnu/openmpi/lib/openmpi")
+MPI_PARTS_LEFT_OUT = ("ofi", "ucx", "psm", "openib", "slurm", "flux", "java", "oshmem", "spml", "scoll", "sshmem", "memheap")
 
 
 class Part:
@@ -62,20 +72,21 @@ def parts():
         # These take minutes where memcheck takes seconds.
         Part("synccheck", [[*sanitizer, "--tool", "synccheck", "kernels_test", fewer, "--gtest_brief=1"]], is_check=True),
         Part("racecheck", [[*sanitizer, "--tool", "racecheck", "kernels_test", fewer, "--gtest_brief=1"]], is_check=True),
-        Part("matmul", [["bench-copy"], ["bench-matmul"]], seconds=120),
-        Part("attention", [["bench-attention"]], seconds=120),
-        Part("choose", [["bench-choose"]], seconds=60),
-        Part("sums", [["bench-sums"]], seconds=30),  # checks too, between processes that share the GPU
+        Part("server", [["python3", "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/gpus/serving"]], is_check=True),
+        Part("matmul", [["gpu-bench", "copy"], ["bench-matmul"]], seconds=120),
+        Part("attention", [["gpu-bench", "attention"]], seconds=120),
+        Part("choose", [["gpu-bench", "choose"]], seconds=60),
+        Part("sums", [["gpu-bench", "sums"]], seconds=30),  # checks too, between processes that share the GPU
         Part(
             "steps",
             [
-                ["bench-steps", "1b", "bf16", "1", "1,16,64"],
-                ["bench-steps", "7b", "bf16", "1", "1,16,64"],
-                ["bench-steps", "7b", "int8", "1", "1,16,64"],
-                ["bench-steps", "7b", "int4", "1", "1,16,64"],
-                ["bench-steps", "70b", "bf16", "8", "1,16", "2000"],
-                ["bench-steps", "70b", "bf16", "8", "1", "4000000"],
-                ["bench-steps", "70b", "int4", "8", "1,16", "2000"],
+                ["gpu-bench", "steps", "1b", "bf16", "1", "1,16,64"],
+                ["gpu-bench", "steps", "7b", "bf16", "1", "1,16,64"],
+                ["gpu-bench", "steps", "7b", "int8", "1", "1,16,64"],
+                ["gpu-bench", "steps", "7b", "int4", "1", "1,16,64"],
+                ["gpu-bench", "steps", "70b", "bf16", "8", "1,16", "2000"],
+                ["gpu-bench", "steps", "70b", "bf16", "8", "1", "4000000"],
+                ["gpu-bench", "steps", "70b", "int4", "8", "1,16", "2000"],
             ],
         ),
     ]
@@ -89,11 +100,12 @@ def libraries_of(program):
 
 
 def pack(project, folder):
+    """All that is needed, in `folder`."""
     build = project / "build" / "release"
-    for name in ("bin", "lib", "tests"):
+    for name in ("bin", "lib", "tests", "configs", "models"):
         shutil.rmtree(folder / name, ignore_errors=True)
     (folder / "bin").mkdir(parents=True)
-    (folder / "lib").mkdir()
+    (folder / "lib" / "openmpi").mkdir(parents=True)
     for program in PROGRAMS:
         if not (build / program).exists():
             print(f"not built, so not packed: {program}")
@@ -103,13 +115,29 @@ def pack(project, folder):
         subprocess.run(["strip", target], check=True)
         for library in libraries_of(build / program):
             shutil.copy(library, folder / "lib" / Path(library).name)
+    for place in MPI_PARTS:
+        for part in glob.glob(f"{place}/mca_*.so"):
+            if not any(name in Path(part).name for name in MPI_PARTS_LEFT_OUT):
+                shutil.copy(part, folder / "lib" / "openmpi")
     shutil.copy(build / MODULE, folder / "bin")
-    shutil.copytree(project / "tests" / "data" / "models", folder / "tests" / "data" / "models")
+    for path in FILES:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (project / path).is_dir() else shutil.copy)(project / path, folder / path)
     shutil.copy(HERE / "main.py", folder / "gpu")
     (folder / "gpu").chmod(0o755)
     commit = subprocess.run(["git", "-C", project, "describe", "--always", "--dirty"], capture_output=True, text=True).stdout
     (folder / "commit").write_text(commit or "unknown\n")
-    mebibytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20
+
+
+def compress(folder):
+    """Leaves a script and an archive, which the script unpacks when it is run."""
+    inside = sorted(path for path in folder.iterdir() if path.name not in ("gpu", CONTENT))
+    with tarfile.open(folder / CONTENT, "w:xz", preset=3) as archive:
+        for path in inside:
+            archive.add(path, path.name)
+    for path in inside:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    mebibytes = sum(file.stat().st_size for file in folder.iterdir()) / 2**20
     print(f"{folder}: {mebibytes:.1f} MiB")
     if mebibytes > MOST_MIB:
         sys.exit(f"tests/gpu: the pack is larger than {MOST_MIB} MiB")
@@ -130,11 +158,14 @@ def run_command(folder, command, log, seconds):
     environment = os.environ | {
         "LD_LIBRARY_PATH": ":".join([str(folder / "lib"), os.environ.get("LD_LIBRARY_PATH", ""), *folders_of_cublas()]),
         "SINKSTREAM_TEST_PROJECT": str(folder),
+        # A rank that nobody started, without MPI's own programs.
+        "OMPI_MCA_mca_base_component_path": str(folder / "lib" / "openmpi"),
+        "OMPI_MCA_ess_singleton_isolated": "1",
     }
     log.write(f"$ {' '.join(command)}\n")
     log.flush()
     try:
-        return subprocess.run(in_pack(folder, command), stdout=log, stderr=log, env=environment, timeout=max(1, seconds)).returncode
+        return subprocess.run(in_pack(folder, command), stdout=log, stderr=log, env=environment, timeout=max(1, seconds), cwd=folder).returncode
     except subprocess.TimeoutExpired:
         return "ran out of time"
     except OSError as error:
@@ -168,11 +199,15 @@ def main():
     options = parser.parse_args()
 
     folder = HERE
-    if not (HERE / "bin").is_dir():  # the project, not a pack
+    if (HERE / CONTENT).is_file():
+        with tarfile.open(HERE / CONTENT) as archive:
+            archive.extractall(HERE, filter="data")
+    elif not (HERE / "bin").is_dir():  # the project, not a pack
         project = HERE.parent.parent
         folder = options.pack or project / "build" / "gpu-pack"
         pack(project, folder)
         if options.pack:
+            compress(folder)
             return 0
     output = options.output or folder / "results"
     output.mkdir(parents=True, exist_ok=True)
