@@ -132,7 +132,8 @@ class Backend {
   // Scores of the sinks use `sink_queries`, rotated at the position within the cache; those of the window
   // `window_queries`, rotated at the true position. Sums run in ascending position, in fixed lanes.
   // With ALiBi (Press et al. 2022) head h's score is scale * q.k - alibi_slopes[h] * distance, where distance
-  // counts the tokens that are kept between key and query.
+  // counts the tokens that are kept between key and query. Keys of these rows' slots that were stored since the
+  // last upload are those of `rows`, so that a backend may read the others early.
   //   window_queries, sink_queries, out [rows, local_heads * head_dim], alibi_slopes [local_heads] or empty
   void attention(DeviceSpan<const AttentionRow> rows, ConstMatrix window_queries, ConstMatrix sink_queries,
                  const CacheLayerView& cache, const HeadShard& shard, float scale, Vector alibi_slopes,

@@ -1,8 +1,10 @@
 // Kernels that begin before the one queued ahead of them has ended (programmatic dependent launch, since
 // compute capability 9.0). A kernel lets the next one begin with allow_next_kernel(): once all of its blocks
 // have called it or ended, blocks of a next kernel that was launched by launch_early() start where there is
-// room. Until they call wait_for_previous_kernel() those may read only what no queued kernel writes, a
-// weight, and write only shared memory. A next kernel that was launched otherwise waits for the end, as ever.
+// room. Until they call wait_for_previous_kernel() those may read only what no kernel writes that was queued
+// since something was uploaded or copied (kernels behind that wait for all before it): a weight, a step's rows,
+// keys of earlier steps. And they may write only shared memory. A next kernel that was launched otherwise waits
+// for the end, as ever.
 #pragma once
 
 #include "kernels/cuda/device.h"

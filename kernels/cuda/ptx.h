@@ -110,11 +110,22 @@ __device__ inline SharedAddress shared_address(std::byte* shared) {
 // Copies 16 bytes from global to shared memory without waiting; zeroes them instead where `wanted` is false.
 __device__ inline void copy_async_16(void* to_shared, const void* from_global, bool wanted = true) {
 #ifdef SINKSTREAM_CUDA_EMULATED
-  emulation::copy_async_16(to_shared, from_global, wanted);
+  emulation::copy_async(to_shared, from_global, 16, wanted);
 #else
   const auto to = static_cast<std::uint32_t>(__cvta_generic_to_shared(to_shared));
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from_global),
                "r"(wanted ? 16 : 0)
+               : "memory");
+#endif
+}
+
+// The same of 8 bytes.
+__device__ inline void copy_async_8(void* to_shared, const void* from_global, bool wanted) {
+#ifdef SINKSTREAM_CUDA_EMULATED
+  emulation::copy_async(to_shared, from_global, 8, wanted);
+#else
+  const auto to = static_cast<std::uint32_t>(__cvta_generic_to_shared(to_shared));
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(to), "l"(from_global), "r"(wanted ? 8 : 0)
                : "memory");
 #endif
 }

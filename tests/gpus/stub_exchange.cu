@@ -1,9 +1,11 @@
+#include "kernels/cuda/early_launch.h"
 #include "tests/gpus/stub_exchange.h"
 
 namespace sinkstream::kernels::cuda {
 namespace {
 
 __global__ void wait_kernel(std::uint64_t nanoseconds) {
+  begin_after_previous();
   std::uint64_t begin, now;
   asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(begin));
   do {
@@ -32,7 +34,7 @@ class StubExchange final : public Exchange {
 
  private:
   void wait(const Device& device) const {
-    launch(wait_kernel, {dim3(1), dim3(1)}, device.stream, nanoseconds_);
+    launch_early(device, wait_kernel, {dim3(1), dim3(1)}, nanoseconds_);
   }
 
   int ranks_;

@@ -119,6 +119,18 @@ __device__ inline uint4 load_key(const std::byte* key, int load) {
   return *whole;
 }
 
+// The same into shared memory, `to` [lane]; without waiting.
+template <typename Element, int kHeadDim>
+__device__ inline void copy_key(uint4* to, const std::byte* key, int load, bool wanted) {
+  const std::byte* const from = key + load * kKeyLoadBytes;
+  const int t = lane_id() % 4;
+  if (KeyLoads<Element, kHeadDim>::is_short(load)) {
+    copy_async_8(to, from + t * 8, wanted);
+  } else {
+    copy_async_16(to, from + t * 16, wanted);
+  }
+}
+
 // One of the chunks that a lane has read of a key.
 template <typename Element>
 __device__ inline RightOperand<Element> key_operand(const uint4& read, int chunk_of_load) {

@@ -1,6 +1,7 @@
 // Attention of rows for themselves: a block a split, which is read once for all heads of a tile; then the
-// splits of each row are merged. Bound by memory: a warp has its tile's keys on their way at once, and the
-// block most of its values.
+// splits of each row are merged. Bound by memory. Of many blocks several share a multiprocessor, and each has
+// a part of its keys and values on their way; of few, which would wait for memory once for each part, each
+// has all of them in shared memory (kDeep), begun before the previous kernel has ended.
 #include "kernels/cuda/attention/head_sizes.h"
 #include "kernels/cuda/attention/task.h"
 #include "kernels/cuda/early_launch.h"
@@ -11,6 +12,7 @@ namespace {
 constexpr int kWarps = kTilesPerSplit;
 constexpr int kThreads = kWarps * kWarpSize;
 constexpr int kMergeThreads = 128;
+constexpr int kFewBlocks = 4;  // of a multiprocessor
 
 constexpr int smaller(int a, int b) {
   return a < b ? a : b;
@@ -33,6 +35,7 @@ constexpr int kWeightVectors =
 struct SplitTask {
   NearReach reach;  // counted from its first position
   Stretch stretch;
+  int first_new;  // from here on, counted likewise, keys and values may be this step's; others are there
   Ring ring;
   const float* queries;  // [heads, head_dim]
   const float* slopes;   // [heads] or none
@@ -40,6 +43,8 @@ struct SplitTask {
   float scale;
   const SplitResults* results;
   std::int64_t result;  // among them, of the first head
+
+  __device__ bool has_new() const { return stretch.end > first_new; }
 };
 
 // A warp takes its tile from scores to weights: `scores` are the products of keys and queries. Leaves
@@ -118,42 +123,72 @@ __device__ void add_tile_values(const Exchange& exchange, const uint4* weights, 
 }
 
 // ---- Heads of a size known to the compiler
-template <typename Element, int kHeadDim>
+template <typename Element, int kHeadDim, bool kDeep>
 struct Staging {
   using Loads = KeyLoads<Element, kHeadDim>;
   static constexpr int kRowBytes = Loads::kRowBytes;
   static constexpr int kStride = kRowBytes + 16;  // rows that are read together lie in different banks
   static constexpr int kTileBytes = kTileKeys * kStride;
-  static constexpr int kTiles =
-      smaller(kTilesPerSplit, larger(2, (36 << 10) / kTileBytes));  // in shared memory at once
-  static constexpr int kEightsAtOnce =
-      smaller(kTileEights, larger(1, 4 / Loads::kCount));  // of keys, in registers
+  static constexpr int kTiles =  // of values, in shared memory at once
+      kDeep ? kTilesPerSplit : smaller(kTilesPerSplit, larger(2, (36 << 10) / kTileBytes));
+  // Keys in shared memory, for each lane what it reads: [tile][eight][load][lane] uint4.
+  static constexpr int kKeyVectors = kDeep ? kTilesPerSplit * kTileEights * Loads::kCount * kWarpSize : 0;
   static constexpr int kOperands = larger(kWeightVectors, Loads::kChunks* kOperandVectors);
 };
 
+// Whether a split of such heads has room in shared memory.
 template <typename Element, int kHeadDim>
+constexpr bool kCanBeDeep = kHeadDim > 0 && kHeadDim * sizeof(Element) <= 256;
+
+template <typename Element, int kHeadDim, bool kDeep>
 constexpr int shared_bytes() {
-  using Own = Staging<Element, kHeadDim>;
-  using Sinks = Staging<float, kHeadDim>;
-  return static_cast<int>(sizeof(Exchange)) + Own::kOperands * static_cast<int>(sizeof(uint4)) +
+  using Own = Staging<Element, kHeadDim, kDeep>;
+  using Sinks = Staging<float, kHeadDim, false>;
+  return static_cast<int>(sizeof(Exchange)) +
+         (Own::kOperands + Own::kKeyVectors) * static_cast<int>(sizeof(uint4)) +
          larger(Own::kTiles * Own::kTileBytes, Sinks::kTiles * Sinks::kTileBytes);
 }
 
-template <typename Element, int kHeadDim>
+// Which places of a split are copied: those that the previous kernels don't write, or the others.
+enum class Age { all, old, fresh };
+
+template <Age kAge>
+__device__ bool is_of_age(const SplitTask& task, int place) {
+  return kAge == Age::all || (place < task.first_new) == (kAge == Age::old);
+}
+
+template <typename Element, int kHeadDim, bool kDeep, Age kAge>
 __device__ void copy_values(const SplitTask& task, int tile, std::byte* staged) {
-  using Own = Staging<Element, kHeadDim>;
+  using Own = Staging<Element, kHeadDim, kDeep>;
   constexpr int kVectors = Own::kRowBytes / 16;
   std::byte* const to = staged + tile % Own::kTiles * Own::kTileBytes;
 #pragma unroll 2  // the addresses of more copies would take the registers of keys
   for (int i = static_cast<int>(threadIdx.x); i < kTileKeys * kVectors; i += kThreads) {
     const int key = i / kVectors;
     const int place = tile * kTileKeys + key;
+    if (!is_of_age<kAge>(task, place)) continue;
     const int byte = i % kVectors * 16;
     copy_async_16(to + key * Own::kStride + byte,
                   task.ring.values + task.stretch.place_of(place) * Own::kRowBytes + byte,
                   task.stretch.wants(place));
   }
-  commit_copies();
+}
+
+// Of this warp's tile, for each lane what it will read.
+template <typename Element, int kHeadDim, Age kAge>
+__device__ void copy_keys(const SplitTask& task, uint4* keys) {
+  using Loads = KeyLoads<Element, kHeadDim>;
+#pragma unroll
+  for (int n = 0; n < kTileEights; ++n) {
+    const int place = warp_id() * kTileKeys + n * 8 + lane_id() / 4;
+    if (!is_of_age<kAge>(task, place)) continue;
+    const std::byte* const key = task.ring.keys + task.stretch.place_of(place) * Loads::kRowBytes;
+#pragma unroll
+    for (int load = 0; load < Loads::kCount; ++load) {
+      copy_key<Element, kHeadDim>(&keys[(n * Loads::kCount + load) * kWarpSize], key, load,
+                                  task.stretch.wants(place));
+    }
+  }
 }
 
 template <typename Element, int kHeadDim>
@@ -177,9 +212,8 @@ __device__ void write_queries(const SplitTask& task, uint4* operands) {
 template <typename Element, int kHeadDim, typename Meanwhile>
 __device__ void score_tile(const SplitTask& task, const uint4* queries, TileScores& scores,
                            const Meanwhile& meanwhile) {
-  using Own = Staging<Element, kHeadDim>;
   using Loads = KeyLoads<Element, kHeadDim>;
-  constexpr int kAtOnce = Own::kEightsAtOnce;
+  constexpr int kAtOnce = smaller(kTileEights, larger(1, 4 / Loads::kCount));  // eights, in registers
   uint4 keys[kAtOnce][Loads::kCount];
   const auto read_keys = [&](int first_eight) {
 #pragma unroll
@@ -211,26 +245,16 @@ __device__ void score_tile(const SplitTask& task, const uint4* queries, TileScor
   }
 }
 
-template <typename Element, int kHeadDim>
-__device__ void attend_split(const SplitTask& task, Exchange& exchange, uint4* operands, std::byte* staged) {
-  using Own = Staging<Element, kHeadDim>;
+// The split's weighted sums of values. `ready` is called before a tile of them is read, `has_read`
+// afterwards.
+template <typename Element, int kHeadDim, bool kDeep, typename Ready, typename HasRead>
+__device__ void add_values(const SplitTask& task, const Exchange& exchange, const uint4* weights,
+                           const std::byte* staged, const Ready& ready, const HasRead& has_read) {
+  using Own = Staging<Element, kHeadDim, kDeep>;
   constexpr int kGroups = ceil_divide(Own::Loads::kChunks, kWarps);  // of 16 dimensions, that a warp has
-  TileScores scores = {};
-  score_tile<Element, kHeadDim>(task, operands, scores, [&] {
-#pragma unroll 1
-    for (int tile = 0; tile < Own::kTiles; ++tile) copy_values<Element, kHeadDim>(task, tile, staged);
-    write_queries<Element, kHeadDim>(task, operands);
-    __syncthreads();
-  });
-  weigh_split(task, scores, exchange, operands);
-  write_softmax(task, exchange);
-
   float sums[kGroups][2][4] = {};
   for (int tile = 0; tile < kTilesPerSplit; ++tile) {
-    if (Own::kTiles < kTilesPerSplit || tile == 0) {
-      wait_for_copies<Own::kTiles == kTilesPerSplit ? 0 : Own::kTiles - 1>();
-      __syncthreads();
-    }
+    ready(tile);
     const std::byte* const values = staged + tile % Own::kTiles * Own::kTileBytes;
 #pragma unroll
     for (int i = 0; i < kGroups; ++i) {
@@ -238,21 +262,14 @@ __device__ void attend_split(const SplitTask& task, Exchange& exchange, uint4* o
       if (group >= Own::Loads::kChunks || !task.stretch.wants_any(tile * kTileKeys, kTileKeys))
         break;  // a whole warp
       add_tile_values<Element>(
-          exchange, operands, tile, task.heads,
+          exchange, weights, tile, task.heads,
           [&](int half, RightOperand<Element>(&right)[2]) {
             load_values<Element>(values + half * 16 * Own::kStride + group * 16 * int{sizeof(Element)},
                                  Own::kStride, right);
           },
           sums[i]);
     }
-    if (Own::kTiles < kTilesPerSplit) {
-      __syncthreads();
-      if (tile + Own::kTiles < kTilesPerSplit) {
-        copy_values<Element, kHeadDim>(task, tile + Own::kTiles, staged);
-      } else {
-        commit_copies();  // an empty group, so that their number says which are there
-      }
-    }
+    has_read(tile);
   }
 
 #pragma unroll
@@ -270,6 +287,85 @@ __device__ void attend_split(const SplitTask& task, Exchange& exchange, uint4* o
       }
     }
   }
+}
+
+template <typename Element, int kHeadDim>
+__device__ void attend_split(const SplitTask& task, Exchange& exchange, uint4* operands, std::byte* staged) {
+  using Own = Staging<Element, kHeadDim, false>;
+  const auto copy_tile = [&](int tile) {
+    copy_values<Element, kHeadDim, false, Age::all>(task, tile, staged);
+    commit_copies();
+  };
+  TileScores scores = {};
+  if (task.has_new()) wait_for_previous_kernel();
+  score_tile<Element, kHeadDim>(task, operands, scores, [&] {
+#pragma unroll 1
+    for (int tile = 0; tile < Own::kTiles; ++tile) copy_tile(tile);
+    wait_for_previous_kernel();  // for queries
+    write_queries<Element, kHeadDim>(task, operands);
+    __syncthreads();
+  });
+  weigh_split(task, scores, exchange, operands);
+  write_softmax(task, exchange);
+  add_values<Element, kHeadDim, false>(
+      task, exchange, operands, staged,
+      [&](int tile) {
+        if (Own::kTiles == kTilesPerSplit && tile > 0) return;
+        wait_for_copies<Own::kTiles == kTilesPerSplit ? 0 : Own::kTiles - 1>();
+        __syncthreads();
+      },
+      [&](int tile) {
+        if (Own::kTiles == kTilesPerSplit) return;
+        __syncthreads();
+        if (tile + Own::kTiles < kTilesPerSplit) {
+          copy_tile(tile + Own::kTiles);
+        } else {
+          commit_copies();  // an empty group, so that their number says which are there
+        }
+      });
+}
+
+template <typename Element, int kHeadDim>
+__device__ void attend_split_deep(const SplitTask& task, Exchange& exchange, uint4* operands,
+                                  std::byte* staged) {
+  using Own = Staging<Element, kHeadDim, true>;
+  auto* const keys = reinterpret_cast<uint4*>(staged + Own::kTiles * Own::kTileBytes) +
+                     warp_id() * (Own::kKeyVectors / kTilesPerSplit) + lane_id();
+  copy_keys<Element, kHeadDim, Age::old>(task, keys);
+  commit_copies();
+#pragma unroll 1
+  for (int tile = 0; tile < kTilesPerSplit; ++tile) {
+    copy_values<Element, kHeadDim, true, Age::old>(task, tile, staged);
+  }
+  commit_copies();
+  wait_for_previous_kernel();
+  const bool has_new = task.has_new();
+  if (has_new) {
+    copy_keys<Element, kHeadDim, Age::fresh>(task, keys);
+#pragma unroll 1
+    for (int tile = task.first_new / kTileKeys; tile < kTilesPerSplit; ++tile) {
+      copy_values<Element, kHeadDim, true, Age::fresh>(task, tile, staged);
+    }
+    commit_copies();
+  }
+  write_queries<Element, kHeadDim>(task, operands);
+  __syncthreads();
+  if (has_new) {
+    wait_for_copies<0>();
+  } else {
+    wait_for_copies<1>();  // for keys
+  }
+  TileScores scores = {};
+  if (task.stretch.wants_any(warp_id() * kTileKeys, kTileKeys)) {
+    multiply_keys<Element, kHeadDim>(
+        operands, [&](int n, int load) { return keys[(n * Own::Loads::kCount + load) * kWarpSize]; }, scores);
+  }
+  weigh_split(task, scores, exchange, operands);
+  write_softmax(task, exchange);
+  wait_for_copies<0>();
+  __syncthreads();
+  add_values<Element, kHeadDim, true>(
+      task, exchange, operands, staged, [](int) {}, [](int) {});
 }
 
 // ---- Heads of any size
@@ -337,6 +433,7 @@ __device__ void score_tile(const SplitTask& task, AnySize size, TileScores& scor
 template <typename Element>
 __device__ void attend_split(const SplitTask& task, Exchange& exchange, uint4* operands, AnySize size) {
   TileScores scores = {};
+  wait_for_previous_kernel();
   score_tile<Element>(task, size, scores);
   weigh_split(task, scores, exchange, operands);
   write_softmax(task, exchange);
@@ -388,15 +485,22 @@ struct RowSplits {
 };
 
 // What a block's phases (keys come, scores, values) leave idle, others use.
-constexpr int blocks_of_multiprocessor(int head_dim) {
-  return head_dim == 0 ? 2 : head_dim <= 128 ? 3 : 1;
+constexpr int blocks_of_multiprocessor(int head_dim, bool deep) {
+  return deep ? 1 : head_dim == 0 ? 2 : head_dim <= 128 ? 3 : 1;
+}
+
+// Positions from here on may be those of rows in this step.
+__device__ std::int64_t first_new_position(const AttentionTask& task, const AttentionRow& row) {
+  return row.position - task.num_rows + 1;
 }
 
 // Blocks: splits, tiles of heads, rows (each takes more than one where there are more). kHeadDim 0: any.
-template <typename Element, int kHeadDim>
-__global__ void __launch_bounds__(kThreads, blocks_of_multiprocessor(kHeadDim))
+template <typename Element, int kHeadDim, bool kDeep>
+__global__ void __launch_bounds__(kThreads, blocks_of_multiprocessor(kHeadDim, kDeep))
     attend(AttentionTask task, RowPlan plan, SplitResults results) {
-  begin_after_previous();
+  allow_next_kernel();
+  // Rows are no kernel's work, but a plan is.
+  if (plan.apart != nullptr) wait_for_previous_kernel();
   std::byte* const shared = dynamic_shared<std::byte>();
   Exchange& exchange = *reinterpret_cast<Exchange*>(shared);
   auto* const operands = reinterpret_cast<uint4*>(shared + sizeof(Exchange));
@@ -407,7 +511,7 @@ __global__ void __launch_bounds__(kThreads, blocks_of_multiprocessor(kHeadDim))
   const int last_row = min(results.rows, plan.apart_rows(task) - results.first_row);
   for (int i = static_cast<int>(blockIdx.z); i < last_row; i += static_cast<int>(gridDim.z)) {
     const int r = plan.apart_row(results.first_row + i);
-    const AttentionRow& row = task.rows[r];
+    const AttentionRow row = task.rows[r];
     const RowSplits splits(row);
     if (which >= splits.count()) continue;
     const bool of_sinks = which < splits.sinks.count();
@@ -421,6 +525,7 @@ __global__ void __launch_bounds__(kThreads, blocks_of_multiprocessor(kHeadDim))
     const SplitTask split{
         .reach = near(reach, begin),
         .stretch = Stretch(begin, kSplitKeys, reach, ring.capacity),
+        .first_new = Stretch::clamp(first_new_position(task, row) - begin, kSplitKeys),
         .ring = ring,
         .queries = (of_sinks ? task.sink_queries : task.window_queries) + at,
         .slopes = task.alibi_slopes == nullptr ? nullptr : task.alibi_slopes + heads.first_head,
@@ -438,9 +543,11 @@ __global__ void __launch_bounds__(kThreads, blocks_of_multiprocessor(kHeadDim))
       }
     } else {
       std::byte* const staged =
-          reinterpret_cast<std::byte*>(operands + Staging<Element, kHeadDim>::kOperands);
-      if (std::is_same_v<Element, float> || of_sinks) {
+          reinterpret_cast<std::byte*>(operands + Staging<Element, kHeadDim, kDeep>::kOperands);
+      if (of_sinks) {
         attend_split<float, kHeadDim>(split, exchange, operands, staged);
+      } else if constexpr (kDeep) {
+        attend_split_deep<Element, kHeadDim>(split, exchange, operands, staged);
       } else {
         attend_split<Element, kHeadDim>(split, exchange, operands, staged);
       }
@@ -452,7 +559,8 @@ __global__ void __launch_bounds__(kThreads, blocks_of_multiprocessor(kHeadDim))
 // Blocks: heads of tiles, rows. A thread has dimensions of its own.
 __global__ void __launch_bounds__(kMergeThreads, 8)
     merge_rows(AttentionTask task, RowPlan plan, SplitResults results) {
-  begin_after_previous();
+  allow_next_kernel();
+  if (plan.apart != nullptr) wait_for_previous_kernel();
   const int tile = static_cast<int>(blockIdx.x) / results.heads;
   const int head_of_tile = static_cast<int>(blockIdx.x) % results.heads;
   const HeadTile heads = head_tile(task.shard, results.first_tile + tile);
@@ -462,6 +570,7 @@ __global__ void __launch_bounds__(kMergeThreads, 8)
   for (int i = static_cast<int>(blockIdx.y); i < last_row; i += static_cast<int>(gridDim.y)) {
     const int r = plan.apart_row(results.first_row + i);
     const auto splits = static_cast<int>(RowSplits(task.rows[r]).count());
+    wait_for_previous_kernel();
     const std::int64_t first = results.index(i, tile, 0, head_of_tile);
     float* const out = task.out + task.head_offset(r, heads.first_head + head_of_tile);
     for (int dimension = static_cast<int>(threadIdx.x); dimension < head_dim; dimension += kMergeThreads) {
@@ -488,21 +597,39 @@ unsigned blocks_for_rows(const SplitResults& results, const RowPlan& plan, const
   return static_cast<unsigned>(smaller(results.rows, most));
 }
 
-template <typename Element, int kHeadDim>
+template <typename Element, int kHeadDim, bool kDeep>
 void launch_splits(const Device& device, const AttentionTask& task, const RowPlan& plan,
                    const SplitResults& results) {
   constexpr int kBytes = [] {
     if constexpr (kHeadDim == 0) {
       return static_cast<int>(sizeof(Exchange)) + kWeightVectors * static_cast<int>(sizeof(uint4));
     } else {
-      return shared_bytes<Element, kHeadDim>();
+      return shared_bytes<Element, kHeadDim, kDeep>();
     }
   }();
-  allow_shared(attend<Element, kHeadDim>, kBytes);
+  allow_shared(attend<Element, kHeadDim, kDeep>, kBytes);
   const dim3 grid(static_cast<unsigned>(results.splits), static_cast<unsigned>(results.tiles),
                   blocks_for_rows(results, plan, device));
-  launch_early(device, attend<Element, kHeadDim>, {grid, dim3(kThreads), static_cast<std::size_t>(kBytes)},
-               task, plan, results);
+  launch_early(device, attend<Element, kHeadDim, kDeep>,
+               {grid, dim3(kThreads), static_cast<std::size_t>(kBytes)}, task, plan, results);
+}
+
+// Whether blocks are so few that each had better have a multiprocessor for itself. (A row has fewer splits
+// than there are blocks for.)
+bool are_few(const Device& device, const RowPlan& plan, const SplitResults& results) {
+  return plan.apart == nullptr &&
+         std::int64_t{results.rows} * results.tiles * results.splits <= kFewBlocks * device.multiprocessors;
+}
+
+template <typename Element, int kHeadDim>
+void launch_splits(const Device& device, const AttentionTask& task, const RowPlan& plan,
+                   const SplitResults& results) {
+  if constexpr (kCanBeDeep<Element, kHeadDim>) {
+    if (are_few(device, plan, results)) {
+      return launch_splits<Element, kHeadDim, true>(device, task, plan, results);
+    }
+  }
+  launch_splits<Element, kHeadDim, false>(device, task, plan, results);
 }
 
 }  // namespace

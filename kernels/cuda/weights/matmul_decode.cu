@@ -52,7 +52,7 @@ __device__ inline void store_columns(std::byte* x_row, int first, const float4& 
 // Rounds x to bf16 in shared memory.
 __device__ inline void stage_x(const MatmulTask& task, std::byte* x_shared) {
   constexpr int kVector = 4;  // columns that are read at once
-  constexpr int kAhead = 4;
+  constexpr int kAhead = 8;
   constexpr int kStep = kThreads * kVector;
   const int begin = static_cast<int>(threadIdx.x) * kVector;
   const int end = task.groups * kGroupInputs;

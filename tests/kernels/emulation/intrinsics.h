@@ -89,8 +89,8 @@ inline int count_of_block(int value, const std::source_location& where) {
 // ptx.h says what these do.
 void mma_bf16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
               std::source_location where = std::source_location::current());
-inline void copy_async_16(void* to_shared, const void* from_global, bool wanted) {
-  current->copies.add(to_shared, from_global, wanted);
+inline void copy_async(void* to_shared, const void* from_global, std::size_t bytes, bool wanted) {
+  current->copies.add(to_shared, from_global, bytes, wanted);
 }
 inline void commit_copies() {
   current->copies.commit();

@@ -83,18 +83,19 @@ std::size_t number_of_blocks(const Grid& grid) {
 
 void AsyncCopies::Copy::make() const {
   if (wanted) {
-    std::memcpy(to, from, 16);
+    std::memcpy(to, from, bytes);
   } else {
-    std::memset(to, 0, 16);
+    std::memset(to, 0, bytes);
   }
 }
 
-void AsyncCopies::add(void* to, const void* from, bool wanted) {
-  if (reinterpret_cast<std::uintptr_t>(to) % 16 != 0 ||
-      (wanted && reinterpret_cast<std::uintptr_t>(from) % 16 != 0)) {
-    throw KernelFailure("copy_async_16 at an address that is no multiple of 16");
+void AsyncCopies::add(void* to, const void* from, std::size_t bytes, bool wanted) {
+  if (reinterpret_cast<std::uintptr_t>(to) % bytes != 0 ||
+      (wanted && reinterpret_cast<std::uintptr_t>(from) % bytes != 0)) {
+    throw KernelFailure("copy_async_" + std::to_string(bytes) + " at an address that is no multiple of " +
+                        std::to_string(bytes));
   }
-  copies_.push_back({to, from, wanted});
+  copies_.push_back({to, from, bytes, wanted});
   // Some are there at once: nobody may rely on what stood in their place.
   if (current->multiprocessor.schedule().chance(25)) copies_.back().make();
 }

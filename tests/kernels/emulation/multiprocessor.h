@@ -48,7 +48,7 @@ struct Meeting {
 // cp.async's of one thread that nobody has waited for.
 class AsyncCopies {
  public:
-  void add(void* to, const void* from, bool wanted);
+  void add(void* to, const void* from, std::size_t bytes, bool wanted);
   void commit() { group_ends_.push_back(copies_.size()); }
   // Does all but those of the newest groups.
   void wait(int pending_groups);
@@ -58,6 +58,7 @@ class AsyncCopies {
   struct Copy {
     void* to;
     const void* from;
+    std::size_t bytes;
     bool wanted;
     void make() const;
   };
