@@ -44,10 +44,9 @@ void Scheduler::take(Generate command, Clock::time_point received) {
   }
   if (refuses_turn(command)) return;
   tell_(Accepted{command.request});
-  // One that has its slot still goes on, unless somebody came before who waits for one.
-  const bool is_next = waiting() == 0;
+  const bool at_once = goes_on_at_once(table_.find(command.session));
   Choices turn{std::make_shared<ActiveRequest>(std::move(command), received), 0, 1};
-  if (is_next && stands_in_slot(turn)) return start(std::move(turn));
+  if (at_once) return start(std::move(turn));
   waiting_.push_back(std::move(turn));
 }
 

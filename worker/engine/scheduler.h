@@ -117,6 +117,7 @@ class Scheduler {
 
   // ---- Parking (scheduler_parking.cpp)
   bool stands_in_slot(const Choices& choices) const;  // is the next turn of a session that has a slot
+  bool goes_on_at_once(const Session* session) const;
   bool can_make_room() const;
   void make_room();
   void go_on_where_they_stand();

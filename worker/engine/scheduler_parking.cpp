@@ -23,6 +23,11 @@ bool Scheduler::can_make_room() const {
   return slots_to_be_had() > free_slots();
 }
 
+// The next turn of one that has its slot still, unless somebody came before who could have that slot.
+bool Scheduler::goes_on_at_once(const Session* session) const {
+  return session && session->slot && (waiting() == 0 || table_.free_places() == 0);
+}
+
 bool Scheduler::stands_in_slot(const Choices& choices) const {
   const Session* const session = table_.find(choices.request->command.session);
   return session && session->slot && !session->place;

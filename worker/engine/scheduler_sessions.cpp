@@ -61,7 +61,6 @@ bool Scheduler::refuses_turn(const Generate& command) {
   const std::int64_t tokens = tokens_of(command.session);
   const auto given = static_cast<std::int64_t>(command.prompts.front().size());
   const std::int64_t seen = session ? session->seen : 0;
-  const bool begins_now = session && session->slot && waiting() == 0;
   if (command.expected_tokens.value_or(tokens) != tokens) {
     refuse(command.request, RefusalReason::not_as_expected,
            "the session has " + std::to_string(tokens) + " tokens", session);
@@ -72,7 +71,7 @@ bool Scheduler::refuses_turn(const Generate& command) {
            "the session would have more than max_context (" + std::to_string(limits_.session.max_context) +
                ") tokens",
            session);
-  } else if (!begins_now && waiting() >= std::int64_t{limits_.max_queue} + slots_to_be_had()) {
+  } else if (!goes_on_at_once(session) && waiting() >= std::int64_t{limits_.max_queue} + slots_to_be_had()) {
     refuse(command.request, RefusalReason::queue_full, "the queue is full");
   } else {
     return false;

@@ -128,6 +128,23 @@ TEST_P(Parking, WhoCameFirstIsServedFirst) {
   EXPECT_EQ(ended, order);
 }
 
+// Where nobody can be parked, a session's turn keeps nobody waiting, and is not refused for a queue that is
+// full.
+TEST_P(Parking, WhoCannotBeParkedGoesOnAtOnce) {
+  SchedulerLimits limits = small_limits(2);
+  limits.max_queue = 1;
+  ModelledEngine engine(GetParam(), limits);
+  make_sessions(engine, 1);
+  engine.send(one_turn({5}, 1'000'000));
+  engine.run(3);
+  const RequestId waiting = engine.send(one_turn({6}, 2));
+  engine.run(3);
+  const RequestId request = engine.send(turn(1, {7}, 4));
+  engine.run(30);
+  EXPECT_EQ(engine.ledger.of(request).tokens(), said_after(joined(content_of(1), {7}), 4));
+  EXPECT_TRUE(engine.ledger.of(waiting).ends.empty());
+}
+
 TEST_P(Parking, ATurnInProgressIsNeverParked) {
   ModelledEngine engine = make(2, 5);
   make_sessions(engine, 2);
