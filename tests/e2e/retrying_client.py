@@ -85,8 +85,8 @@ class RetryingClient:
 
 
 class CuttingProxy:
-    """Before a server: the connections are cut when so many bytes of the answer have passed, each as `cuts` says in
-    turn; None, and whatever comes after the list's end, passes whole."""
+    """Before a server: the connections are cut when so many bytes of the answer have passed, or when a function returns,
+    each as `cuts` says in turn; None, and whatever comes after the list's end, passes whole."""
 
     def __init__(self, upstream):
         self.upstream = urllib.parse.urlsplit(upstream)
@@ -115,6 +115,9 @@ class CuttingProxy:
             # The request goes up on a thread of its own; when the client leaves, so does this connection.
             threading.Thread(target=self._pass_up, args=(client, server), daemon=True).start()
             passed = 0
+            if callable(cut):
+                cut()
+                return self._end(client, server)
             while data := self._receive(server):
                 data = data if cut is None else data[:cut - passed]
                 passed += len(data)
@@ -124,11 +127,15 @@ class CuttingProxy:
                     break
                 if passed == cut:
                     break
-            for end in (client, server):
-                try:
-                    end.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
+            self._end(client, server)
+
+    @staticmethod
+    def _end(*connections):
+        for connection in connections:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
 
     @staticmethod
     def _receive(connection):

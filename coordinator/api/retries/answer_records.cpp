@@ -17,13 +17,12 @@ constexpr std::int64_t kLargestShare = 4;
 
 constexpr const char* kKeyHeader = "Idempotency-Key";
 constexpr const char* kEndedEarly =
-    "The turn that this Idempotency-Key asked for was ended before its answer was whole: its client had "
-    "left, "
-    "and no retry came within sessions.retry_seconds, or another request went on with the session. What had "
-    "been told stays in the session. Roll it back and send the turn with a new key, or go on from there.";
+    "This turn was ended before its answer was whole: its client had left, and no retry came within "
+    "sessions.retry_seconds, or another request went on with the session. What had been told stays in the "
+    "session. Roll it back and send the turn anew, with a new Idempotency-Key, or go on from there.";
 constexpr const char* kNotKept =
-    "The request with this Idempotency-Key was done or is under way, and its answer is not kept "
-    "(sessions.replay_bytes). GET the session to see what it has.";
+    "This request was done or is under way, and its answer is not kept (sessions.replay_bytes). GET the "
+    "session to see what it has.";
 
 std::chrono::steady_clock::duration seconds(double value) {
   return std::chrono::duration_cast<std::chrono::steady_clock::duration>(
@@ -38,7 +37,7 @@ RequestError reused_key() {
 }
 
 RequestError gone(const char* why) {
-  return conflict(why == kEndedEarly ? "turn_ended_early" : "answer_not_kept", why, kKeyHeader);
+  return conflict(why == kEndedEarly ? "turn_ended_early" : "answer_not_kept", why, "session");
 }
 
 }  // namespace
@@ -52,20 +51,26 @@ void AnswerRecords::answer(const Asked& asked, const std::shared_ptr<Exchange>& 
   expire();
   try {
     const Place found = find(asked);
-    if (found != running_.end()) {
+    if (found != running_.end() && !found->answer->is_given_up()) {
       ++num_replays_;
       return found->answer->attach(exchange, /*is_retry=*/true);
     }
+    if (found != running_.end()) return answer_after(*found->answer, asked, exchange, std::move(handler));
   } catch (const RequestError& error) {
     return exchange->fail(error);
   }
   if (RecordedAnswer* const unread = find_unread(asked)) {
-    unread->when_ended([self = shared_from_this(), asked, exchange, handler = std::move(handler)] {
-      self->answer(asked, exchange, handler);
-    });
+    answer_after(*unread, asked, exchange, std::move(handler));
     return unread->give_up(AbandonCause::client_left);
   }
   run(asked, exchange, std::move(handler));
+}
+
+void AnswerRecords::answer_after(RecordedAnswer& ending, const Asked& asked,
+                                 const std::shared_ptr<Exchange>& exchange, Handler handler) {
+  ending.when_ended([self = shared_from_this(), asked, exchange, handler = std::move(handler)] {
+    self->answer(asked, exchange, handler);
+  });
 }
 
 AnswerRecords::Place AnswerRecords::find(const Asked& asked) {
@@ -87,11 +92,12 @@ AnswerRecords::Place AnswerRecords::find(const Asked& asked) {
 AnswerRecords::Place AnswerRecords::find_turn(const Asked& asked) {
   const auto found = by_turn_.find(Name{asked.owner, asked.text});
   if (found == by_turn_.end()) return running_.end();
-  const RecordedAnswer& answer = *found->second->answer;
-  if (!answer.is_recorded()) return running_.end();
-  const bool waits = answer.state() == RecordedAnswer::State::running || answer.was_left();
-  const bool is_retry = asked.expects_seen || (asked.retry_count.value_or(0) > 0 && waits);
-  return is_retry ? found->second : running_.end();
+  const bool says_so = asked.retry_count.value_or(0) > 0;
+  const RecordedAnswer* const answer = found->second->answer.get();
+  if (!answer && says_so) throw gone(found->second->why_gone);
+  if (!answer || !answer->is_recorded()) return running_.end();
+  const bool waits = answer->state() == RecordedAnswer::State::running || answer->was_left();
+  return asked.expects_seen || (says_so && waits) ? found->second : running_.end();
 }
 
 RecordedAnswer* AnswerRecords::find_unread(const Asked& asked) {
@@ -142,7 +148,7 @@ AnswerRecords::Place AnswerRecords::add(const Asked& asked) {
 }
 
 void AnswerRecords::forget_turns(const std::string& session) {
-  for (Records* records : {&running_, &whole_}) {
+  for (Records* records : {&running_, &whole_, &gone_}) {
     for (auto place = records->begin(); place != records->end();) {
       const Place next = std::next(place);
       if (place->asked.session == session) unname_turn(place);
@@ -159,13 +165,17 @@ void AnswerRecords::take(Place place, RecordedAnswer::Change change) {
       measure(place);
       return shrink();
     case RecordedAnswer::Change::unread:
-      return wait_for_retry(*place->answer);
+      return wait_for_retry(place);
     case RecordedAnswer::Change::ended:
       return end(place);
   }
 }
 
-void AnswerRecords::wait_for_retry(RecordedAnswer& answer) {
+// The official clients try again by themselves only what has not begun to be answered: whoever leaves a
+// stream of theirs wants no more of it.
+void AnswerRecords::wait_for_retry(Place place) {
+  RecordedAnswer& answer = *place->answer;
+  if (place->asked.is_ambiguous() && answer.is_stream()) return answer.give_up(AbandonCause::client_left);
   const auto executor = executor_.lock();
   if (!executor) return;
   const auto give_up = [weak = answer.weak_from_this(), readers = answer.readers_ever()] {
@@ -184,26 +194,30 @@ void AnswerRecords::end(Place place) {
   if (state == State::failed || !executor) return erase(place);
   place->expires = executor->now() + seconds(settings_.replay_seconds);
   move(place, whole_);
-  if (state == State::ended_early) {
+  if (place->asked.key.empty() && !is_named(place)) {
+    erase(place);  // the session was rolled back
+  } else if (state == State::ended_early) {
     forget_content(place, kEndedEarly);
   } else if (!place->answer->is_recorded()) {
     forget_content(place, kNotKept);
-  } else if (place->asked.key.empty() && !is_named(place)) {
-    erase(place);  // the session was rolled back
   }
   shrink();
   arm();
 }
 
-// The key stays known: a turn must not be taken in twice.
+// What a turn is known by stays, since it must not be taken in twice: its key; or its text, where somebody
+// may still ask and no expected_seen shows that it was done.
 void AnswerRecords::forget_content(Place place, const char* why) {
-  if (place->asked.key.empty()) return erase(place);
-  unname_turn(place);
+  const bool is_needed = !place->asked.expects_seen && place->answer->was_left();
+  if (place->asked.key.empty() && !is_needed) return erase(place);
   place->answer->listen(nullptr);
   place->answer = nullptr;
   place->why_gone = why;
-  place->asked.text.clear();
-  place->asked.text.shrink_to_fit();
+  if (!place->asked.key.empty()) {
+    unname_turn(place);
+    place->asked.text.clear();
+    place->asked.text.shrink_to_fit();
+  }
   move(place, gone_);
   measure(place);
 }

@@ -61,11 +61,13 @@ class AnswerRecords : public std::enable_shared_from_this<AnswerRecords> {
   Place find(const Asked& asked);  // end of running_: it is no retry. Throws RequestError (409, 422).
   Place find_turn(const Asked& asked);
   RecordedAnswer* find_unread(const Asked& asked);
+  void answer_after(RecordedAnswer& ending, const Asked& asked, const std::shared_ptr<Exchange>& exchange,
+                    Handler handler);
   void run(const Asked& asked, const std::shared_ptr<Exchange>& exchange, Handler handler);
   Place add(const Asked& asked);
 
   void take(Place place, RecordedAnswer::Change change);
-  void wait_for_retry(RecordedAnswer& answer);
+  void wait_for_retry(Place place);
   void end(Place place);
   void forget_content(Place place, const char* why);
   void erase(Place place);
@@ -82,7 +84,7 @@ class AnswerRecords : public std::enable_shared_from_this<AnswerRecords> {
   const RecordSettings settings_;
   Records running_;  // by age
   Records whole_;    // by their end, so by their expiry
-  Records gone_;     // likewise: keys that were used, and whose answer is not kept
+  Records gone_;     // likewise: what is known, and whose answer is not kept
   Names by_key_;
   Names by_turn_;
   std::int64_t bytes_ = 0;

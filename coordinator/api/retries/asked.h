@@ -22,6 +22,8 @@ struct Asked {
 
   // Its text alone says which turn it is: of those with the same text, one can be under way or be the newest.
   bool is_turn() const { return !session.empty() && (expects_seen || retry_count.has_value()); }
+  // It may be the same turn, or the next one with the same words: only its client's count tells.
+  bool is_ambiguous() const { return key.empty() && !expects_seen; }
 };
 
 // Throws RequestError (400): a key that is none.

@@ -38,6 +38,8 @@ class RecordedAnswer : public std::enable_shared_from_this<RecordedAnswer> {
   State state() const { return state_; }
   std::size_t bytes() const { return bytes_; }
   bool is_recorded() const { return records_; }
+  bool is_stream() const { return streaming_; }
+  bool is_given_up() const { return state_ == State::running && given_up_.has_value(); }
   bool is_unread() const { return state_ == State::running && readers_.empty(); }
   std::size_t readers_ever() const { return readers_ever_; }
   // Its last reader left before it had all, so that somebody may still ask for it.

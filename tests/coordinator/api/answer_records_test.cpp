@@ -192,6 +192,29 @@ TEST_F(AnswerRecordsTest, AnotherRequestOfTheSessionWaitsForTheEndOfALeftTurn) {
   EXPECT_EQ(next->body, "next");
 }
 
+TEST_F(AnswerRecordsTest, ARetryOfWhatIsBeingEndedWaitsForItsEnd) {
+  Asked first{.changes_sessions = true, .text = "text", .session = "s", .retry_count = 0};
+  const auto client = ask(first);
+  auto streaming = endpoint;
+  streaming->start_stream();
+  send_on(streaming, "1");
+  client->leave();
+  EXPECT_EQ(abandoned, 1) << "a stream that is left without a key ends";
+  Asked again = first;
+  again.retry_count = 1;
+  const auto retry = ask(again);
+  EXPECT_EQ(retry->status, 0);
+  streaming.reset();
+  done();
+  EXPECT_EQ(retry->code, "turn_ended_early");
+  EXPECT_EQ(ask(again)->code, "turn_ended_early");
+  ask(first);
+  EXPECT_NE(endpoint, nullptr) << "the same words once more";
+  respond("had");
+  ask(again);
+  EXPECT_NE(endpoint, nullptr) << "whoever had the answer does not ask for it";
+}
+
 TEST_F(AnswerRecordsTest, FailuresAreForgotten) {
   for (const int status : {400, 404, 409, 429, 500, 503}) {
     const auto client = ask(keyed("a"));

@@ -345,6 +345,30 @@ TEST_F(RetriesTest, AClientThatSaysItRetriesIsBelieved) {
   EXPECT_EQ(show(id)["seen_tokens"], 15);
 }
 
+// They do not repeat by themselves what has begun to be answered: there, leaving means to stop.
+TEST_F(RetriesTest, WhoLeavesAStreamWithoutAKeyStopsIt) {
+  start();
+  say("word ", true);
+  const std::string id = open();
+  const Json body = {{"session", id}, {"prompt", {5, 6}}, {"max_tokens", 90000}, {"stream", true}};
+  const auto attempt = [&](int count) {
+    return post(kText, body.dump(), "x-stainless-retry-count: " + std::to_string(count) + "\r\n");
+  };
+  for (int i = 0; i < 2; ++i) {  // the same words are a new turn
+    RawClient client(address);
+    client.send(attempt(0));
+    ASSERT_TRUE(client.receive_until("data: "));
+    client.close();
+    ASSERT_TRUE(eventually([&] { return show(id)["status"] == "idle"; }));
+    const std::int64_t seen = show(id)["seen_tokens"];
+    const RawResponse late = ask(attempt(1));
+    EXPECT_EQ(late.status, 409) << late.body;
+    EXPECT_EQ(error_of(late)["code"], "turn_ended_early");
+    EXPECT_EQ(show(id)["seen_tokens"], seen) << "it was not taken in again";
+  }
+  EXPECT_EQ(num_turns(), 2u);
+}
+
 TEST_F(RetriesTest, WithoutASessionAKeyMeansNothing) {
   start();
   const Json body = {{"prompt", "x"}, {"max_tokens", 3}};
