@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from group import Group
+from group import Group, wait_until
 
 
 def post(group, path, body):
@@ -137,7 +137,7 @@ def test_more_sessions_than_slots_go_on_exactly():
         assert [t[-6:] for t in tokens] == [a["choices"][0]["token_ids"] for a in alone]
         for session in sessions:
             urllib.request.urlopen(urllib.request.Request(f"{group.url}/v1/sessions/{session}", method="DELETE"), timeout=120)
-        assert metric(group, "parked_sessions") == 0
+        assert wait_until(lambda: metric(group, "parked_sessions") == 0)
 
 
 def test_sessions_that_nobody_has_room_for_are_refused_at_once():
