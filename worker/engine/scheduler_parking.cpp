@@ -1,8 +1,9 @@
 // Who gives up a slot to whom, and what becomes of it. Saving takes two plans: only when a session was saved
 // on every rank is its slot given away, so that nothing is lost where there is no memory.
 #include <algorithm>
-#include <iterator>
+#include <functional>
 #include <variant>
+#include <vector>
 
 #include "worker/engine/scheduler.h"
 
