@@ -58,6 +58,15 @@ def test_fails_when_a_promise_is_not_kept(finished, limit, verdict):
     assert f"FAILED {verdict}" in result.stdout
 
 
+def test_kept_sessions_come_and_go(tmp_path):
+    result = subprocess.run([PROJECT / "tests/soak", "kept", "--sessions", "24", "--slots", "4", "--clients", "6", "--seconds", "6",
+                             "--memory-growth", "0.5", "--output", tmp_path], capture_output=True, text=True, timeout=600,
+                            env=os.environ | {"STREAM_WORKER": str(STREAM_WORKER)})
+    assert result.returncode == 0, result.stdout + result.stderr
+    summary = json.loads(result.stdout.splitlines()[-1])
+    assert summary["requests"] > 24 and summary["restores"] > 0
+
+
 def test_another_soak_does_not_go_on_with_this_record(finished):
     output, _ = finished
     result = subprocess.run([PROJECT / "tests/soak", *SHORT, "--tokens", "999", "--output", output], capture_output=True,
