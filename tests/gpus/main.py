@@ -13,7 +13,9 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -55,6 +57,28 @@ class Part:
         self.is_check = is_check  # else it only times
         self.seconds = seconds
 
+    def commands_in(self, folder):
+        return self.commands
+
+
+class TestByTest(Part):
+    """Each test in a process of its own, side by side: under these tools one takes seconds to minutes."""
+
+    def __init__(self, name, words, seconds):
+        super().__init__(name, [], is_check=True, seconds=seconds)
+        self.words = words
+
+    def commands_in(self, folder):
+        listing = subprocess.run(in_pack(folder, ["kernels_test", "--gtest_list_tests", "--gtest_filter=*/cuda"]),
+                                 capture_output=True, text=True, env=environment_of(folder), check=True).stdout
+        suite, tests = "", []
+        for line in listing.splitlines():
+            if not line.startswith(" "):
+                suite = line.strip()
+            elif line.split()[0].endswith("/cuda"):
+                tests.append(suite + line.split()[0])
+        return [[*self.words, "kernels_test", f"--gtest_filter={test}", "--gtest_brief=1"] for test in tests]
+
 
 def parts():
     sanitizer = ["compute-sanitizer", "--error-exitcode", "9", "--print-limit", "5"]
@@ -63,15 +87,13 @@ def parts():
         f"*{name}*/cuda"
         for name in ("Norm.", "Embed.", "RotateAndStore.", "Attention.IsLike", "Matmul.NoRows", "Matmul.AColumns", "Choose.")
     )
-    fewer = "--gtest_filter=*Norm.*/cuda:*Embed.*/cuda:*RotateAndStore.*/cuda:*Matmul.AColumns*/cuda"
     return [
         Part("device", [["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]], seconds=60),
         Part("kernels", [["kernels_test", f"--gtest_filter={CUDA_TESTS}", "--gtest_brief=1"]], is_check=True),
         Part("golden", [["model_test", f"--gtest_filter={CUDA_TESTS}", "--gtest_brief=1"]], is_check=True),
         Part("memcheck", [[*sanitizer, "--tool", "memcheck", "kernels_test", few, "--gtest_brief=1"]], is_check=True),
-        # These take minutes where memcheck takes seconds.
-        Part("synccheck", [[*sanitizer, "--tool", "synccheck", "kernels_test", fewer, "--gtest_brief=1"]], is_check=True),
-        Part("racecheck", [[*sanitizer, "--tool", "racecheck", "kernels_test", fewer, "--gtest_brief=1"]], is_check=True),
+        TestByTest("synccheck", [*sanitizer, "--tool", "synccheck"], seconds=150),
+        TestByTest("racecheck", [*sanitizer, "--tool", "racecheck"], seconds=150),
         Part("server", [["python3", "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/gpus/serving"]], is_check=True),
         Part("matmul", [["gpu-bench", "copy"], ["bench-matmul"]], seconds=120),
         Part("attention", [["gpu-bench", "attention"]], seconds=120),
@@ -153,42 +175,67 @@ def folders_of_cublas():
     return [str(Path(path).parent) for path in found]
 
 
-def run_command(folder, command, log, seconds):
-    """The exit status, or what else became of it."""
-    environment = os.environ | {
+def environment_of(folder):
+    return os.environ | {
         "LD_LIBRARY_PATH": ":".join([str(folder / "lib"), os.environ.get("LD_LIBRARY_PATH", ""), *folders_of_cublas()]),
         "SINKSTREAM_TEST_PROJECT": str(folder),
         # A rank that nobody started, without MPI's own programs.
         "OMPI_MCA_mca_base_component_path": str(folder / "lib" / "openmpi"),
         "OMPI_MCA_ess_singleton_isolated": "1",
     }
+
+
+def run_command(folder, command, log, seconds):
+    """The exit status, or what else became of it."""
     log.write(f"$ {' '.join(command)}\n")
     log.flush()
     try:
-        return subprocess.run(in_pack(folder, command), stdout=log, stderr=log, env=environment, timeout=max(1, seconds), cwd=folder).returncode
+        return subprocess.run(in_pack(folder, command), stdout=log, stderr=log, env=environment_of(folder),
+                              timeout=max(1, seconds), cwd=folder).returncode
     except subprocess.TimeoutExpired:
         return "ran out of time"
     except OSError as error:
         return str(error)
 
 
+def run_side_by_side(folder, commands, log, end):
+    """The results; each command's output goes to the log when it has ended."""
+    def run_one(command):
+        with tempfile.TemporaryFile("w+") as output:
+            result = run_command(folder, command, output, end - time.monotonic())
+            output.seek(0)
+            log.write(f"{output.read()}-> {result}\n")
+        return result
+
+    with ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)) - 2)) as pool:
+        return list(pool.map(run_one, commands))
+
+
 def run_part(folder, output, part):
     """Whether all of its commands ended well."""
     begin = time.monotonic()
     path = output / f"{part.name}.log"
-    results = []
     with path.open("w") as log:
-        for command in part.commands:
-            results.append(run_command(folder, command, log, part.seconds - (time.monotonic() - begin)))
-            log.write(f"-> {results[-1]}\n")
-            log.flush()
-    ok = all(result == 0 for result in results)
-    failed = "" if ok else f"FAILED ({', '.join(str(result) for result in results if result != 0)})"
-    print(f"== {part.name}: {failed or 'ok'} after {time.monotonic() - begin:.0f} s", flush=True)
-    lines = path.read_text(errors="replace").splitlines()
-    for line in lines[-60:] if ok and not part.is_check else lines[-25:]:
+        commands = part.commands_in(folder)
+        if isinstance(part, TestByTest):
+            results = run_side_by_side(folder, commands, log, begin + part.seconds)
+        else:
+            results = []
+            for command in commands:
+                results.append(run_command(folder, command, log, part.seconds - (time.monotonic() - begin)))
+                log.write(f"-> {results[-1]}\n")
+                log.flush()
+    bad = [f"{result}: {command[-2] if len(commands) > 1 else command[0]}"
+           for command, result in zip(commands, results) if result != 0]
+    if part.is_check and (not commands or "] 0 tests from" in path.read_text(errors="replace")):
+        bad.append("no test was run: is there a GPU?")
+    print(f"== {part.name}: {f'FAILED, {len(bad)} of {len(results)}' if bad else 'ok'} after {time.monotonic() - begin:.0f} s", flush=True)
+    for line in bad[:10]:
         print(f"   {line}", flush=True)
-    return ok
+    lines = path.read_text(errors="replace").splitlines()
+    for line in lines[-60:] if not bad and not part.is_check else lines[-25:]:
+        print(f"   {line}", flush=True)
+    return not bad
 
 
 def main():
