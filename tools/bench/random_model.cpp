@@ -1,4 +1,4 @@
-#include "tests/gpus/random_model.h"
+#include "tools/bench/random_model.h"
 
 #include <algorithm>
 #include <cmath>
@@ -114,6 +114,15 @@ Weights random_weights(const ModelConfig& config, const ShardPlan& shard, kernel
   weights.final_norm = make.norm(weights.vectors);
   weights.lm_head = make.vocabulary(local.vocab);
   return weights;
+}
+
+std::int64_t bytes_of_step(const ModelConfig& config, const ShardPlan& shard, kernels::WeightFormat format,
+                           const kernels::Backend& backend) {
+  const auto packed = [&](const kernels::WeightShape& shape) { return backend.packed_bytes(shape); };
+  const Range columns = {0, config.hidden_size};
+  const auto embedding = kernels::weight_shape(vocabulary_format(format), LocalSizes(config, shard).vocab,
+                                               columns, config.hidden_size);
+  return weight_bytes(config, shard, format, packed) - packed(embedding);
 }
 
 }  // namespace sinkstream

@@ -14,4 +14,8 @@ ModelConfig shape_of(const std::string& name);
 Weights random_weights(const ModelConfig& config, const ShardPlan& shard, kernels::WeightFormat format,
                        kernels::Backend& backend);
 
+// Bytes of weights that a step reads: all but the embedding, of which it takes a few rows.
+std::int64_t bytes_of_step(const ModelConfig& config, const ShardPlan& shard, kernels::WeightFormat format,
+                           const kernels::Backend& backend);
+
 }  // namespace sinkstream

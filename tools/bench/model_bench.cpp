@@ -1,0 +1,225 @@
+// stream-bench model: tokens a second of a model of a well-known shape with random weights.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/error.h"
+#include "kernels/make_backend.h"
+#include "parallel/communicator/in_process.h"
+#include "tools/bench/commands.h"
+#include "tools/bench/model_steps.h"
+#include "tools/bench/random_model.h"
+#include "tools/bench/read_rate.h"
+
+namespace sinkstream::bench {
+namespace {
+
+constexpr int kRepeats = 5;
+
+struct Options {
+  std::string shape = "1b";
+  std::vector<std::string> formats = {"bf16", "int8", "int4"};
+  std::vector<std::int32_t> streams = {1, 16};
+  std::string device = "cpu";
+  std::string ring = "bf16";
+  std::string json_file;
+  int ranks = 1;
+  int threads = 1;
+  int rank_of = 0;
+  std::int64_t layers = 0;
+  std::int64_t window = 1020;
+  std::int64_t position = 5000;
+  std::int64_t prompt = 512;
+  std::int64_t chunk = 128;
+  int steps = 8;
+};
+
+struct Decoding {
+  std::int32_t streams;
+  double seconds;  // of a step
+};
+
+// What rank 0 saw.
+struct Times {
+  std::string backend;
+  std::int64_t weight_bytes = 0;  // that a step reads, all ranks
+  double loading_seconds = 0;
+  std::vector<Decoding> decoding;
+  double prefill_seconds = 0;
+};
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+// One rank's part; of a share of a larger group nothing is summed.
+Times run_rank(const Options& options, const ModelConfig& config, kernels::WeightFormat format,
+               Communicator& group) {
+  Times times;
+  const auto backend = kernels::make_backend({.device = options.device, .threads = options.threads}, group);
+  times.backend = backend->description();
+  const int ranks = options.rank_of > 0 ? options.rank_of : group.size();
+  const ShardPlan shard = make_shard_plan(config.shard_sizes(), ranks, group.rank());
+  const auto begin = Clock::now();
+  Weights weights = random_weights(config, shard, format, *backend);
+  times.weight_bytes = bytes_of_step(config, shard, format, *backend);
+  const CacheWindow window = {.sink_tokens = 4, .window_tokens = options.window};
+  const std::int32_t slots = *std::ranges::max_element(options.streams);
+  const KvCacheSizes cache = {.num_slots = slots,
+                              .sink_capacity = 64,
+                              .ring_capacity = options.window + options.chunk,
+                              .type = options.ring == "f32" ? kernels::DType::f32 : kernels::DType::bf16};
+  Model model(config, shard, std::move(weights), cache, std::max<std::int64_t>(slots, options.chunk),
+              *backend);
+  backend->wait(backend->mark());
+  times.loading_seconds = seconds_since(begin);
+  for (const std::int32_t count : options.streams) {
+    DecodingStreams streams(model, count, options.position, window);
+    streams.time(1, 2);  // warms up
+    times.decoding.push_back({count, streams.time(kRepeats, options.steps)});
+  }
+  if (options.prompt > 0) {
+    times.prefill_seconds = time_prefill(model, options.prompt, options.chunk, window, kRepeats);
+  }
+  return times;
+}
+
+Times run_group(const Options& options, const ModelConfig& config, kernels::WeightFormat format) {
+  const auto group = make_in_process_group(options.ranks);
+  std::vector<Times> of_rank(group.size());
+  std::vector<std::exception_ptr> failures(group.size());
+  std::vector<std::thread> ranks;
+  for (std::size_t rank = 0; rank < group.size(); ++rank) {
+    ranks.emplace_back([&, rank] {
+      try {
+        of_rank[rank] = run_rank(options, config, format, *group[rank]);
+      } catch (const std::exception& error) {
+        failures[rank] = std::current_exception();
+        group[rank]->abort(error.what());
+      }
+    });
+  }
+  for (std::thread& rank : ranks) rank.join();
+  for (const std::exception_ptr& failure : failures) {
+    if (failure) std::rethrow_exception(failure);
+  }
+  Times times = of_rank[0];
+  for (std::size_t rank = 1; rank < group.size(); ++rank) times.weight_bytes += of_rank[rank].weight_bytes;
+  return times;
+}
+
+nlohmann::json show(const Options& options, const std::string& format, const Times& times, double rate) {
+  constexpr double kGiga = 1e9;
+  fmt::print("{} {}, {}{} rank(s) on {}: {:.2f} GB of weights a step, ready after {:.1f} s\n", options.shape,
+             format, options.rank_of > 0 ? fmt::format("rank 0 of {}, ", options.rank_of) : "", options.ranks,
+             times.backend, static_cast<double>(times.weight_bytes) / kGiga, times.loading_seconds);
+  nlohmann::json decoding = nlohmann::json::array();
+  for (const auto& [streams, seconds] : times.decoding) {
+    const double read = static_cast<double>(times.weight_bytes) / seconds;
+    fmt::print("  {:3d} streams: {:9.2f} ms a step, {:8.1f} tokens/s, weights read at {:.1f} GB/s{}\n",
+               streams, seconds * 1e3, streams / seconds, read / kGiga,
+               rate > 0 ? fmt::format(", {:.0f} % of what memory gives", 100 * read / rate) : "");
+    decoding.push_back({{"streams", streams}, {"step_seconds", seconds}, {"weight_bytes_a_second", read}});
+  }
+  if (options.prompt > 0) {
+    fmt::print("  prompt of {} tokens, {} at a step: {:.1f} ms, {:.0f} tokens/s\n", options.prompt,
+               options.chunk, times.prefill_seconds * 1e3,
+               static_cast<double>(options.prompt) / times.prefill_seconds);
+  }
+  std::fflush(stdout);
+  return {{"weights", format},
+          {"backend", times.backend},
+          {"weight_bytes", times.weight_bytes},
+          {"ready_seconds", times.loading_seconds},
+          {"decode", decoding},
+          {"prefill_seconds", times.prefill_seconds}};
+}
+
+void run(const Options& options) {
+  ModelConfig config = shape_of(options.shape);
+  if (options.layers > 0) config.num_layers = std::min(options.layers, config.num_layers);
+  if (options.rank_of > 0 && options.ranks > 1) {
+    throw StartupError(ExitCode::config, "--rank-of is for --ranks 1: it times one rank of a larger group");
+  }
+  nlohmann::json result = {{"shape", options.shape},       {"layers", config.num_layers},
+                           {"ranks", options.ranks},       {"rank_of", options.rank_of},
+                           {"threads", options.threads},   {"window_tokens", options.window},
+                           {"position", options.position}, {"prompt", options.prompt},
+                           {"chunk", options.chunk},       {"models", nlohmann::json::array()}};
+  double rate = 0;
+  if (options.device == "cpu") {
+    rate = read_rate(options.ranks * options.threads);
+    fmt::print("{} thread(s) read {:.1f} GB/s of memory\n", options.ranks * options.threads, rate / 1e9);
+    result["read_bytes_a_second"] = rate;
+  }
+  for (const std::string& name : options.formats) {
+    const auto format = kernels::parse_weight_format(name);
+    if (!format) throw StartupError(ExitCode::config, "--weights: f32, bf16, int8 or int4, not " + name);
+    result["models"].push_back(show(options, name, run_group(options, config, *format), rate));
+  }
+  if (options.json_file.empty()) return;
+  std::ofstream file(options.json_file);
+  file << result.dump(1) << '\n';
+  file.close();
+  if (!file) throw StartupError(ExitCode::config, options.json_file + ": could not be written");
+}
+
+}  // namespace
+
+void add_model(CLI::App& app) {
+  CLI::App* const command =
+      app.add_subcommand("model", "Times decoding and prompts of a model with random weights.");
+  const auto options = std::make_shared<Options>();
+  command->add_option("--shape", options->shape, "1b (Llama 3.2), 7b or 70b (Llama 2)")
+      ->check(CLI::IsMember({"1b", "7b", "70b"}))
+      ->capture_default_str();
+  command->add_option("--layers", options->layers, "of the model's layers, the first so many; 0: all");
+  command->add_option("--weights", options->formats, "f32, bf16, int8, int4")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--streams", options->streams, "that decode at once")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  command->add_option("--ranks", options->ranks, "in this process")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  command->add_option("--threads", options->threads, "of each rank")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  command->add_option("--rank-of", options->rank_of, "time one rank of a group of so many, without its sums")
+      ->check(CLI::Range(1, 64));
+  command->add_option("--device", options->device, "cpu, cuda or reference")->capture_default_str();
+  command->add_option("--window", options->window, "tokens")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--ring", options->ring, "its type")
+      ->check(CLI::IsMember({"bf16", "f32"}))
+      ->capture_default_str();
+  command->add_option("--position", options->position, "where streams stand")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--prompt", options->prompt, "tokens; 0: none is timed")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--chunk", options->chunk, "of a prompt, at a step")
+      ->check(CLI::Range(1, 1 << 16))
+      ->capture_default_str();
+  command->add_option("--steps", options->steps, "that are timed together")
+      ->check(CLI::Range(1, 10'000))
+      ->capture_default_str();
+  command->add_option("--json", options->json_file, "also writes the result to this file");
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace sinkstream::bench
