@@ -23,7 +23,8 @@ struct RowSplits {
   __device__ std::int64_t count() const { return sinks.count() + window.count(); }
 };
 
-// What a block's phases (keys come, scores, values) leave idle, others use.  (The emulation has no use for it.)
+// What a block's phases (keys come, scores, values) leave idle, others use. (The emulation takes
+// no notice.)
 [[maybe_unused]] constexpr int blocks_of_multiprocessor(int head_dim, bool deep) {
   return deep ? 1 : head_dim == 0 ? 2 : head_dim <= 128 ? 3 : 1;
 }

@@ -1,0 +1,39 @@
+"""stream-bench model: it times what it was asked for, on one rank and several, and says what it can't do."""
+
+import json
+import os
+import subprocess
+
+BENCH = os.environ["STREAM_BENCH"]
+SMALL = ["--layers", "1", "--streams", "1,3", "--window", "16", "--prompt", "9", "--chunk", "4", "--steps", "1"]
+
+
+def bench(*options):
+    return subprocess.run([BENCH, "model", *options], capture_output=True, text=True, timeout=280)
+
+
+def test_a_model_is_timed(tmp_path):
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    assert bench(*SMALL, "--weights", "int4,bf16", "--json", one).returncode == 0
+    assert bench(*SMALL, "--weights", "int4", "--ranks", "2", "--json", two).returncode == 0
+    one, two = json.loads(one.read_text()), json.loads(two.read_text())
+    assert one["read_bytes_a_second"] > 0
+    int4, bf16 = one["models"]
+    assert [int4["weights"], bf16["weights"]] == ["int4", "bf16"]
+    for model in (int4, bf16, *two["models"]):
+        assert [decoding["streams"] for decoding in model["decode"]] == [1, 3]
+        assert all(decoding["step_seconds"] > 0 for decoding in model["decode"])
+        assert model["prefill_seconds"] > 0
+    # A layer of Llama 3.2 1B has 60.8 million weights, its head 262.7 million; the embedding isn't read.
+    assert abs(bf16["weight_bytes"] / (2 * (60.8e6 + 262.7e6)) - 1) < 0.005
+    assert int4["weight_bytes"] < bf16["weight_bytes"]
+    assert abs(two["models"][0]["weight_bytes"] / int4["weight_bytes"] - 1) < 0.01
+
+
+def test_what_it_cannot_do_is_said(tmp_path):
+    for options, message in [(["--weights", "int5"], "f32, bf16, int8 or int4, not int5"), (["--shape", "8b"], "--shape"),
+                             (["--ranks", "2", "--rank-of", "8"], "--rank-of is for --ranks 1")]:
+        result = bench(*options)
+        assert result.returncode == 2 and message in result.stderr, result
+    result = bench(*SMALL, "--weights", "int4", "--json", tmp_path / "no" / "file.json")
+    assert result.returncode == 2 and "could not be written" in result.stderr
