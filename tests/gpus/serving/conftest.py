@@ -11,12 +11,13 @@ import pytest
 
 PACK = Path(__file__).resolve().parents[3]
 PATIENCE_SECONDS = 120
+DEVICE = os.environ.get("SERVER_DEVICE", "cuda")  # another, to try the tests themselves
 
 
 class Server:
     def __init__(self, log, *settings):
         self._log = log
-        words = ["server.listen=127.0.0.1:0", "parallel.device=cuda", *settings]
+        words = ["server.listen=127.0.0.1:0", f"parallel.device={DEVICE}", *settings]
         options = [word for setting in words for word in ("--set", setting)]
         with log.open("w") as output:
             self.process = subprocess.Popen([PACK / "bin/stream-worker", "--config", PACK / "configs/demo.yaml", *options],
