@@ -387,12 +387,13 @@ TEST_F(Endpoints, APromptOfTokensWithoutTheSinkIsWarnedOf) {
   EXPECT_EQ(warning_of({begin, 5}), "");
   EXPECT_EQ(warning_of({{begin, 5}, {begin}}), "");
   EXPECT_EQ(warning_of("x"), "");
+  coordinator->stop();  // whose threads write the log
   EXPECT_EQ(log.with("a prompt does not begin with token"), 1) << "once is enough";
-  coordinator->stop();
   limits.sink_token = kSink;
   start();
   EXPECT_NE(warning_of({begin, 5}).find("token 4 "), std::string::npos);
   EXPECT_EQ(warning_of({kSink, begin, 5}), "");
+  coordinator->stop();
 }
 
 TEST_F(Endpoints, ASinkThatIsThereAlreadyIsNotPutTwice) {
