@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <exception>
@@ -123,6 +124,7 @@ nlohmann::json show(const Options& options, const std::string& format, const Tim
   fmt::print("{} {}, {}{} rank(s) on {}: {:.2f} GB of weights a step, ready after {:.1f} s\n", options.shape,
              format, options.rank_of > 0 ? fmt::format("rank 0 of {}, ", options.rank_of) : "", options.ranks,
              times.backend, static_cast<double>(times.weight_bytes) / kGiga, times.loading_seconds);
+  if (rate > 0) fmt::print("  memory gives {:.1f} GB/s\n", rate / kGiga);
   nlohmann::json decoding = nlohmann::json::array();
   for (const auto& [streams, seconds] : times.decoding) {
     const double read = static_cast<double>(times.weight_bytes) / seconds;
@@ -142,7 +144,8 @@ nlohmann::json show(const Options& options, const std::string& format, const Tim
           {"weight_bytes", times.weight_bytes},
           {"ready_seconds", times.loading_seconds},
           {"decode", decoding},
-          {"prefill_seconds", times.prefill_seconds}};
+          {"prefill_seconds", times.prefill_seconds},
+          {"read_bytes_a_second", rate}};
 }
 
 void run(const Options& options) {
@@ -156,16 +159,16 @@ void run(const Options& options) {
                            {"threads", options.threads},   {"window_tokens", options.window},
                            {"position", options.position}, {"prompt", options.prompt},
                            {"chunk", options.chunk},       {"models", nlohmann::json::array()}};
-  double rate = 0;
-  if (options.device == "cpu") {
-    rate = read_rate(options.ranks * options.threads);
-    fmt::print("{} thread(s) read {:.1f} GB/s of memory\n", options.ranks * options.threads, rate / 1e9);
-    result["read_bytes_a_second"] = rate;
-  }
   for (const std::string& name : options.formats) {
     const auto format = kernels::parse_weight_format(name);
     if (!format) throw StartupError(ExitCode::config, "--weights: f32, bf16, int8 or int4, not " + name);
-    result["models"].push_back(show(options, name, run_group(options, config, *format), rate));
+    // Before and after, since what memory gives on a shared machine changes from minute to minute.
+    const auto rate_now = [&] {
+      return options.device == "cpu" ? read_rate(options.ranks * options.threads) : 0.0;
+    };
+    const double before = rate_now();
+    const Times times = run_group(options, config, *format);
+    result["models"].push_back(show(options, name, times, std::max(before, rate_now())));
   }
   if (options.json_file.empty()) return;
   std::ofstream file(options.json_file);
