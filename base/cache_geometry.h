@@ -62,4 +62,24 @@ constexpr std::int64_t roll_back_reach(const CacheWindow& window, std::int64_t r
   return ring_capacity - window.window_tokens + 1;
 }
 
+// ---- Making a session's state anew
+// What a layer stores of a token depends on the W tokens that this one attends to in the layer below. So a
+// session of `length` tokens is the same, to the bit, when it takes in only its sinks and its tokens from
+// some position on, `layers * (W - 1)` before the end at the latest. Those that it takes in first come out
+// wrong, and by the end none of them is attended to any more.
+
+// The fewest tokens that such a session can go back to, or have at all, when it began with the token at
+// `begin` behind its sinks. With nothing left out, any number.
+constexpr std::int64_t sound_from(std::int64_t begin, const CacheWindow& window, std::int64_t layers) {
+  return begin <= window.sink_tokens ? 0 : begin + layers * (window.window_tokens - 1);
+}
+
+// Where to begin, so that a session of `length` tokens can then take back the newest `reach` of them:
+// behind the sinks at the earliest, where nothing is left out.
+constexpr std::int64_t replay_begin(std::int64_t length, std::int64_t reach, const CacheWindow& window,
+                                    std::int64_t layers) {
+  const std::int64_t begin = length - reach - layers * (window.window_tokens - 1);
+  return std::max(std::min(window.sink_tokens, length), begin);
+}
+
 }  // namespace sinkstream

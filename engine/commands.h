@@ -67,12 +67,25 @@ struct Cancel {
 
 // ---- Sessions that outlive a request. Each is answered by SessionChanged or Refused.
 
-// A session without tokens. It takes a slot with its first turn; between turns it leaves it to others that
-// wait for one.
+// Tokens that a session has seen, as far as its state depends on them: those between its sinks and the recent
+// ones may be left out (base/cache_geometry.h, replay_begin), by as much as still makes the newest come out
+// right, from which the next may be chosen.
+struct Past {
+  SharedTokens sinks;      // the first: all of the session's, where something is left out
+  std::int64_t begin = 0;  // the position of the first of `recent`; sinks.size() where nothing is left out
+  SharedTokens recent;
+
+  std::int64_t tokens() const { return begin + static_cast<std::int64_t>(recent.size()); }
+  bool has_gap() const { return begin > static_cast<std::int64_t>(sinks.size()); }
+};
+
+// A session that has seen `past`, or nothing. It takes a slot with its first turn, and its past in before
+// what that brings; between turns it leaves the slot to others that wait for one.
 struct OpenSession {
   RequestId request = 0;
   SessionId session = kNoSession;
   std::optional<CacheWindow> window;  // no more than the server's, which is used where there is none
+  Past past = {};
 };
 
 // A new session that goes on from another as it was at `at` tokens, or as it is now; the other stays.

@@ -18,6 +18,7 @@ struct EngineStats {
   std::int64_t parked_bytes = 0;
   std::int64_t parks = 0, restores = 0;  // since the start
   std::int64_t prompt_tokens = 0;        // taken in
+  std::int64_t replayed_tokens = 0;      // of them, those that a session had seen before
   std::int64_t generated_tokens = 0;
   std::int64_t evicted_tokens = 0;
   std::int64_t resident_tokens = 0;  // in all slots now

@@ -59,9 +59,13 @@ static auto fields(wire::Is<Cancel> auto& command) {
   auto& [request] = command;
   return std::tie(request);
 }
+static auto fields(wire::Is<Past> auto& past) {
+  auto& [sinks, begin, recent] = past;
+  return std::tie(sinks, begin, recent);
+}
 static auto fields(wire::Is<OpenSession> auto& command) {
-  auto& [request, session, window] = command;
-  return std::tie(request, session, window);
+  auto& [request, session, window, past] = command;
+  return std::tie(request, session, window, past);
 }
 static auto fields(wire::Is<ForkSession> auto& command) {
   auto& [request, session, from, at] = command;
@@ -102,7 +106,7 @@ static auto fields(wire::Is<SessionChanged> auto& event) {
 namespace {
 
 // Which layout the bytes have: another one, or another kind of message, is refused.
-constexpr std::uint32_t kCommandMagic = 0x31434b53;  // "SKC1"
+constexpr std::uint32_t kCommandMagic = 0x32434b53;  // "SKC2"
 constexpr std::uint32_t kEventMagic = 0x31454b53;    // "SKE1"
 
 template <typename Message>

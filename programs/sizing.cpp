@@ -104,6 +104,7 @@ SessionSizing size_sessions(const Config& config, const ModelConfig& model) {
   if (cache.mode != CacheMode::dense && cache.max_context) {
     sizing.warnings.push_back("cache.max_context is without effect: only dense mode ends there");
   }
+  sizing.shape.num_layers = model.num_layers;
   const std::int64_t reach = sizing.shape.remembered_tokens();
   if (reach > model.trained_context) {
     sizing.warnings.push_back("the cache holds " + std::to_string(reach) +

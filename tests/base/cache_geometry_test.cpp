@@ -221,5 +221,64 @@ TEST(CacheGeometry, DenseAttentionIsAWindowThatHoldsEverything) {
   }
 }
 
+// Which layers' keys of which positions are as they would be, when tokens [sinks, begin) were left out.
+class ReplayedKeys {
+ public:
+  ReplayedKeys(std::int64_t begin, std::int64_t length, CacheWindow window, std::int64_t layers)
+      : window_(window), right_(static_cast<std::size_t>(layers)) {
+    for (std::int64_t layer = 0; layer < layers; ++layer) {
+      std::vector<bool>& right = right_[static_cast<std::size_t>(layer)];
+      right.resize(static_cast<std::size_t>(length));
+      for (std::int64_t p = 0; p < length; ++p) {
+        const bool is_there = p < window.sink_tokens || p >= begin;
+        right[static_cast<std::size_t>(p)] = is_there && (layer == 0 || sees_right(p, layer - 1, p));
+      }
+    }
+  }
+  // Whether a token at `length` comes out as it would have.
+  bool is_sound(std::int64_t length) const { return sees_right(length, std::ssize(right_) - 1, length - 1); }
+
+ private:
+  // Of what a token at `position` attends to in a layer, up to `last`.
+  bool sees_right(std::int64_t position, std::int64_t layer, std::int64_t last) const {
+    const auto& right = right_[static_cast<std::size_t>(layer)];
+    for (std::int64_t p = 0; p <= last; ++p) {
+      const bool is_attended = p < sinks_end(position, window_) || p >= window_begin(position, window_);
+      if (is_attended && !right[static_cast<std::size_t>(p)]) return false;
+    }
+    return true;
+  }
+
+  CacheWindow window_;
+  std::vector<std::vector<bool>> right_;
+};
+
+TEST(CacheGeometry, AReplayTakesInWhatTheStateDependsOnAndNoMore) {
+  for (std::int64_t sinks = 0; sinks <= 3; ++sinks) {
+    for (std::int64_t size = 1; size <= 5; ++size) {
+      for (std::int64_t layers = 1; layers <= 4; ++layers) {
+        const CacheWindow window{sinks, size};
+        for (std::int64_t length = 1; length <= 32; ++length) {
+          for (std::int64_t reach = 0; reach <= std::min<std::int64_t>(3, length); ++reach) {
+            SCOPED_TRACE(testing::Message()
+                         << sinks << " " << size << " " << layers << " " << length << " " << reach);
+            const std::int64_t begin = replay_begin(length, reach, window, layers);
+            ASSERT_GE(begin, std::min(sinks, length));
+            ASSERT_LE(begin, length);
+            const ReplayedKeys keys(begin, length, window, layers);
+            ASSERT_LE(sound_from(begin, window, layers), length - reach);
+            for (std::int64_t back = 0; back <= reach; ++back)
+              ASSERT_TRUE(keys.is_sound(length - back)) << back;
+            if (begin <= sinks) continue;  // nothing is left out
+            ASSERT_EQ(sound_from(begin, window, layers), length - reach);
+            if (size == 1) continue;  // a token depends on itself alone
+            ASSERT_FALSE(ReplayedKeys(begin + 1, length, window, layers).is_sound(length - reach));
+          }
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace sinkstream

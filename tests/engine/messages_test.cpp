@@ -38,6 +38,10 @@ std::vector<Command> every_command() {
           Cancel{.request = 4},
           OpenSession{.request = 5, .session = 6, .window = CacheWindow{4, 60}},
           OpenSession{.request = 5, .session = 6, .window = std::nullopt},
+          OpenSession{.request = 5,
+                      .session = 6,
+                      .window = std::nullopt,
+                      .past = {.sinks = {1, 2}, .begin = 5'000'000'000, .recent = {3, 4, 5}}},
           ForkSession{.request = 6, .session = 7, .from = 8, .at = 9},
           RollBackSession{.request = 7, .session = 8, .to = 9},
           CloseSession{.request = 8, .session = 9}};

@@ -27,7 +27,7 @@ class Bytes {
 SlotOperation build_operation(Bytes& bytes) {
   const std::int32_t slot = bytes.next() % 4;
   const std::int32_t place = bytes.next() % 2;
-  switch (bytes.next() % 10) {
+  switch (bytes.next() % 11) {
     case 0:
       return OpenSlot{slot, {bytes.next() % 4, 1 + bytes.next() % 8}};
     case 1: {
@@ -49,6 +49,8 @@ SlotOperation build_operation(Bytes& bytes) {
       return CopySaved{place, bytes.next() % 2};
     case 8:
       return DropSaved{place};
+    case 9:
+      return SkipSlot{slot, bytes.next()};
     default:
       return CloseSlot{slot};
   }

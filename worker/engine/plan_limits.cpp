@@ -11,6 +11,8 @@ namespace {
 
 // Far beyond what any server has slots and a queue for; their number stays countable.
 constexpr std::size_t kMaxChoices = 1 << 20;
+// Far beyond any session; sums of positions and sizes stay countable.
+constexpr std::int64_t kLastPosition = std::int64_t{1} << 60;
 
 void require(bool condition, const char* why) {
   if (!condition) throw std::runtime_error(why);
@@ -61,6 +63,9 @@ void check(const OpenSlot& operation, const PlanLimits& limits) {
 void check(const BeginTurn& operation, const PlanLimits& limits) {
   check(operation.sampling, limits);
 }
+void check(const SkipSlot& operation, const PlanLimits& limits) {
+  require(operation.position >= 0 && limits.session.endless(), "tokens are left out where all are kept");
+}
 void check(const RollBackSlot& operation, const PlanLimits&) {
   require(operation.length >= 0, "negative length");
 }
@@ -97,8 +102,21 @@ void check(const EndTurn& command, const PlanLimits& limits) {
   require(command.position >= 0, "negative position");
   check_tokens(command.pending, limits);
 }
+void check(const Past& past, const CacheWindow& window, const PlanLimits& limits) {
+  const SessionShape& shape = limits.session;
+  check_tokens(past.sinks.list(), limits);
+  check_tokens(past.recent.list(), limits);
+  require(past.begin >= std::ssize(past.sinks) && past.begin <= kLastPosition, "a past that begins nowhere");
+  require(shape.endless() || past.tokens() <= shape.max_context, "a past is longer than max_context");
+  if (!past.has_gap()) return;
+  require(!past.recent.empty(), "a past that ends with what it leaves out");
+  require(shape.endless() && std::ssize(past.sinks) == window.sink_tokens, "a past without its sinks");
+  require(past.tokens() > sound_from(past.begin, window, shape.num_layers),
+          "a past leaves out what the session's state depends on");
+}
 void check(const OpenSession& command, const PlanLimits& limits) {
   if (command.window) check(*command.window, limits);
+  check(command.past, command.window.value_or(limits.session.window), limits);
 }
 
 void check(const StepPlan& plan, const PlanLimits& limits) {

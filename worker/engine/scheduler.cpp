@@ -24,6 +24,18 @@ Input input_of(const SharedTokens& prompt, std::vector<TokenId> pending, std::in
   return input;
 }
 
+// The same of a session that begins with its past.
+Input input_of(const SharedTokens& prompt, const NewSession& opened) {
+  const Past& past = opened.past;
+  std::vector<TokenId> told = past.sinks.list();
+  told.insert(told.end(), past.recent.begin(), past.recent.end());
+  told.insert(told.end(), opened.pending.begin(), opened.pending.end());
+  Input input = input_of(prompt, std::move(told), /*begin=*/0);
+  input.gap_begin = std::ssize(past.sinks);
+  input.gap_end = past.begin;
+  return input;
+}
+
 }  // namespace
 
 Scheduler::Scheduler(SchedulerLimits limits, std::function<void(Event)> tell)
@@ -149,10 +161,14 @@ void Scheduler::serve_waiting() {
 void Scheduler::start(Choices choices) {
   const auto request = choices.request;
   if (Session* const session = table_.find(request->command.session)) return go_on(*session, request);
-  NewSession opened{.window = limits_.session.window, .pending = {}};
+  NewSession opened{.window = limits_.session.window, .past = {}, .pending = {}};
   if (auto node = new_sessions_.extract(request->command.session)) opened = std::move(node.mapped());
   Session& session = table_.open(*table_.free_slot(), request->command.session, opened.window);
-  session.input = input_of(choices.prompt(), std::move(opened.pending), /*begin=*/0);
+  session.input = input_of(choices.prompt(), opened);
+  if (opened.past.has_gap()) {
+    session.sound_from = sound_from(opened.past.begin, opened.window, limits_.session.num_layers);
+  }
+  session.past = std::move(opened.past);
   note_queueing(session, *request);
   session.input.scored =
       request->command.params.prompt_logprobs && choices.first == request->first_of_prompt(choices.first);
@@ -243,6 +259,7 @@ void Scheduler::end_turn(Session& session, FinishReason reason, std::vector<Toke
   if (session.id != kNoSession && session.planned > session.seen) table_.roll_back(session, session.seen);
   session.last_use = ++uses_;
   session.input = {};
+  session.past = {};
   session.pending = std::move(pending);
   TurnEnded event = turn_ended(*turn.request, turn.choice, reason);
   event.usage = session.usage();
@@ -254,6 +271,7 @@ void Scheduler::end_turn(Session& session, FinishReason reason, std::vector<Toke
 
 // What a session was given stays its own; what it had no time for is pending.
 void Scheduler::cancel_turn(Session& session) {
+  if (session.replays()) return begin_anew(session);
   const std::int64_t known = std::max(session.seen, std::min(session.planned, session.input.end()));
   std::vector<TokenId> pending = session.turn->untaken();
   for (std::int64_t position = known; position < session.input.end(); ++position) {
@@ -263,12 +281,30 @@ void Scheduler::cancel_turn(Session& session) {
   end_turn(session, FinishReason::cancelled, std::move(pending));
 }
 
+// It has not taken in its past, which it does with its next turn, in a slot that it has then.
+void Scheduler::begin_anew(Session& session) {
+  NewSession again{.window = session.window, .past = session.past, .pending = {}};
+  for (std::int64_t position = again.past.tokens(); position < session.input.end(); ++position) {
+    again.pending.push_back(session.input.at(position));
+  }
+  TurnEnded event = turn_ended(*session.turn->request, session.turn->choice, FinishReason::cancelled);
+  event.usage = session_usage(again.past.tokens(), again.window);
+  event.pending = again.pending;
+  const SessionId id = session.id;
+  table_.close(session);
+  new_sessions_[id] = std::move(again);
+  tell_(std::move(event));
+}
+
 // Of those that had no turn yet. What a session was to take in stays pending.
 void Scheduler::end_choices(const Choices& choices, FinishReason reason, const std::string& message) {
   for (std::int32_t i = 0; i < choices.count; ++i) {
     TurnEnded event = turn_ended(*choices.request, choices.first + i, reason, message);
     const SessionId id = choices.request->command.session;
     if (const Session* const session = table_.find(id)) event.usage = session->usage();
+    if (const auto opened = new_sessions_.find(id); opened != new_sessions_.end()) {
+      event.usage = session_usage(opened->second.past.tokens(), opened->second.window);
+    }
     if (std::vector<TokenId>* const pending = pending_of(id)) {
       pending->insert(pending->end(), choices.prompt().begin(), choices.prompt().end());
       event.pending = *pending;
@@ -326,6 +362,7 @@ void Scheduler::add_counts(EngineStats& stats) const {
   stats.running = limits_.num_slots - free_slots();
   stats.waiting = waiting();
   stats.prompt_tokens = prompt_tokens_;
+  stats.replayed_tokens = replayed_tokens_;
   stats.generated_tokens = generated_tokens_;
   stats.evicted_tokens = evicted_tokens_;
   stats.queueing = queueing_;

@@ -89,6 +89,7 @@ class Scheduler {
               const Session* session = nullptr);
   SessionChanged changed(RequestId request, SessionId id) const;
   std::int64_t tokens_of(SessionId id) const;      // also of those without a slot
+  std::int64_t taken_in(SessionId id) const;       // of them, those that are not pending
   std::vector<TokenId>* pending_of(SessionId id);  // of those, too; null where there is no such session
   bool can_go_back(SessionId id, std::int64_t tokens) const;
   void go_back(SessionId id, std::int64_t tokens);  // also within what is pending
@@ -106,6 +107,7 @@ class Scheduler {
   void end_turn(Session& session, FinishReason reason, std::vector<TokenId> pending,
                 std::optional<TokenId> stop_token = std::nullopt);
   void cancel_turn(Session& session);
+  void begin_anew(Session& session);
   void end_choices(const Choices& choices, FinishReason reason, const std::string& message);
   void stop(Session& session, const EndTurn& command);
   void end_waiting(const std::function<bool(const Choices&)>& which, FinishReason reason,
@@ -126,6 +128,7 @@ class Scheduler {
   std::int32_t most_sessions() const;
 
   // ---- Steps
+  void skip_gaps();
   void add_decode_rows(StepPlan& plan);
   void add_prefill_rows(StepPlan& plan);
   std::int32_t teller_of(const Session& session) const;
@@ -153,7 +156,7 @@ class Scheduler {
   std::int32_t first_prefill_slot_ = 0;  // whose prompt comes first in the next step
   std::uint64_t uses_ = 0;               // of sessions, counted for their order
   std::int64_t parks_ = 0, restores_ = 0;
-  std::int64_t prompt_tokens_ = 0, generated_tokens_ = 0, evicted_tokens_ = 0;
+  std::int64_t prompt_tokens_ = 0, replayed_tokens_ = 0, generated_tokens_ = 0, evicted_tokens_ = 0;
   DurationHistogram queueing_, prefill_, decode_;
 };
 

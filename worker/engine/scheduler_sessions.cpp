@@ -4,10 +4,23 @@
 #include "worker/engine/scheduler.h"
 
 namespace sinkstream {
+namespace {
+
+// A past of so many tokens, which has all that this one has of them.
+Past first_tokens(const Past& past, std::int64_t tokens) {
+  const auto first = [](const SharedTokens& list, std::int64_t count) {
+    const std::int64_t kept = std::clamp<std::int64_t>(count, 0, std::ssize(list));
+    return SharedTokens(std::vector<TokenId>(list.begin(), list.begin() + kept));
+  };
+  return {first(past.sinks, tokens), std::min(past.begin, tokens), first(past.recent, tokens - past.begin)};
+}
+
+}  // namespace
 
 void Scheduler::take(const OpenSession& command) {
   if (refuses_id(command.request, command.session) || refuses_more_sessions(command.request)) return;
-  new_sessions_[command.session] = {.window = command.window.value_or(limits_.session.window), .pending = {}};
+  new_sessions_[command.session] = {
+      .window = command.window.value_or(limits_.session.window), .past = command.past, .pending = {}};
   tell_(changed(command.request, command.session));
 }
 
@@ -37,13 +50,12 @@ void Scheduler::take(const RollBackSession& command) {
 }
 
 void Scheduler::take(const CloseSession& command) {
-  Session* const session = table_.find(command.session);
-  if (!session && !new_sessions_.contains(command.session)) {
+  if (!table_.find(command.session) && !new_sessions_.contains(command.session)) {
     return refuse(command.request, RefusalReason::unknown_session, "there is no such session");
   }
   end_waiting([&](const Choices& choices) { return choices.request->command.session == command.session; },
               FinishReason::cancelled, "");
-  if (session && session->turn) cancel_turn(*session);
+  if (Session* const session = table_.find(command.session); session && session->turn) cancel_turn(*session);
   // Whether its copy was made no longer matters.
   std::erase_if(forks_, [&](const SessionChanged& fork) {
     if (fork.session != command.session) return false;
@@ -51,7 +63,7 @@ void Scheduler::take(const CloseSession& command) {
     return true;
   });
   tell_(changed(command.request, command.session));
-  if (session) table_.close(*session);
+  if (Session* const session = table_.find(command.session)) table_.close(*session);
   new_sessions_.erase(command.session);
 }
 
@@ -60,11 +72,10 @@ bool Scheduler::refuses_turn(const Generate& command) {
   const Session* const session = table_.find(command.session);
   const std::int64_t tokens = tokens_of(command.session);
   const auto given = static_cast<std::int64_t>(command.prompts.front().size());
-  const std::int64_t seen = session ? session->seen : 0;
   if (command.expected_tokens.value_or(tokens) != tokens) {
     refuse(command.request, RefusalReason::not_as_expected,
            "the session has " + std::to_string(tokens) + " tokens", session);
-  } else if (given == 0 && tokens == seen) {
+  } else if (given == 0 && tokens == (session ? session->seen : 0)) {
     refuse(command.request, RefusalReason::invalid, "there is nothing to take in", session);
   } else if (!limits_.session.endless() && tokens + given > limits_.session.max_context) {
     refuse(command.request, RefusalReason::invalid,
@@ -130,14 +141,21 @@ SessionChanged Scheduler::changed(RequestId request, SessionId id) const {
     event.usage = session->usage();
     event.pending = session->pending;
   } else {
-    event.pending = new_sessions_.at(id).pending;
+    const NewSession& opened = new_sessions_.at(id);
+    event.usage = session_usage(opened.past.tokens(), opened.window);
+    event.pending = opened.pending;
   }
   return event;
 }
 
 std::int64_t Scheduler::tokens_of(SessionId id) const {
   if (const Session* const session = table_.find(id)) return session->tokens();
-  return std::ssize(new_sessions_.at(id).pending);
+  return new_sessions_.at(id).tokens();
+}
+
+std::int64_t Scheduler::taken_in(SessionId id) const {
+  if (const Session* const session = table_.find(id)) return session->seen;
+  return new_sessions_.at(id).past.tokens();
 }
 
 std::vector<TokenId>* Scheduler::pending_of(SessionId id) {
@@ -148,16 +166,18 @@ std::vector<TokenId>* Scheduler::pending_of(SessionId id) {
 
 bool Scheduler::can_go_back(SessionId id, std::int64_t tokens) const {
   if (tokens < 0 || tokens > tokens_of(id)) return false;
-  const Session* const session = table_.find(id);
-  return !session || tokens >= session->seen || table_.can_roll_back(*session, tokens);
+  if (tokens >= taken_in(id)) return true;
+  if (const Session* const session = table_.find(id)) return table_.can_roll_back(*session, tokens);
+  const NewSession& opened = new_sessions_.at(id);
+  return tokens >= sound_from(opened.past.begin, opened.window, limits_.session.num_layers);
 }
 
 void Scheduler::go_back(SessionId id, std::int64_t tokens) {
-  Session* const session = table_.find(id);
-  std::vector<TokenId>& pending = *pending_of(id);
-  const std::int64_t seen = session ? session->seen : 0;
-  pending.resize(static_cast<std::size_t>(std::max<std::int64_t>(0, tokens - seen)));
-  if (tokens < seen) table_.roll_back(*session, tokens);
+  const std::int64_t seen = taken_in(id);
+  pending_of(id)->resize(static_cast<std::size_t>(std::max<std::int64_t>(0, tokens - seen)));
+  if (tokens >= seen) return;
+  if (Session* const session = table_.find(id)) return table_.roll_back(*session, tokens);
+  new_sessions_.at(id).past = first_tokens(new_sessions_.at(id).past, tokens);
 }
 
 }  // namespace sinkstream

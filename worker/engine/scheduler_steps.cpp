@@ -28,6 +28,7 @@ PlanOutput score_output(TokenId target, const TurnParams& params, const StepPlan
 
 std::optional<StepPlan> Scheduler::next() {
   admit();
+  skip_gaps();
   StepPlan plan;
   SessionOperations operations = table_.take_operations();
   plan.operations = std::move(operations.operations);
@@ -98,6 +99,15 @@ void Scheduler::add_row(Session& session, TokenId token, StepPlan& plan) {
   row_sessions_.push_back(session.number);
 }
 
+// What a session's past leaves out, when its sinks are taken in.
+void Scheduler::skip_gaps() {
+  table_.for_each([&](Session& session) {
+    const Input& input = session.input;
+    const bool is_there = input.gap_begin < input.gap_end && session.planned == input.gap_begin;
+    if (session.turn && is_there && session.seen == session.planned) table_.skip(session, input.gap_end);
+  });
+}
+
 // A session whose last token is being chosen is taken no further, though its end is not known yet.
 void Scheduler::add_decode_rows(StepPlan& plan) {
   table_.for_each([&](Session& session) {
@@ -138,7 +148,7 @@ std::int32_t Scheduler::teller_of(const Session& session) const {
 // Whether the row at `position` scores the token behind it.
 bool Scheduler::scores(const Session& session, std::int64_t position) const {
   const Input& input = session.input;
-  const std::int64_t next = position + 1 - input.begin;
+  const std::int64_t next = input.index(position) + 1;
   return input.scored && next >= input.told && next < static_cast<std::int64_t>(input.tokens.size());
 }
 
@@ -165,9 +175,12 @@ void Scheduler::tell_first(Session& session) {
 
 // How much of its input a session may take in now: what that puts out has to have a place to go to.
 std::int64_t Scheduler::wanted_input(const Session& session) const {
-  const std::int64_t left = std::min(session.input_left(), limits_.session_chunk);
-  if (left == 0) return 0;
   const Input& input = session.input;
+  std::int64_t left = std::min(session.input_left(), limits_.session_chunk);
+  if (session.planned <= input.gap_begin && input.gap_begin < input.gap_end) {
+    left = std::min(left, input.gap_begin - session.planned);
+  }
+  if (left == 0) return 0;
   if (input.scored && input.told == 0 && !input.first_told) return 0;
   ActiveRequest& request = *session.request();
   const std::int32_t teller = teller_of(session);
@@ -196,6 +209,7 @@ void Scheduler::take_input(Session& session, std::int64_t count, StepPlan& plan)
       plan.outputs.push_back(score_output(session.input.at(session.planned + 1), params, plan));
       ++request.credit(teller).used;
     }
+    if (session.replays()) ++replayed_tokens_;
     add_row(session, session.input.at(session.planned), plan);
   }
   prompt_tokens_ += count;

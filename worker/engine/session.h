@@ -84,20 +84,30 @@ struct Input {
   SharedTokens tokens;
   std::int64_t begin = 0;  // the position of the first
   std::int64_t size = 0;   // of them, those to be taken in
+  // Of a session whose past is taken in: positions [gap_begin, gap_end) are left out, and have no tokens
+  // here.
+  std::int64_t gap_begin = 0, gap_end = 0;
   // Whether their log-probabilities are wanted, from the one behind the first `told` on: those were pending,
   // and told when they were chosen.
   bool scored = false;
   std::int64_t told = 0;
   bool first_told = false;  // the first token has no log-probability, and is told by itself
 
-  std::int64_t end() const { return begin + size; }
-  TokenId at(std::int64_t position) const { return tokens[static_cast<std::size_t>(position - begin)]; }
+  std::int64_t end() const { return begin + size + (gap_end - gap_begin); }
+  // Of the token at `position`, which is not left out, in `tokens`.
+  std::int64_t index(std::int64_t position) const {
+    return position - begin - (position >= gap_end ? gap_end - gap_begin : 0);
+  }
+  TokenId at(std::int64_t position) const { return tokens[static_cast<std::size_t>(index(position))]; }
 };
 
 // A session that was opened and has no slot yet: it takes one with its first turn.
 struct NewSession {
   CacheWindow window;
+  Past past;
   std::vector<TokenId> pending;  // what turns that were cancelled before they had a slot would have taken in
+
+  std::int64_t tokens() const { return past.tokens() + static_cast<std::int64_t>(pending.size()); }
 };
 
 struct Session {
@@ -110,6 +120,10 @@ struct Session {
   CacheWindow window;
   // Tokens in plans; those of them in steps whose outcome is known; the most that ever stood in the ring.
   std::int64_t planned = 0, seen = 0, written = 0;
+  // What it had seen before it took its slot, and takes in anew; and the fewest tokens that it can go back to
+  // since, where some were left out.
+  Past past;
+  std::int64_t sound_from = 0;
   std::int64_t saved = 0;  // while it is parked: as many as it had then; it may have gone back since
   Input input;
   std::vector<TokenId> pending;  // between turns: told, not taken in
@@ -121,6 +135,7 @@ struct Session {
   // the session itself. There is no turn meanwhile.
   Choices branches;
 
+  bool replays() const { return planned < past.tokens(); }
   std::int64_t input_left() const { return std::max<std::int64_t>(0, input.end() - planned); }
   std::int64_t tokens() const { return seen + static_cast<std::int64_t>(pending.size()); }
   bool resting() const { return !turn && branches.empty(); }

@@ -39,9 +39,17 @@ void SessionTable::begin_turn(const Session& session, SamplingParams sampling) {
   operate(session, BeginTurn{*session.slot, std::move(sampling)});
 }
 
+// Nothing of it is under way.
+void SessionTable::skip(Session& session, std::int64_t position) {
+  session.planned = session.seen = session.written = position;
+  operate(session, SkipSlot{*session.slot, position});
+}
+
 bool SessionTable::can_roll_back(const Session& session, std::int64_t length) const {
-  return length <= session.planned && sinkstream::can_roll_back(std::max(session.written, session.planned),
-                                                                length, session.window, shape_.ring_capacity);
+  const bool is_sound = length >= session.sound_from || length == session.planned;
+  return is_sound && length <= session.planned &&
+         sinkstream::can_roll_back(std::max(session.written, session.planned), length, session.window,
+                                   shape_.ring_capacity);
 }
 
 void SessionTable::roll_back(Session& session, std::int64_t length) {
@@ -190,6 +198,7 @@ void SessionTable::become_copy(const Session& from, Session& copy) {
   // What is in plans is there when the copy is made: operations and rows keep their order.
   copy.planned = copy.seen = from.planned;
   copy.written = std::max(from.written, from.planned);
+  copy.sound_from = from.sound_from;
   copy.pending = from.pending;
 }
 

@@ -31,6 +31,7 @@ class SessionTable {
   Session& open(std::int32_t slot, SessionId id, const CacheWindow& window);
   Session& copy(const Session& from, std::int32_t slot, SessionId id);  // `from` may be parked
   void begin_turn(const Session& session, SamplingParams sampling);
+  void skip(Session& session, std::int64_t position);     // leaves out the tokens before it
   void roll_back(Session& session, std::int64_t length);  // can_roll_back() holds
   void close(Session& session);                           // `session` ends here
 
@@ -45,7 +46,7 @@ class SessionTable {
   Session& copy_to_place(const Session& from, std::int32_t place, SessionId id);
   void restore(Session& session, std::int32_t slot);
 
-  // Whether the ring still has all that the session's token at `length` will attend to.
+  // Whether the ring still has all that the session's token at `length` will attend to, as it should be.
   bool can_roll_back(const Session& session, std::int64_t length) const;
 
   SessionOperations take_operations();

@@ -25,6 +25,10 @@ static auto fields(wire::Is<CopySlot> auto& operation) {
   auto& [slot, from] = operation;
   return std::tie(slot, from);
 }
+static auto fields(wire::Is<SkipSlot> auto& operation) {
+  auto& [slot, position] = operation;
+  return std::tie(slot, position);
+}
 static auto fields(wire::Is<RollBackSlot> auto& operation) {
   auto& [slot, length] = operation;
   return std::tie(slot, length);
@@ -66,8 +70,8 @@ static auto fields(wire::Is<StepPlan> auto& plan) {
   return std::tie(number, last, operations, rows, outputs);
 }
 
-// "SNK6"; ranks of different builds must not understand each other.
-static constexpr std::uint32_t kMagic = 0x364b4e53;
+// "SNK7"; ranks of different builds must not understand each other.
+static constexpr std::uint32_t kMagic = 0x374b4e53;
 
 namespace {
 

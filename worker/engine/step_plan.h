@@ -36,6 +36,11 @@ struct CopySlot {
   std::int32_t slot = 0;
   std::int32_t from = 0;
 };
+// The session's tokens before `position` that it has not taken in are left out: its ring begins there.
+struct SkipSlot {
+  std::int32_t slot = 0;
+  std::int64_t position = 0;
+};
 // Back to the first `length` tokens, as far as the ring still has their window. The turn is over.
 struct RollBackSlot {
   std::int32_t slot = 0;
@@ -68,7 +73,7 @@ struct CopySaved {
 struct DropSaved {
   std::int32_t place = 0;
 };
-using SlotOperation = std::variant<OpenSlot, BeginTurn, CopySlot, RollBackSlot, CloseSlot, SaveSlot,
+using SlotOperation = std::variant<OpenSlot, BeginTurn, CopySlot, SkipSlot, RollBackSlot, CloseSlot, SaveSlot,
                                    LeaveSlot, RestoreSlot, CopySaved, DropSaved>;
 
 // Where a session stands: in a slot, or parked in a place.

@@ -120,6 +120,15 @@ void StepRunner::note(const CopySlot& operation) {
   note(OpenSlot{operation.slot, from.window});
   slot(operation.slot).seen = from.seen;
   slot(operation.slot).written = from.written;
+  slot(operation.slot).ring_begin = from.ring_begin;
+}
+
+void StepRunner::note(const SkipSlot& operation) {
+  Slot& slot = open_slot(operation.slot);
+  if (operation.position < slot.written || slot.seen != slot.written) {
+    drifted(last_number_, "slot " + std::to_string(operation.slot) + " has taken in what is to be left out");
+  }
+  slot.seen = slot.written = slot.ring_begin = operation.position;
 }
 
 void StepRunner::note(const RollBackSlot& operation) {
@@ -140,7 +149,7 @@ void StepRunner::note(const CloseSlot& operation) {
 
 void StepRunner::note(const SaveSlot& operation) {
   const Slot& slot = open_slot(operation.slot);
-  fill_place(operation.place, {true, slot.window, slot.seen, slot.written});
+  fill_place(operation.place, {true, slot.window, slot.seen, slot.written, slot.ring_begin});
 }
 
 void StepRunner::note(const LeaveSlot& operation) {
@@ -152,6 +161,7 @@ void StepRunner::note(const RestoreSlot& operation) {
   note(OpenSlot{operation.slot, saved.window});
   slot(operation.slot).seen = saved.seen;
   slot(operation.slot).written = saved.written;
+  slot(operation.slot).ring_begin = saved.ring_begin;
 }
 
 void StepRunner::note(const CopySaved& operation) {
@@ -204,7 +214,7 @@ std::vector<ModelRow> StepRunner::take_in(std::span<const PlanRow> rows) {
     if (row.token == kernels::kLastChosen && !slot.has_choice) {
       drifted(last_number_, "no token was chosen for slot " + std::to_string(row.slot));
     }
-    model_rows.push_back({row.slot, row.token, row.position, slot.window});
+    model_rows.push_back({row.slot, row.token, row.position, slot.window, slot.ring_begin});
   }
   return model_rows;
 }

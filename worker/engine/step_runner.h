@@ -46,8 +46,9 @@ class StepRunner {
   struct Slot {
     bool open = false;
     CacheWindow window;
-    std::int64_t seen = 0;     // tokens in plans
-    std::int64_t written = 0;  // the most that it ever had seen: so many have stood in the ring
+    std::int64_t seen = 0;        // tokens in plans
+    std::int64_t written = 0;     // the most that it ever had seen: so many have stood in the ring
+    std::int64_t ring_begin = 0;  // what was left out before it never stood in the ring
     bool in_turn = false;
     bool has_choice = false;  // a token is being chosen in this turn, or was
   };
@@ -56,7 +57,7 @@ class StepRunner {
   struct Saved {
     bool full = false;
     CacheWindow window;
-    std::int64_t seen = 0, written = 0;  // as Slot has them
+    std::int64_t seen = 0, written = 0, ring_begin = 0;  // as Slot has them
   };
 
   struct Launched {
@@ -75,6 +76,7 @@ class StepRunner {
   void note(const OpenSlot& operation);
   void note(const BeginTurn& operation);
   void note(const CopySlot& operation);
+  void note(const SkipSlot& operation);
   void note(const RollBackSlot& operation);
   void note(const CloseSlot& operation);
   void note(const SaveSlot& operation);
@@ -85,6 +87,7 @@ class StepRunner {
   void apply(const OpenSlot&) {}
   void apply(const BeginTurn& operation) { model_.begin_turn(operation.slot, operation.sampling); }
   void apply(const CopySlot& operation);
+  void apply(const SkipSlot&) {}      // rows say where their ring begins
   void apply(const RollBackSlot&) {}  // what is in the ring beyond is overwritten before it is attended to
   void apply(const CloseSlot& operation) { model_.close_slot(operation.slot); }
   void apply(const SaveSlot& operation);

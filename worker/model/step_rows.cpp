@@ -16,6 +16,14 @@ void require(bool condition, const ModelRow& row, const char* reason) {
                               std::to_string(row.position) + ": " + reason);
 }
 
+kernels::AttentionRow attended_by(const ModelRow& row) {
+  const std::int64_t begin = std::max(row.ring_begin, window_begin(row.position, row.window));
+  return {.slot = row.slot,
+          .position = row.position,
+          .window_begin = begin,
+          .sinks_end = std::min(row.window.sink_tokens, begin)};
+}
+
 }  // namespace
 
 StepRows::StepRows(const KvCacheSizes& cache, std::int64_t vocab_size, std::int64_t max_rows)
@@ -44,10 +52,7 @@ void StepRows::assign(std::span<const ModelRow> rows) {
     row_slots_.push_back(row.slot);
     true_positions_.push_back(row.position);
     cache_positions_.push_back(position_within_cache(row.position, row.window));
-    attention_.push_back({.slot = row.slot,
-                          .position = row.position,
-                          .window_begin = window_begin(row.position, row.window),
-                          .sinks_end = sinks_end(row.position, row.window)});
+    attention_.push_back(attended_by(row));
   }
 }
 
@@ -59,8 +64,8 @@ void StepRows::check(const ModelRow& row) const {
   require(row.window.window_tokens >= 1 && row.window.window_tokens <= cache_.ring_capacity, row,
           "its window does not fit the ring");
   require(row.window.sink_tokens >= 0, row, "a negative number of sinks");
-  require(sinks_end(row.position, row.window) <= cache_.sink_capacity, row,
-          "more sinks than there is room for");
+  require(row.ring_begin >= 0 && row.ring_begin <= row.position, row, "it stands before its ring begins");
+  require(attended_by(row).sinks_end <= cache_.sink_capacity, row, "more sinks than there is room for");
 }
 
 // A step writes all its keys before any row attends, so a session's newest key must not take the ring's place

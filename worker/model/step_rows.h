@@ -19,6 +19,7 @@ struct ModelRow {
   TokenId token = 0;  // or kernels::kLastChosen
   std::int64_t position = 0;
   CacheWindow window;
+  std::int64_t ring_begin = 0;  // of its window, what lies before is not there, and is left out
 };
 
 class StepRows {

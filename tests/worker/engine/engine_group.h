@@ -98,7 +98,8 @@ class TestGroup {
     const SessionShape session{.window = options_.window,
                                .max_context = options_.dense ? window : 0,
                                .sink_capacity = options_.window.sink_tokens,
-                               .ring_capacity = options_.dense ? window : window + options_.prefill_chunk};
+                               .ring_capacity = options_.dense ? window : window + options_.prefill_chunk,
+                               .num_layers = config.num_layers};
     const KvCacheSizes cache = cache_sizes(session, options_.slots, options_.places, options_.ring);
     const std::int64_t max_rows = options_.slots + options_.prefill_chunk;
     Model model(

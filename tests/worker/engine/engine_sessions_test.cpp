@@ -132,6 +132,29 @@ TEST_P(EngineSessions, WhoGoesBackWasNeverFurther) {
   }
 }
 
+// From what its state depends on, and no more; also after it has gone back as far as it was made for.
+TEST_P(EngineSessions, WhoIsMadeAnewHadAlwaysBeenThere) {
+  TestGroup group(options());
+  const auto& [mode, ranks, backend] = GetParam();
+  const SessionShape& shape = group.engine->limits().session;
+  for (const std::ptrdiff_t length : {3, 29, 90, 126}) {
+    for (const std::int64_t reach : {1, 9}) {
+      SCOPED_TRACE(std::to_string(length) + " tokens, " + std::to_string(reach) + " to take back");
+      const auto content = text(length);
+      const std::int64_t begin = replay_begin(length, reach, shape.window, shape.num_layers);
+      EXPECT_TRUE(mode.dense || length < 126 || begin > shape.window.sink_tokens) << "something is left out";
+      const auto sinks = std::min<std::ptrdiff_t>(shape.window.sink_tokens, length);
+      const Past past{text(sinks), begin, std::vector<TokenId>(content.begin() + begin, content.end())};
+      group.ledger->wait_for_change(group.send(OpenSession{.session = 1, .window = {}, .past = past}));
+      expect_same(group.run(turn_of(1, {7, 8}, 4)), group.run(lively_turn(joined(content, {7, 8}), 4)));
+      const std::int64_t to = std::max<std::int64_t>(1, length - reach);
+      group.ledger->wait_for_change(group.send(RollBackSession{.session = 1, .to = to}));
+      expect_same(group.run(turn_of(1, {9}, 8)), group.run(lively_turn(joined(text(to), {9}), 8)));
+      group.ledger->wait_for_change(group.send(CloseSession{.session = 1}));
+    }
+  }
+}
+
 // A stop string is found when the engine is further; a fork goes on from the middle of what was said.
 TEST_P(EngineSessions, StopsAndForksLeaveWhatWasTold) {
   TestGroup group(options());

@@ -1,5 +1,6 @@
-// A model for the scheduler alone: the token that it chooses depends on all that its slot has taken in, so
-// that a session that was copied, taken back or continued wrongly says something else.
+// A model for the scheduler alone: the token that it chooses depends on all that a model of two layers can
+// know of what its slot has taken in, so that a session that was copied, taken back, continued or made anew
+// wrongly says something else.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -30,6 +31,7 @@ inline SchedulerLimits small_limits(std::int32_t slots = 4, std::int32_t places 
   limits.session.window = {2, 10};
   limits.session.sink_capacity = 2;
   limits.session.ring_capacity = 18;
+  limits.session.num_layers = 2;
   limits.end_tokens = {1};
   return limits;
 }
@@ -67,8 +69,15 @@ class ModelledSlots {
 
   // Greater than every end token of these tests, and than what a prompt holds.
   static TokenId choose(const std::vector<TokenId>& content, std::uint64_t seed) {
+    constexpr std::ptrdiff_t kSinks = 2, kNewest = 2 * (10 - 1) + 1;
     std::uint64_t hash = 1469598103934665603ull + seed;
-    for (const TokenId token : content) hash = (hash ^ static_cast<std::uint64_t>(token)) * 1099511628211ull;
+    const auto add = [&](std::int64_t value) {
+      hash = (hash ^ static_cast<std::uint64_t>(value)) * 1099511628211ull;
+    };
+    add(std::ssize(content));
+    for (std::ptrdiff_t i = 0; i < std::ssize(content); ++i) {
+      if (i < kSinks || i >= std::ssize(content) - kNewest) add(content[static_cast<std::size_t>(i)]);
+    }
     return 1000 + static_cast<TokenId>((hash >> 20) % 1'000'000);
   }
 
@@ -78,7 +87,7 @@ class ModelledSlots {
   struct Slot {
     bool open = false, in_turn = false;
     CacheWindow window;
-    std::int64_t written = 0;
+    std::int64_t written = 0, ring_begin = 0;
     std::uint64_t seed = 0;
     std::vector<TokenId> content;
     std::map<std::int64_t, std::pair<std::int64_t, TokenId>> ring;  // by place: the position there, its token
@@ -104,6 +113,15 @@ class ModelledSlots {
     at(operation.slot) = at(operation.from);
     at(operation.slot).in_turn = false;
     at(operation.slot).last_choice = -1;
+  }
+  void apply(const SkipSlot& operation) {
+    constexpr TokenId kUnknown = -1;
+    Slot& slot = at(operation.slot);
+    EXPECT_TRUE(slot.open);
+    EXPECT_EQ(slot.written, std::ssize(slot.content));
+    EXPECT_GT(operation.position, slot.written);
+    slot.content.resize(static_cast<std::size_t>(operation.position), kUnknown);
+    slot.written = slot.ring_begin = operation.position;
   }
   void apply(const RollBackSlot& operation) {
     Slot& slot = at(operation.slot);
@@ -167,7 +185,8 @@ class ModelledSlots {
 
   void expect_window(const PlanRow& row) {
     const Slot& slot = at(row.slot);
-    for (std::int64_t p = window_begin(row.position, slot.window); p <= row.position; ++p) {
+    const std::int64_t begin = std::max(slot.ring_begin, window_begin(row.position, slot.window));
+    for (std::int64_t p = begin; p <= row.position; ++p) {
       const auto there = slot.ring.find(p % ring_capacity_);
       const bool is_there = there != slot.ring.end() &&
                             there->second == std::pair(p, slot.content[static_cast<std::size_t>(p)]);

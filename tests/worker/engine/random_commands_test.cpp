@@ -163,9 +163,17 @@ class RandomCommands {
 
   void open() {
     const SessionId id = next_++;
-    const RequestId request = engine_.send(OpenSession{.session = id, .window = {}});
+    // As often as not it has seen something before.
+    const auto content = counting_tokens(below(2) * below(60), 10 + below(90));
+    const SessionShape shape = small_limits().session;
+    const std::int64_t begin =
+        replay_begin(std::ssize(content), 1 + below(9), shape.window, shape.num_layers);
+    const auto sinks = std::min(shape.window.sink_tokens, std::ssize(content));
+    const Past past{std::vector<TokenId>(content.begin(), content.begin() + sinks), begin,
+                    std::vector<TokenId>(content.begin() + begin, content.end())};
+    const RequestId request = engine_.send(OpenSession{.session = id, .window = {}, .past = past});
     if (!engine_.ledger.refused(request)) {
-      kept_[id] = {};
+      kept_[id] = {content, 0};
       return;
     }
     EXPECT_EQ(engine_.ledger.refused(request)->reason, RefusalReason::queue_full);

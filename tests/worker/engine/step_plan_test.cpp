@@ -39,7 +39,8 @@ StepPlan example() {
                      LeaveSlot{2},
                      CopySaved{0, 1},
                      RestoreSlot{2, 1},
-                     DropSaved{1}};
+                     DropSaved{1},
+                     SkipSlot{2, 6'000'000'000}};
   plan.rows = {{2, 17, 0}, {2, 18, 1}, {3, kernels::kLastChosen, 5'000'000'000}};
   plan.outputs = {{PlanOutput::Kind::score, true, 0, 18, 5}, {PlanOutput::Kind::sample, false, 2, 0, 0}};
   return plan;
@@ -63,7 +64,7 @@ TEST(StepPlan, SurvivesTheWire) {
   EXPECT_EQ(encode(back), message);
   EXPECT_EQ(back.number, 7u);
   EXPECT_FALSE(back.last);
-  ASSERT_EQ(back.operations.size(), 10u);
+  ASSERT_EQ(back.operations.size(), 11u);
   EXPECT_EQ(std::get<CloseSlot>(back.operations[0]).slot, 1);
   EXPECT_EQ(std::get<OpenSlot>(back.operations[1]).window, (CacheWindow{4, 60}));
   const auto& sampling = std::get<BeginTurn>(back.operations[2]).sampling;
@@ -79,6 +80,7 @@ TEST(StepPlan, SurvivesTheWire) {
   EXPECT_EQ(std::get<CopySaved>(back.operations[7]).from, 1);
   EXPECT_EQ(std::get<RestoreSlot>(back.operations[8]).slot, 2);
   EXPECT_EQ(std::get<DropSaved>(back.operations[9]).place, 1);
+  EXPECT_EQ(std::get<SkipSlot>(back.operations[10]).position, 6'000'000'000);
   ASSERT_EQ(back.rows.size(), 3u);
   EXPECT_EQ(back.rows[2].position, 5'000'000'000);
   EXPECT_EQ(back.rows[2].token, kernels::kLastChosen);
@@ -109,7 +111,7 @@ TEST(StepPlan, SaysWhyItIsRefused) {
     return "step plan refused: " + reason + " (do all ranks run the same build?)";
   };
   auto other_layout = encode(example());
-  EXPECT_EQ(other_layout[3], std::byte{'6'});
+  EXPECT_EQ(other_layout[3], std::byte{'7'});
   other_layout[3] = std::byte{'4'};
   EXPECT_EQ(why(other_layout), refused("it does not begin like one"));
   EXPECT_EQ(why({}), refused("it is cut short"));

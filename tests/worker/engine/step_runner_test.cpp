@@ -97,6 +97,25 @@ TEST(StepRunner, ASlotIsOpenedAndClosedInTurn) {
   apply(kOpen);
 }
 
+TEST(StepRunner, WhatWasTakenInIsNotLeftOut) {
+  OneRank rank("cpu");
+  rank.runner->run(choosing_step(1));
+  StepPlan plan;
+  plan.number = 2;
+  plan.operations = {SkipSlot{0, 0}};
+  EXPECT_THAT(
+      [&] { rank.runner->run(plan); },
+      ThrowsMessage<std::runtime_error>(HasSubstr("step 2: slot 0 has taken in what is to be left out")));
+  plan.number = 3;
+  plan.operations = {SkipSlot{0, 1'000'000'000'000}};
+  plan.rows = {{0, 9, 1'000'000'000'000}};
+  rank.runner->run(plan);
+  plan.number = 4;
+  plan.operations = {RollBackSlot{0, 1}};
+  plan.rows.clear();
+  EXPECT_THROW(rank.runner->run(plan), std::runtime_error) << "its window was never there";
+}
+
 TEST(StepRunner, APlaceIsFilledAndEmptiedInTurn) {
   OneRank rank("cpu");
   auto refusal = [&, number = std::uint64_t{0}](const SlotOperation& operation) mutable {
