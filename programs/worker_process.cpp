@@ -98,14 +98,16 @@ SchedulerLimits scheduler_limits(const Config& config, const SessionSizing& sess
           .end_tokens = text.end_tokens};
 }
 
-// Sessions that have neither a slot nor a parking place are refused, whatever was asked for.
+// Those that have neither a slot nor a parking place cost more than a copy.
 void warn_of_sessions_without_room(const Config& config, const PlanLimits& limits) {
   const std::int64_t room = std::max(1, limits.num_slots + limits.num_places - 1);
   if (config.sessions.max_sessions.value_or(0) <= room) return;
   spdlog::warn(
-      "sessions.max_sessions is {}, but {} slots and {} parking places keep {} session(s) at most, since one "
-      "slot is "
-      "for other requests; raise sessions.parked_bytes or cache.slots",
+      "sessions.max_sessions is {}, but {} slots and {} parking places keep the cache of {} session(s) at "
+      "most; "
+      "the least recently used are made anew from their tokens when they are used; more "
+      "sessions.parked_bytes or "
+      "cache.slots make that rare",
       *config.sessions.max_sessions, limits.num_slots, limits.num_places, room);
 }
 

@@ -70,11 +70,30 @@ def test_more_sessions_than_slots_go_on_exactly():
         assert wait_until(lambda: metric(group, "parked_sessions") == 0)
 
 
-def test_sessions_that_nobody_has_room_for_are_refused_at_once():
-    with Group("cache.slots=2", "sessions.parked_bytes=0", "sessions.max_sessions=9", num_ranks=1) as group:
+def test_sessions_that_nobody_has_room_for_are_made_anew():
+    """Five by turns where one finds room, on two ranks; and one that goes back to long ago."""
+    options = {"temperature": 0.9, "seed": 4, "max_tokens": 6, "ignore_eos": True, "return_token_ids": True}
+    with Group("cache.slots=2", "sessions.parked_bytes=0", "sessions.max_sessions=5", "cache.window_tokens=60") as group:
         group.wait_until_listening()
-        assert "2 slots and 0 parking places keep 1 session(s) at most" in group.log()
-        post(group, "/v1/sessions", {})
+        assert "2 slots and 0 parking places keep the cache of 1 session(s) at most" in group.log()
+        sessions = [post(group, "/v1/sessions", {})["id"] for _ in range(5)]
         with pytest.raises(urllib.error.HTTPError) as refused:
             post(group, "/v1/sessions", {})
         assert refused.value.code == 429 and refused.value.headers["Retry-After"]
+        tokens = [[] for _ in sessions]
+
+        def take_turn(i, new):
+            said = post(group, "/v1/completions", options | {"session": sessions[i], "prompt": new})
+            tokens[i] += new + said["choices"][0]["token_ids"]
+            alone = post(group, "/v1/completions", options | {"prompt": tokens[i][:-6]})
+            assert tokens[i][-6:] == alone["choices"][0]["token_ids"]
+
+        for turn in range(3):
+            for i in range(5):
+                take_turn(i, [10 + (i + 7 * n) % 300 for n in range(150 * (i + 1))] if turn == 0 else [11 + turn])
+        replayed = metric(group, "replayed_tokens_total")
+        assert replayed > 0
+        assert post(group, f"/v1/sessions/{sessions[4]}/rollback", {"to": 300})["seen_tokens"] == 300
+        del tokens[4][300:]
+        take_turn(4, [17])
+        assert metric(group, "replayed_tokens_total") > replayed

@@ -25,9 +25,20 @@ class Append : public std::enable_shared_from_this<Append> {
     exchange_->on_abandoned([weak = weak_from_this()](AbandonCause) {
       if (const auto self = weak.lock()) self->abandon();
     });
-    if (gone_) return;
+    if (!gone_) enter_engine();
+  }
+
+ private:
+  void enter_engine() {
+    turn_->enter_engine(engine_, [self = shared_from_this()](const Refused* refused) {
+      if (refused) return self->take(*refused);
+      if (self->gone_) return self->turn_->release();
+      self->ask();
+    });
+  }
+  void ask() {
     Generate command;
-    command.session = turn_->session().facts().engine_id;
+    command.session = turn_->engine_id();
     command.expected_tokens = turn_->tokens_before();
     command.prompts = {turn_->prompt()};
     command.credit = 1;
@@ -36,11 +47,12 @@ class Append : public std::enable_shared_from_this<Append> {
     });
   }
 
- private:
   void take(const Accepted&) { turn_->accept(); }
   void take(const Refused& event) {
+    request_ = 0;
+    if (!gone_ && turn_->may_ask_again(event)) return enter_engine();
     turn_->release();
-    exchange_->fail(refusal_error(event, exchange_->request().id));
+    exchange_->fail(state_error(event, *turn_, turn_->tokens_before(), exchange_->request().id));
   }
   void take(const TurnEnded& event) {
     request_ = 0;

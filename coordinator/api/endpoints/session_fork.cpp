@@ -8,21 +8,48 @@
 namespace sinkstream {
 namespace {
 
-void answer(ApiContext& api, const std::shared_ptr<Exchange>& exchange, SessionTurn& turn, std::int64_t at,
-            const std::shared_ptr<ClientSession>& copy, const Event& event) {
-  if (const auto* refused = std::get_if<Refused>(&event)) {
-    const RequestError error = state_error(*refused, turn, at, exchange->request().id);
-    turn.release();
-    api.sessions.forget(*copy);
-    return exchange->fail(error);
+// The I/O thread.
+class Fork : public std::enable_shared_from_this<Fork> {
+ public:
+  Fork(ApiContext& api, std::shared_ptr<Exchange> exchange, std::shared_ptr<SessionTurn> turn,
+       std::int64_t at, std::shared_ptr<ClientSession> copy)
+      : api_(api), exchange_(std::move(exchange)), turn_(std::move(turn)), at_(at), copy_(std::move(copy)) {}
+
+  // The engine copies what it has; else the copy enters it when it is used.
+  void begin() {
+    const Refused not_there{.request = 0, .reason = RefusalReason::out_of_reach, .message = {}, .usage = {}};
+    if (turn_->engine_id() == kNoSession) return take(not_there);
+    const SessionId name = api_.sessions.name_in_engine(*copy_);
+    if (name == kNoSession) return take(not_there);  // it was deleted already
+    const ForkSession command{.request = 0, .session = name, .from = turn_->engine_id(), .at = at_};
+    api_.engine.ask(command, [self = shared_from_this()](const Event& event) {
+      if (const auto* refused = std::get_if<Refused>(&event)) return self->take(*refused);
+      self->end(std::ssize(std::get<SessionChanged>(event).pending));
+    });
   }
-  turn.release();
-  copy->update([&](SessionContents& contents) {
-    contents.pending = std::ssize(std::get<SessionChanged>(event).pending);
-  });
-  copy->end_turn(api.sessions.now());
-  exchange->respond({200, "application/json", to_text(session_json(*copy))});
-}
+
+ private:
+  void take(const Refused& refused) {
+    copy_->leave_engine();
+    if (can_do_without_engine(refused) && turn_->can_be_made_anew(at_)) return end(0);
+    const RequestError error = state_error(refused, *turn_, at_, exchange_->request().id);
+    turn_->release();
+    api_.sessions.remove(*copy_);
+    exchange_->fail(error);
+  }
+  void end(std::int64_t pending) {
+    turn_->release();
+    copy_->update([&](SessionContents& contents) { contents.pending = pending; });
+    copy_->end_turn(api_.sessions.now());
+    exchange_->respond({200, "application/json", to_text(session_json(*copy_))});
+  }
+
+  ApiContext& api_;
+  const std::shared_ptr<Exchange> exchange_;
+  const std::shared_ptr<SessionTurn> turn_;
+  const std::int64_t at_;
+  const std::shared_ptr<ClientSession> copy_;
+};
 
 void fork(ApiContext& api, const std::shared_ptr<Exchange>& exchange, const nlohmann::ordered_json& body) {
   api.availability.require();
@@ -35,15 +62,8 @@ void fork(ApiContext& api, const std::shared_ptr<Exchange>& exchange, const nloh
   SessionContents contents = turn->contents();
   contents.truncate(at);
   const auto copy = api.sessions.add(turn->session().facts(), std::move(contents));
-  api.executor->post([&api, exchange, turn, copy, at] {
-    api.engine.ask(ForkSession{.request = 0,
-                               .session = copy->facts().engine_id,
-                               .from = turn->session().facts().engine_id,
-                               .at = turn->in_engine(at)},
-                   [&api, exchange, turn, copy, at](const Event& event) {
-                     answer(api, exchange, *turn, at, copy, event);
-                   });
-  });
+  const auto task = std::make_shared<Fork>(api, exchange, turn, at, copy);
+  api.executor->post([task] { task->begin(); });
 }
 
 }  // namespace

@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "coordinator/api/endpoints/endpoints.h"
-#include "coordinator/api/generation/engine_errors.h"
 #include "coordinator/api/request/chat_messages.h"
 #include "coordinator/api/request/chat_prompt.h"
 #include "coordinator/api/retries/answer_once.h"
@@ -102,23 +101,14 @@ void create(ApiContext& api, const std::shared_ptr<Exchange>& exchange, const js
   api.unknown_fields.note(exchange->request().id, fields.unknown());
 
   SessionContents contents{.transcript = Transcript(api.sessions.settings().transcript_tokens),
+                           .sink_tokens = facts.window.sink_tokens,
                            .reach = api.engine.limits().session.ring_capacity};
-  contents.transcript.append(pinned.tokens);
+  contents.append(pinned.tokens);
   contents.unsent = std::move(pinned.tokens);
   contents.pinned_messages = std::move(pinned.messages);
   const auto session = api.sessions.add(std::move(facts), std::move(contents));
-  api.executor->post([&api, exchange, session] {
-    const SessionFacts& made = session->facts();
-    api.engine.ask(OpenSession{.request = 0, .session = made.engine_id, .window = made.window},
-                   [&api, exchange, session](const Event& event) {
-                     if (const auto* refused = std::get_if<Refused>(&event)) {
-                       api.sessions.forget(*session);
-                       return exchange->fail(refusal_error(*refused, exchange->request().id));
-                     }
-                     session->end_turn(api.sessions.now());
-                     exchange->respond({200, "application/json", to_text(session_json(*session))});
-                   });
-  });
+  session->end_turn(api.sessions.now());
+  exchange->respond({200, "application/json", to_text(session_json(*session))});
 }
 
 void list(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {

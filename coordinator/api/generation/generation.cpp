@@ -12,6 +12,7 @@
 #include "coordinator/api/generation/generation_budget.h"
 #include "coordinator/api/generation/usage.h"
 #include "coordinator/api/metrics.h"
+#include "coordinator/api/sessions/session_request.h"
 #include "coordinator/api/sessions/session_turn.h"
 
 namespace sinkstream {
@@ -47,6 +48,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
     Clock::time_point last_token = {};
   };
 
+  void enter_engine();
+  void generate();
   void take_event(Event event);
   void take(const Accepted& event);
   void take(const Refused& event);
@@ -74,7 +77,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   const std::shared_ptr<Exchange> exchange_;
   const GenerationSpec spec_;
   const std::shared_ptr<void> held_prompts_;
-  const Generate command_;
+  Generate command_;
   Answer answer_;
   const Tokenizer& tokenizer_;
 
@@ -118,11 +121,20 @@ void Generation::begin() {
   exchange_->on_room([weak = weak_from_this()] {
     if (const auto self = weak.lock()) self->grant_all();
   });
-  if (spec_.session && spec_.session->goes_back()) {
-    engine_.ask(
-        RollBackSession{.request = 0, .session = command_.session, .to = spec_.session->tokens_before()},
-        [](const Event&) {});  // were it refused, so would the turn be
-  }
+  if (spec_.session) return enter_engine();
+  generate();
+}
+
+void Generation::enter_engine() {
+  spec_.session->enter_engine(engine_, [self = shared_from_this()](const Refused* refused) {
+    if (refused) return self->take(*refused);
+    if (self->over_) return self->spec_.session->release();  // the client has gone meanwhile
+    self->command_.session = self->spec_.session->engine_id();
+    self->generate();
+  });
+}
+
+void Generation::generate() {
   request_ = engine_.generate(
       command_, [self = shared_from_this()](Event event) { self->take_event(std::move(event)); });
 }
@@ -143,10 +155,13 @@ void Generation::take(const Accepted&) {
 }
 
 void Generation::take(const Refused& event) {
+  if (spec_.session && !over_ && spec_.session->may_ask_again(event)) return enter_engine();
   unfinished_ = 0;
   if (spec_.session) spec_.session->release();
   if (std::exchange(over_, true)) return;
-  exchange_->fail(refusal_error(event, exchange_->request().id));
+  const std::string& id = exchange_->request().id;
+  exchange_->fail(spec_.session ? state_error(event, *spec_.session, spec_.session->tokens_before(), id)
+                                : refusal_error(event, id));
 }
 
 // A prompt is taken in once for all its choices: its tokens come as those of the first.

@@ -118,10 +118,7 @@ Generate generate_command(const GenerationSpec& spec, const EngineLimits& limits
     command.prompts.push_back(prompt.tokens);
     params.max_tokens = std::max(params.max_tokens, longest_answer(spec, prompt, limits));
   }
-  if (spec.session) {
-    command.session = spec.session->session().facts().engine_id;
-    command.expected_tokens = tokens_before(spec);
-  }
+  if (spec.session) command.expected_tokens = tokens_before(spec);  // whose name is to come
   params.ignore_eos = options.ignore_eos;
   params.stop_token_ids = options.stop_token_ids;
   params.sampling = options.sampling;

@@ -1,6 +1,7 @@
 // A session that a client keeps: whose it is, what it consists of, and whether it is in a turn.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <mutex>
@@ -16,8 +17,8 @@ namespace sinkstream {
 
 struct SessionFacts {  // never change
   std::string id;
-  std::string owner;  // API key; empty where no keys are asked for
-  SessionId engine_id = kNoSession;
+  std::string owner;         // API key; empty where no keys are asked for
+  std::uint64_t number = 0;  // in the order of their making
   CacheWindow window;
   std::int64_t prefix_tokens = 0;  // that it began with, pinned
   std::int64_t slot_bytes = 0;     // when it has one
@@ -47,6 +48,16 @@ class ClientSession {
 
   bool begin_turn();  // false: it is in one
   void end_turn(TimePoint now);
+
+  // What the engine calls it; kNoSession: it does not have it, and makes it anew from its tokens when they
+  // are needed there.
+  SessionId engine_id() const { return engine_id_; }
+  void enter_engine(SessionId id) { engine_id_ = id; }
+  // Whoever gets its id closes it there.
+  SessionId leave_engine() { return engine_id_.exchange(kNoSession); }
+  // The same of one that is in no turn and can be made anew; else kNoSession.
+  SessionId leave_engine_if_idle(const SessionShape& shape);
+  TimePoint last_used() const;
   // When it will have been unused for its ttl_seconds, if it is not used any more.
   TimePoint expires(TimePoint now) const;
 
@@ -62,6 +73,7 @@ class ClientSession {
  private:
   const SessionFacts facts_;
   mutable std::mutex mutex_;
+  std::atomic<SessionId> engine_id_ = kNoSession;
   // All guarded by mutex_, but for reading by whoever holds the turn.
   SessionContents contents_;
   bool running_ = true;  // until the engine has it

@@ -8,10 +8,13 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <vector>
 
+#include "base/session_shape.h"
 #include "base/token_id.h"
 #include "coordinator/api/sessions/transcript.h"
+#include "engine/commands.h"
 
 namespace sinkstream {
 
@@ -26,18 +29,35 @@ struct ChatMark {
 
 struct SessionContents {
   Transcript transcript;
+  std::int64_t sink_tokens = 0;  // how many of its first tokens stay
+  std::vector<TokenId> sinks;    // those, as far as it has them
   // Of its newest tokens, so many at most can be taken back.
   std::int64_t reach = 0;
   // What the engine has not been given yet: the pinned prefix, before the first turn.
   std::vector<TokenId> unsent;
-  bool has_cache = false;    // the engine keeps: from the first turn on
-  std::int64_t pending = 0;  // newest tokens that the engine takes in with the next turn
+  std::int64_t pending = 0;  // newest tokens that the engine, if it has it, takes in with the next turn
   std::shared_ptr<const nlohmann::ordered_json> pinned_messages;  // null: none
   std::deque<ChatMark> marks;                                     // by position
   std::size_t marks_without_messages = 0;                         // the first of them
 
   std::int64_t tokens() const { return transcript.end(); }
-  std::int64_t taken_in() const { return tokens() - pending - static_cast<std::int64_t>(unsent.size()); }
+
+  // Where its newest tokens begin that the engine needs to make its state at `length` tokens anew, so that it
+  // can go back from there as any session can. None: not all of them are kept.
+  std::optional<std::int64_t> past_begin(std::int64_t length, const CacheWindow& window,
+                                         const SessionShape& shape) const {
+    const std::int64_t to_take_back = roll_back_reach(window, shape.ring_capacity);
+    const std::int64_t begin =
+        shape.endless() ? replay_begin(length, to_take_back, window, shape.num_layers) : std::int64_t{0};
+    const bool has_all =
+        transcript.begin() <= begin && std::ssize(sinks) >= std::min(length, window.sink_tokens);
+    return has_all ? std::optional(begin) : std::nullopt;
+  }
+  Past past(std::int64_t length, std::int64_t begin) const {
+    const auto first = std::min<std::int64_t>(std::ssize(sinks), begin);
+    return {std::vector<TokenId>(sinks.begin(), sinks.begin() + first), begin,
+            transcript.read(begin, length)};
+  }
 
   // Of the chat at its end; null: text that is no message's stands there, or nothing is known.
   const ChatMark* chat() const {
@@ -59,6 +79,13 @@ struct SessionContents {
     return newest;
   }
 
+  void append(std::span<const TokenId> tokens) {
+    const auto room = static_cast<std::size_t>(std::max<std::int64_t>(0, sink_tokens - std::ssize(sinks)));
+    const auto first = tokens.first(std::min(room, tokens.size()));
+    sinks.insert(sinks.end(), first.begin(), first.end());
+    transcript.append(tokens);
+  }
+
   // Where answers stand is known as far as the transcript goes, messages as far as the session can go back.
   void mark(ChatMark mark) {
     marks.push_back(std::move(mark));
@@ -70,9 +97,17 @@ struct SessionContents {
     }
   }
 
-  // It has `end` tokens, no more than before.
-  void truncate(std::int64_t end) {
+  // It has `end` tokens, no more than before, and then `next`.
+  void replace_from(std::int64_t end, std::span<const TokenId> next) {
     transcript.truncate(end);
+    sinks.resize(std::min(sinks.size(), static_cast<std::size_t>(end)));
+    append(next);
+    truncate_marks(tokens());
+  }
+  void truncate(std::int64_t end) { replace_from(end, {}); }
+
+ private:
+  void truncate_marks(std::int64_t end) {
     while (!marks.empty() && marks.back().from > end) marks.pop_back();
     marks_without_messages = std::min(marks_without_messages, marks.size());
   }

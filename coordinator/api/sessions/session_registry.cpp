@@ -68,7 +68,7 @@ std::shared_ptr<ClientSession> SessionRegistry::add(SessionFacts facts, SessionC
                       "one, or try again later.",
                       max_sessions_));
     }
-    facts.engine_id = next_id_++;
+    facts.number = next_number_++;
     session = std::make_shared<ClientSession>(std::move(facts), std::move(contents), now);
     sessions_.emplace(session->facts().id, session);
   }
@@ -113,21 +113,16 @@ std::vector<std::shared_ptr<ClientSession>> SessionRegistry::list(const Request&
       if (session->facts().owner == owner) found.push_back(session);
     }
   }
-  std::ranges::sort(found, {}, [](const auto& session) { return session->facts().engine_id; });
+  std::ranges::sort(found, {}, [](const auto& session) { return session->facts().number; });
   return found;
 }
 
-void SessionRegistry::remove(const ClientSession& session) {
+void SessionRegistry::remove(ClientSession& session) {
   {
     const std::lock_guard lock(mutex_);
     if (sessions_.erase(session.facts().id) == 0) return;
   }
-  close(session);
-}
-
-void SessionRegistry::forget(const ClientSession& session) {
-  const std::lock_guard lock(mutex_);
-  sessions_.erase(session.facts().id);
+  close(session.leave_engine());
 }
 
 // The timer may be late; whoever asks is told as if it were not.
@@ -147,7 +142,7 @@ void SessionRegistry::expire() {
       return true;
     });
   }
-  for (const auto& session : expired) close(*session);
+  for (const auto& session : expired) close(session->leave_engine());
   if (next != Executor::TimePoint::max()) wake_at(std::max(next, now + kShortestSleep));
 }
 
@@ -174,12 +169,69 @@ Executor::TimePoint SessionRegistry::now() const {
 }
 
 // Commands are sent by the I/O thread, so this one comes after those that opened it.
-void SessionRegistry::close(const ClientSession& session) {
+void SessionRegistry::close(SessionId id) {
   const auto executor = executor_.lock();
-  if (!executor) return;
-  executor->post([&engine = engine_, id = session.facts().engine_id] {
+  if (!executor || id == kNoSession) return;
+  executor->post([&engine = engine_, id] {
     engine.ask(CloseSession{.request = 0, .session = id}, [](const Event&) {});
   });
+}
+
+// ---- The engine
+
+void SessionRegistry::enter_engine(const std::shared_ptr<ClientSession>& session, std::int64_t length,
+                                   Done done) {
+  const SessionContents& contents = session->contents();
+  const CacheWindow& window = session->facts().window;
+  const auto begin = contents.past_begin(length, window, shape());
+  const auto refuse = [&](RefusalReason reason) {
+    const Refused refused{.request = 0, .reason = reason, .message = {}, .usage = {}};
+    done(&refused);
+  };
+  if (!begin) return refuse(RefusalReason::out_of_reach);
+  const SessionId id = name_in_engine(*session);
+  if (id == kNoSession) return refuse(RefusalReason::unknown_session);
+  OpenSession command{.request = 0, .session = id, .window = window, .past = contents.past(length, *begin)};
+  engine_.ask(std::move(command),
+              [self = shared_from_this(), session, length, done = std::move(done)](const Event& event) {
+                const auto* const refused = std::get_if<Refused>(&event);
+                if (!refused) return done(nullptr);
+                session->leave_engine();
+                const bool is_full = refused->reason == RefusalReason::queue_full;
+                if (is_full && self->make_room_in_engine()) return self->enter_engine(session, length, done);
+                done(refused);
+              });
+}
+
+// At once with looking whether it is still there, so that whoever ends it meanwhile closes it in the engine.
+SessionId SessionRegistry::name_in_engine(ClientSession& session) {
+  const std::lock_guard lock(mutex_);
+  if (!sessions_.contains(session.facts().id)) return kNoSession;
+  session.enter_engine(next_engine_id_);
+  return next_engine_id_++;
+}
+
+void SessionRegistry::leave_engine(ClientSession& session) {
+  close(session.leave_engine());
+}
+
+// The least recently used leaves that rests and can come back.
+bool SessionRegistry::make_room_in_engine() {
+  std::vector<std::shared_ptr<ClientSession>> there;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, session] : sessions_) {
+      if (session->engine_id() != kNoSession) there.push_back(session);
+    }
+  }
+  std::ranges::sort(there, {}, [](const auto& session) { return session->last_used(); });
+  for (const auto& session : there) {
+    const SessionId id = session->leave_engine_if_idle(shape());
+    if (id == kNoSession) continue;
+    engine_.ask(CloseSession{.request = 0, .session = id}, [](const Event&) {});
+    return true;
+  }
+  return false;
 }
 
 std::size_t SessionRegistry::size() const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -18,8 +19,8 @@ namespace sinkstream {
 
 class SessionTurn;
 
-// Any thread. It ends sessions in the engine too, also those that are not used for their time; whoever makes
-// one begins it there.
+// Any thread. Sessions enter the engine with their first turn, and leave it when they end, or when another
+// needs their place there and they can be made anew from their tokens.
 class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
  public:
   // `has_keys`: the server asks for API keys, so that sessions have owners.
@@ -27,9 +28,10 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
                   bool has_keys);
 
   const SessionSettings& settings() const { return settings_; }
+  const SessionShape& shape() const { return engine_.limits().session; }
   std::string owner_of(const Request& request) const;
 
-  // Fills in the id, the engine's id and the time. It is busy until whoever makes it calls end_turn. Throws
+  // Fills in the id, the number and the time. It is busy until whoever makes it calls end_turn. Throws
   // RequestError (429): there are as many as may be.
   std::shared_ptr<ClientSession> add(SessionFacts facts, SessionContents contents);
   // Throw RequestError (404): there is none, or it is another's.
@@ -39,15 +41,24 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
                                           std::optional<std::int64_t> expected_seen = std::nullopt);
   std::vector<std::shared_ptr<ClientSession>> list(const Request& request);  // the oldest first
 
-  void remove(const ClientSession& session);
-  void forget(const ClientSession& session);  // that the engine does not have
+  void remove(ClientSession& session);
   std::size_t size() const;
+
+  // ---- The engine; the I/O thread
+  // Null: it is done.
+  using Done = std::function<void(const Refused* refused)>;
+  // Gives it the first `length` tokens of a session that it does not have.
+  void enter_engine(const std::shared_ptr<ClientSession>& session, std::int64_t length, Done done);
+  // A name for a session there, unless it has ended; then kNoSession.
+  SessionId name_in_engine(ClientSession& session);
+  void leave_engine(ClientSession& session);
   Executor::TimePoint now() const;
 
  private:
   void expire();
   void wake_at(Executor::TimePoint time);  // to expire
-  void close(const ClientSession& session);
+  void close(SessionId id);
+  bool make_room_in_engine();
 
   EngineClient& engine_;
   const std::weak_ptr<Executor> executor_;
@@ -56,7 +67,8 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
   const bool has_keys_;
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<ClientSession>> sessions_;  // guarded by mutex_
-  SessionId next_id_ = 1;                                           // guarded by mutex_
+  std::uint64_t next_number_ = 1;                                   // guarded by mutex_
+  SessionId next_engine_id_ = 1;                                    // guarded by mutex_
   Executor::TimePoint wakes_at_ = Executor::TimePoint::max();       // guarded by mutex_
 };
 

@@ -97,16 +97,21 @@ std::optional<std::int64_t> read_position(RequestFields& fields, const char* nam
   return fields.integer(name, turn.session().facts().prefix_tokens, turn.contents().tokens());
 }
 
+bool can_do_without_engine(const Refused& event) {
+  return event.reason == RefusalReason::out_of_reach || event.reason == RefusalReason::queue_full ||
+         event.reason == RefusalReason::unknown_session;
+}
+
 RequestError state_error(const Refused& event, const SessionTurn& turn, std::int64_t position,
                          const std::string& request_id) {
   if (event.reason != RefusalReason::out_of_reach) return refusal_error(event, request_id);
   RequestError error = conflict(
       "out_of_reach",
       fmt::format(
-          "The cache no longer has the session as it was at {} tokens: what was in its window then has "
-          "been overwritten. A session of {} tokens can take back its newest cache.slack_tokens; for "
-          "older states fork beforehand, or begin a new session with the transcript.",
-          position, turn.contents().tokens()),
+          "The session as it was at {} tokens is neither in the cache, which takes back the newest "
+          "cache.slack_tokens, nor can it be made anew: its transcript begins at {} "
+          "(sessions.transcript_tokens). Fork beforehand, or begin a new session with a text of your own.",
+          position, turn.contents().transcript.begin()),
       "session");
   error.numbers.emplace_back("seen_tokens", turn.contents().tokens());
   return error;

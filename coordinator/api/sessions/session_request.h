@@ -33,7 +33,9 @@ std::vector<TokenId> read_session_prompt(RequestFields& fields, bool begins, con
 // A number of tokens that the session may have again, in the field `name`.
 std::optional<std::int64_t> read_position(RequestFields& fields, const char* name, const SessionTurn& turn);
 
-// Where the engine refuses to go back: 409 that says what could be done.
+// Whether the state that the engine refuses to make can be made anew instead.
+bool can_do_without_engine(const Refused& event);
+// Where it can't: 409 that says what could be done.
 RequestError state_error(const Refused& event, const SessionTurn& turn, std::int64_t position,
                          const std::string& request_id);
 

@@ -23,7 +23,7 @@ void SessionTurn::plan(std::vector<TokenId> tokens) {
   if (added_.empty() && chat && chat->answering) answer_from_ = chat->from;
   std::vector<TokenId> prompt = before.unsent;
   prompt.insert(prompt.end(), added_.begin(), added_.end());
-  tokens_before_ = in_engine(before.tokens());
+  tokens_before_ = before.tokens() - std::ssize(before.unsent);
   goes_back_ = prompt.empty() && before.pending == 0;
   if (goes_back_) {
     if (tokens_before_ == 0) {
@@ -43,12 +43,38 @@ void SessionTurn::set_chat(nlohmann::ordered_json messages, bool answering) {
                    .answering = answering};
 }
 
+void SessionTurn::enter_engine(EngineClient& engine, SessionRegistry::Done done) {
+  const auto enter = [registry = registry_, session = session_, length = tokens_before_](auto then) {
+    registry->enter_engine(session, length, std::move(then));
+  };
+  if (engine_id() == kNoSession) return enter(std::move(done));
+  if (!goes_back_) return done(nullptr);
+  const RollBackSession command{.request = 0, .session = engine_id(), .to = tokens_before_};
+  engine.ask(command,
+             [registry = registry_, session = session_, enter, done = std::move(done)](const Event& event) {
+               if (std::holds_alternative<SessionChanged>(event)) return done(nullptr);
+               registry->leave_engine(*session);
+               enter(done);
+             });
+}
+
+// One that rested there ends without a word when a copy of it fails.
+bool SessionTurn::may_ask_again(const Refused& refused) {
+  if (refused.reason != RefusalReason::unknown_session || std::exchange(asked_again_, true)) return false;
+  session_->leave_engine();
+  return true;
+}
+
+bool SessionTurn::can_be_made_anew(std::int64_t position) const {
+  const SessionShape& shape = registry_->shape();
+  return contents().past_begin(position, session_->facts().window, shape).has_value();
+}
+
 void SessionTurn::accept() {
   session_->update([&](SessionContents& contents) {
     contents.unsent.clear();
-    contents.has_cache = true;
     contents.pending = 0;
-    contents.transcript.append(added_);
+    contents.append(added_);
     if (!chat_) return;
     chat_->from = contents.tokens();
     chat_->to = chat_->answering ? std::numeric_limits<std::int64_t>::max() : chat_->from;
@@ -58,14 +84,12 @@ void SessionTurn::accept() {
 }
 
 void SessionTurn::tell(TokenId token) {
-  session_->update([&](SessionContents& contents) { contents.transcript.append({&token, 1}); });
+  session_->update([&](SessionContents& contents) { contents.append({&token, 1}); });
 }
 
 void SessionTurn::settle(std::int64_t seen, const std::vector<TokenId>& pending) {
   session_->update([&](SessionContents& contents) {
-    contents.transcript.truncate(seen);
-    contents.transcript.append(pending);
-    contents.truncate(contents.tokens());
+    contents.replace_from(seen, pending);
     contents.pending = static_cast<std::int64_t>(pending.size());
     const bool ends_answer =
         answer_from_ && !contents.marks.empty() && contents.marks.back().from == *answer_from_;
@@ -76,8 +100,9 @@ void SessionTurn::settle(std::int64_t seen, const std::vector<TokenId>& pending)
 
 void SessionTurn::settle(const TurnEnded& event) {
   const bool is_lost = event.reason == FinishReason::failed || event.reason == FinishReason::ending;
-  if (is_lost) return lose();
-  settle(event.usage.seen_tokens, event.pending);
+  if (!is_lost) return settle(event.usage.seen_tokens, event.pending);
+  session_->leave_engine();
+  settle(contents().tokens(), {});
 }
 
 void SessionTurn::roll_back(std::int64_t to, const std::vector<TokenId>& pending) {
@@ -85,11 +110,6 @@ void SessionTurn::roll_back(std::int64_t to, const std::vector<TokenId>& pending
     contents.truncate(to);
     contents.pending = static_cast<std::int64_t>(pending.size());
   });
-  release();
-}
-
-void SessionTurn::lose() {
-  registry_->forget(*session_);
   release();
 }
 

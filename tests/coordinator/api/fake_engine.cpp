@@ -157,7 +157,23 @@ std::map<SessionId, FakeEngine::Kept> FakeEngine::sessions() const {
 
 void FakeEngine::take(const OpenSession& command) {
   EXPECT_FALSE(sessions_.contains(command.session)) << "a session's number was given twice";
-  sessions_[command.session].window = command.window.value_or(limits_.session.window);
+  if (refusal_ && refusal_->reason == RefusalReason::queue_full) {
+    refusal_->request = command.request;
+    return tell(*std::exchange(refusal_, std::nullopt));
+  }
+  Kept& session = sessions_[command.session];
+  session.window = command.window.value_or(limits_.session.window);
+  const Past& past = command.past;
+  session.tokens = past.sinks.list();
+  if (past.has_gap()) {
+    EXPECT_EQ(std::ssize(past.sinks), session.window.sink_tokens);
+    constexpr TokenId kLeftOut = -1;
+    session.tokens.resize(static_cast<std::size_t>(past.begin), kLeftOut);
+    session.sound_from = sound_from(past.begin, session.window, limits_.session.num_layers);
+    EXPECT_LE(session.sound_from, past.tokens());
+  }
+  session.tokens.insert(session.tokens.end(), past.recent.begin(), past.recent.end());
+  session.seen = session.written = past.tokens();
   tell_changed(command.request, command.session);
 }
 
@@ -201,7 +217,9 @@ bool FakeEngine::refuses_turn(const Generate& command) {
   EXPECT_FALSE(is_in_turn(command.session)) << "two turns of a session at once";
   EXPECT_EQ(command.n, 1);
   EXPECT_EQ(command.prompts.size(), 1u);
-  EXPECT_FALSE(command.prompts[0].empty() && found->second.pending().empty()) << "nothing to take in";
+  const bool is_new = std::exchange(found->second.is_new, false) && !found->second.tokens.empty();
+  EXPECT_FALSE(command.prompts[0].empty() && found->second.pending().empty() && !is_new)
+      << "nothing to take in";
   const auto tokens = std::ssize(found->second.tokens);
   EXPECT_EQ(command.expected_tokens.value_or(tokens), tokens);
   return false;
@@ -215,7 +233,8 @@ bool FakeEngine::is_in_turn(SessionId session) const {
 bool FakeEngine::can_go_back(const Kept& session, std::int64_t tokens) const {
   if (tokens < 0 || tokens > std::ssize(session.tokens)) return false;
   return tokens >= session.seen ||
-         can_roll_back(session.written, tokens, session.window, limits_.session.ring_capacity);
+         (tokens >= session.sound_from &&
+          can_roll_back(session.written, tokens, session.window, limits_.session.ring_capacity));
 }
 
 void FakeEngine::go_back(Kept& session, std::int64_t tokens) const {

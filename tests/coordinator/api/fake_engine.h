@@ -51,6 +51,8 @@ class FakeEngine : public Engine {
     std::vector<TokenId> tokens;
     std::int64_t seen = 0;
     std::int64_t written = 0;  // the most that it ever had taken in
+    std::int64_t sound_from = 0;
+    bool is_new = true;  // it has its past still to take in
     std::vector<TokenId> pending() const { return {tokens.begin() + seen, tokens.end()}; }
   };
   std::map<SessionId, Kept> sessions() const;
