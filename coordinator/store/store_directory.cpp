@@ -1,0 +1,68 @@
+#include "coordinator/store/store_directory.h"
+
+#include <fcntl.h>
+#include <spdlog/fmt/fmt.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include "base/error.h"
+
+namespace sinkstream {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void refuse(const fs::path& path, const std::string& problem) {
+  throw StartupError(ExitCode::config, fmt::format("sessions.directory: {}: {}", path.string(), problem));
+}
+
+[[noreturn]] void refuse(const fs::path& path, const char* action, int error) {
+  refuse(path,
+         fmt::format("cannot {}: {}; give this user the right to write there, or name another directory",
+                     action, std::strerror(error)));
+}
+
+void make_directory(const fs::path& path) {
+  std::error_code error;
+  if (path.has_parent_path()) fs::create_directories(path.parent_path(), error);  // mkdir says what is wrong
+  if (::mkdir(path.c_str(), S_IRWXU) != 0 && errno != EEXIST) refuse(path, "make the directory", errno);
+  if (!fs::is_directory(path, error)) refuse(path, "is not a directory");
+}
+
+FileDescriptor make_file(const fs::path& file) {
+  FileDescriptor descriptor(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, S_IRUSR | S_IWUSR));
+  if (!descriptor) refuse(file, "write", errno);
+  return descriptor;
+}
+
+}  // namespace
+
+StoreDirectory::StoreDirectory(const fs::path& path) : path_(path) {
+  make_directory(path_);
+  lock_ = make_file(path_ / "lock");
+  if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) refuse(path_, "lock it", errno);
+    refuse(path_, "another process uses it: end that server, or give each server a directory of its own");
+  }
+  make_file(database_file());
+}
+
+fs::path StoreDirectory::database_file() const {
+  return path_ / "sessions.db";
+}
+
+fs::path StoreDirectory::log_file() const {
+  return path_ / "sessions.db-wal";
+}
+
+void StoreDirectory::sync() const {
+  const FileDescriptor directory(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory || ::fsync(directory.get()) != 0) refuse(path_, "sync it to the disk", errno);
+}
+
+}  // namespace sinkstream

@@ -1,0 +1,25 @@
+// What tests of the store share.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "coordinator/store/session_store.h"
+
+namespace sinkstream {
+
+StoreSettings settings(const std::filesystem::path& directory);
+std::filesystem::path database_file(const std::filesystem::path& directory);
+std::filesystem::path log_file(const std::filesystem::path& directory);
+
+// Tokens of the positions [from, to): each position has its own.
+std::vector<TokenId> some_tokens(std::int64_t from, std::int64_t to);
+
+// By a connection of their own.
+std::int64_t number_in(const std::filesystem::path& database, const std::string& query);
+void execute_in(const std::filesystem::path& database, const std::string& sql);
+void back_up(const std::filesystem::path& database, const std::filesystem::path& copy);
+
+}  // namespace sinkstream
