@@ -11,15 +11,6 @@ namespace {
 
 constexpr int kWaitForOthersMs = 2000;  // who copies the database away holds it for less
 
-bool is_full(int code, int system_error) {
-  return (code & 0xff) == SQLITE_FULL || system_error == ENOSPC || system_error == EDQUOT ||
-         system_error == EFBIG;
-}
-
-bool is_damage(int code) {
-  return (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
-}
-
 }  // namespace
 
 Database::Database(const std::filesystem::path& file) : file_(file) {
@@ -53,12 +44,15 @@ bool Database::in_transaction() const {
   return sqlite3_get_autocommit(handle_.get()) == 0;
 }
 
-void Database::sync_log() {
+sqlite3_file* Database::log_handle() const {
   sqlite3_file* log = nullptr;
-  int code = sqlite3_file_control(handle_.get(), "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
-  if (code != SQLITE_OK) fail(code);
-  if (log == nullptr || log->pMethods == nullptr) return;  // nothing was written yet
-  code = log->pMethods->xSync(log, SQLITE_SYNC_NORMAL);
+  sqlite3_file_control(handle_.get(), "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+  return log != nullptr && log->pMethods != nullptr ? log : nullptr;  // nullptr: nothing was written yet
+}
+
+void Database::sync_log() {
+  sqlite3_file* const log = log_handle();
+  const int code = log == nullptr ? SQLITE_OK : log->pMethods->xSync(log, SQLITE_SYNC_NORMAL);
   if (code != SQLITE_OK) fail(code);
 }
 
@@ -70,36 +64,41 @@ void Database::empty_log() {
   if (code != SQLITE_OK && code != SQLITE_BUSY) fail(code);
 }
 
+// Of the last call to the system that failed; SQLite does not always pass it on.
+int Database::system_error(int code) const {
+  if ((code & 0xff) != SQLITE_IOERR && (code & 0xff) != SQLITE_CANTOPEN) return 0;
+  int error = sqlite3_system_errno(handle_.get());
+  const bool writes =
+      code == SQLITE_IOERR_WRITE || code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_TRUNCATE;
+  if (error == 0 && writes) {
+    sqlite3_file* const log = log_handle();
+    if (log != nullptr) log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &error);
+    if (error == 0) sqlite3_file_control(handle_.get(), "main", SQLITE_FCNTL_LAST_ERRNO, &error);
+  }
+  return error;
+}
+
 void Database::fail(int code) const {
   if (!handle_) throw StoreFailure(StoreFault::other, file_.string() + ": no memory to open it");
-  const int system_error = sqlite3_system_errno(handle_.get());
-  const bool full =
-      is_full(code, (code & 0xff) == SQLITE_IOERR || (code & 0xff) == SQLITE_FULL ? system_error : 0);
-  const std::string place = file_.string();
-  std::string reason = sqlite3_errstr(code);
-  if ((code & 0xff) == SQLITE_IOERR || (code & 0xff) == SQLITE_CANTOPEN) {
-    reason +=
-        fmt::format(" ({}, SQLite {})", system_error != 0 ? std::strerror(system_error) : "no reason", code);
+  const int error = system_error(code);
+  std::string what = fmt::format("{}: {}", file_.string(), sqlite3_errstr(code));
+  if (error != 0) what += fmt::format(" ({})", std::strerror(error));
+  if ((code & 0xff) == SQLITE_FULL || error == ENOSPC || error == EDQUOT || error == EFBIG) {
+    throw StoreFailure(StoreFault::full,
+                       what + ": there is no room on the disk to write sessions; make some");
   }
-  if (full) {
-    throw StoreFailure(
-        StoreFault::full,
-        fmt::format("{}: no room on the disk is left to write sessions: {}; make room", place, reason));
-  }
-  if (is_damage(code)) {
-    throw StoreFailure(
-        StoreFault::damaged,
-        fmt::format("{}: {}; the file is damaged: look after the disk, and restore a backup if what "
-                    "is lost matters",
-                    place, reason));
+  if ((code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB) {
+    throw StoreFailure(StoreFault::damaged,
+                       what +
+                           ": the file is damaged; look after the disk, and restore a backup if "
+                           "what is lost matters");
   }
   if ((code & 0xff) == SQLITE_BUSY) {
-    throw StoreFailure(StoreFault::other,
-                       fmt::format("{}: another program holds the database: end what has it open", place));
+    throw StoreFailure(StoreFault::other, what + ": another program holds the database; end it");
   }
   throw StoreFailure(StoreFault::other,
-                     fmt::format("{}: {}: {}; look after the disk and the rights to the directory", place,
-                                 reason, sqlite3_errmsg(handle_.get())));
+                     fmt::format("{}: {}; look after the disk and the rights to the directory", what,
+                                 sqlite3_errmsg(handle_.get())));
 }
 
 Query::~Query() {

@@ -34,6 +34,9 @@ class Database {
   struct Close {
     void operator()(sqlite3* handle) const { sqlite3_close_v2(handle); }
   };
+  int system_error(int code) const;
+  sqlite3_file* log_handle() const;
+
   std::filesystem::path file_;
   std::unique_ptr<sqlite3, Close> handle_;
 };
