@@ -15,6 +15,7 @@
 #include "coordinator/store/store_directory.h"
 #include "coordinator/store/store_format.h"
 #include "coordinator/store/token_rows.h"
+#include "coordinator/store/write_ahead_log.h"
 
 namespace sinkstream {
 
@@ -49,6 +50,10 @@ struct SessionStore::Impl {
 namespace {
 
 Database open_database(const StoreDirectory& directory, const StoreSettings& settings) {
+  const std::string damage = damage_of_log(directory.log_file());
+  if (!damage.empty()) {
+    spdlog::warn("sessions: {}: {}: what was written last is lost", directory.log_file().string(), damage);
+  }
   Database database(directory.database_file());
   open_format(database, settings.sync_each_write, settings.model, settings.model_name);
   directory.sync();
