@@ -42,7 +42,7 @@ class SessionStoreTest : public testing::Test {
   }
   std::int64_t rows() { return number_in(database_file(directory_.path()), "SELECT count(*) FROM tokens"); }
 
-  TemporaryDirectory directory_;
+  TemporaryDirectory directory_{quick_place()};
   std::unique_ptr<SessionStore> store_ = std::make_unique<SessionStore>(settings(directory_.path()));
 };
 
@@ -228,7 +228,7 @@ TEST_F(SessionStoreTest, SyncEmptiesTheLog) {
 }
 
 TEST_F(SessionStoreTest, SyncedOnEachWriteItIsTheSame) {
-  TemporaryDirectory directory;
+  TemporaryDirectory directory{quick_place()};
   StoreSettings synced = settings(directory.path());
   synced.sync_each_write = true;
   for (std::int64_t i = 0; i < 3; ++i) {
@@ -242,7 +242,7 @@ TEST_F(SessionStoreTest, SyncedOnEachWriteItIsTheSame) {
 }
 
 TEST_F(SessionStoreTest, FilesAreThisUsersAlone) {
-  TemporaryDirectory parent;
+  TemporaryDirectory parent{quick_place()};
   const std::filesystem::path made = parent.path() / "some" / "where";
   SessionStore store(settings(made));
   struct stat status;
@@ -254,7 +254,7 @@ TEST_F(SessionStoreTest, FilesAreThisUsersAlone) {
 
 TEST_F(SessionStoreTest, CanBeCopiedAwayWhileItIsUsed) {
   put("sess_a", 1'000);
-  TemporaryDirectory backup;
+  TemporaryDirectory backup{quick_place()};
   back_up(database_file(directory_.path()), database_file(backup.path()));
   put("sess_b", 5);
   SessionStore store(settings(backup.path()));

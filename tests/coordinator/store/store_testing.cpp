@@ -1,8 +1,17 @@
 #include "tests/coordinator/store/store_testing.h"
 
+#include <unistd.h>
+
+#include <stdexcept>
+
 #include "coordinator/store/database.h"
 
 namespace sinkstream {
+
+std::filesystem::path quick_place() {
+  const std::filesystem::path memory = "/dev/shm";
+  return ::access(memory.c_str(), W_OK) == 0 ? memory : std::filesystem::temp_directory_path();
+}
 
 StoreSettings settings(const std::filesystem::path& directory) {
   return {.directory = directory, .model = "0123abcd", .model_name = "demo"};
@@ -14,6 +23,12 @@ std::filesystem::path database_file(const std::filesystem::path& directory) {
 
 std::filesystem::path log_file(const std::filesystem::path& directory) {
   return directory / "sessions.db-wal";
+}
+
+void copy_files(const std::filesystem::path& from, const std::filesystem::path& to) {
+  for (const auto& entry : std::filesystem::directory_iterator(from)) {
+    std::filesystem::copy_file(entry.path(), to / entry.path().filename());
+  }
 }
 
 std::vector<TokenId> some_tokens(std::int64_t from, std::int64_t to) {

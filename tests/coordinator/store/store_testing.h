@@ -10,9 +10,13 @@
 
 namespace sinkstream {
 
+// Where there is no disk that a sync waits for, if there is such a place.
+std::filesystem::path quick_place();
+
 StoreSettings settings(const std::filesystem::path& directory);
 std::filesystem::path database_file(const std::filesystem::path& directory);
 std::filesystem::path log_file(const std::filesystem::path& directory);
+void copy_files(const std::filesystem::path& from, const std::filesystem::path& to);
 
 // Tokens of the positions [from, to): each position has its own.
 std::vector<TokenId> some_tokens(std::int64_t from, std::int64_t to);
