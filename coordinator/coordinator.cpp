@@ -6,27 +6,43 @@
 
 #include "coordinator/api/api_context.h"
 #include "coordinator/api/endpoints/endpoints.h"
+#include "coordinator/api/journal/journal.h"
 #include "coordinator/api/metrics.h"
 #include "coordinator/api/retries/answer_records.h"
 #include "coordinator/api/sessions/session_registry.h"
 #include "coordinator/http/server.h"
 
 namespace sinkstream {
+namespace {
+
+std::unique_ptr<Journal> open_journal(const ApiSettings& settings) {
+  if (settings.sessions.directory.empty()) return nullptr;
+  return std::make_unique<Journal>(JournalSettings{.store = {.directory = settings.sessions.directory,
+                                                             .model = settings.model_fingerprint,
+                                                             .model_name = settings.model_name},
+                                                   .sync_seconds = settings.sessions.sync_seconds});
+}
+
+}  // namespace
 
 struct Coordinator::State {
   State(Engine& engine, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
         const ApiSettings& settings_of_api, const ServerSettings& settings_of_server)
       : api_settings(settings_of_api),
         settings(settings_of_server),
+        journal(open_journal(api_settings)),
         live_prompts(settings.max_live_prompt_tokens),
         server(settings),
         client(engine, server.executor()),
         sessions(std::make_shared<SessionRegistry>(client, server.executor(), api_settings.sessions,
-                                                   !settings.api_key_file.empty())),
+                                                   !settings.api_key_file.empty(), journal.get(),
+                                                   api_settings.arithmetic)),
         records(std::make_shared<AnswerRecords>(
-            server.executor(), RecordSettings{.replay_seconds = api_settings.sessions.replay_seconds,
-                                              .retry_seconds = api_settings.sessions.retry_seconds,
-                                              .max_bytes = api_settings.sessions.replay_bytes})),
+            server.executor(),
+            RecordSettings{.replay_seconds = api_settings.sessions.replay_seconds,
+                           .retry_seconds = api_settings.sessions.retry_seconds,
+                           .max_bytes = api_settings.sessions.replay_bytes},
+            journal.get())),
         api{client,
             api_settings,
             tokenizer,
@@ -39,10 +55,17 @@ struct Coordinator::State {
             live_prompts,
             *sessions,
             *records,
-            static_cast<std::int64_t>(std::time(nullptr))} {}
+            journal.get(),
+            static_cast<std::int64_t>(std::time(nullptr))} {
+    if (!journal) return;
+    journal->start(server.executor());
+    sessions->take_up(api_settings.slot_bytes);
+    records->take_up();
+  }
 
   const ApiSettings api_settings;
   const ServerSettings settings;
+  const std::unique_ptr<Journal> journal;  // null: sessions are in memory only
   Metrics metrics;
   Availability availability;
   UnknownFieldLog unknown_fields;

@@ -283,6 +283,7 @@ Config read_config_file(const std::string& name, Problems& problems) {
   };
   config.model.path = from_here(config.model.path);
   config.server.api_key_file = from_here(config.server.api_key_file).string();
+  config.sessions.directory = from_here(config.sessions.directory);
   return config;
 }
 

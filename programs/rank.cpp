@@ -1,5 +1,6 @@
 #include "programs/rank.h"
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -85,6 +86,18 @@ void require_same_everywhere(Communicator& group, const Config& config, const Mo
                "settings (model.weights, cache, engine or parallel.device)");
 }
 
+// Collective. Threads are left out: they decide nothing of it.
+std::string describe_arithmetic(Communicator& group, const Config& config, const kernels::Backend& backend) {
+  const std::string description = backend.description();
+  const std::string own = description.substr(0, description.rfind(", "));
+  std::string all;
+  for (const std::string& one : all_gather_strings(group, own)) {
+    if (all.find(one) == std::string::npos) all += one + "; ";
+  }
+  return fmt::format("{}{} rank(s); weights {}, cache {}", all, group.size(), config.model.weights,
+                     config.cache.type);
+}
+
 }  // namespace
 
 Rank load_rank(Communicator& group, const Config& config, const ModelConfig& model_config,
@@ -129,6 +142,9 @@ Rank load_rank(Communicator& group, const Config& config, const ModelConfig& mod
                                            .through_host = may_share_gpus(config),
                                            .patience = to_milliseconds(config.parallel.stuck_seconds)};
   rank.backend = make_together(group, [&] { return kernels::make_backend(options, group); });
+
+  rank.model_fingerprint = fmt::format("{:016x}{:016x}", checkpoint.fingerprint(), model_config.fingerprint);
+  rank.arithmetic = describe_arithmetic(group, config, *rank.backend);
 
   const auto begin = std::chrono::steady_clock::now();
   rank.limits = plan_limits(model_config, sessions, cache, max_step_rows(config, cache.num_slots));

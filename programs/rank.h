@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "kernels/backend.h"
 #include "parallel/communicator/communicator.h"
@@ -20,7 +21,9 @@ struct Rank {
   std::unique_ptr<kernels::Backend> backend;
   std::unique_ptr<Model> model;
   PlanLimits limits;
-  std::int64_t slot_bytes = 0;  // of a session, on all ranks together
+  std::int64_t slot_bytes = 0;    // of a session, on all ranks together
+  std::string model_fingerprint;  // of checkpoint and configuration
+  std::string arithmetic;         // what decides the bits of what is computed
   std::unique_ptr<StepRunner> runner;
 };
 

@@ -178,11 +178,12 @@ std::vector<Setting> make_table() {
                }};
 
   Setting session_directory{
-      "sessions.directory", "empty", "", "where sessions are kept; empty: in memory only",
-      [](Config&, const SettingValue& value) -> std::string {
-        return value.text.empty()
-                   ? ""
-                   : "keeping sessions on disk is not available in this version; leave it empty";
+      "sessions.directory", "a directory, or empty", "",
+      "where the leader keeps sessions on disk, so that they outlive it; relative to this file; "
+      "empty: in memory only",
+      [](Config& config, const SettingValue& value) -> std::string {
+        config.sessions.directory = value.text;
+        return "";
       }};
 
   Setting snapshot_tokens{
@@ -237,7 +238,7 @@ std::vector<Setting> make_table() {
               "the largest max_tokens a request may ask for"),
       integer_or_auto("sessions.max_sessions", FIELD(sessions.max_sessions), 0, 1'000'000,
                       "sessions that clients may keep; auto: as many as can be parked, and half of the slots "
-                      "at least"),
+                      "at least; 10000 where they are kept on disk"),
       integer_or_auto(
           "sessions.parked_bytes", FIELD(parking.bytes), 0, 1LL << 50,
           "memory of its host that each rank may take for sessions that rest and leave their slots "
@@ -252,7 +253,10 @@ std::vector<Setting> make_table() {
               "memory for those answers, together; the oldest go first"),
       real("sessions.retry_seconds", FIELD(sessions.retry_seconds), 0, 86400,
            "a turn that can be retried waits so long when its client has left, then ends"),
-      without_effect(session_directory),
+      session_directory,
+      real("sessions.sync_seconds", FIELD(sessions.sync_seconds), 0, 86400,
+           "what is written there reaches the disk within so long, for when the host fails; 0: before it is "
+           "told"),
       without_effect(snapshot_tokens),
       text("server.listen", FIELD(server.listen), "host:port", "where to listen; port 0 takes a free one"),
       text("server.api_key_file", FIELD(server.api_key_file), "a file",

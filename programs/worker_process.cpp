@@ -81,9 +81,15 @@ EngineLimits engine_limits(const Config& config, const ModelConfig& model, const
   return engine;
 }
 
-ApiSettings api_settings(const Config& config, std::int64_t slot_bytes) {
-  return {config.model.name,        config.model.aliases, config.engine.default_max_tokens,
-          config.engine.max_tokens, config.sessions,      slot_bytes};
+ApiSettings api_settings(const Config& config, const Rank& rank) {
+  return {.model_name = config.model.name,
+          .model_aliases = config.model.aliases,
+          .default_max_tokens = config.engine.default_max_tokens,
+          .max_tokens = config.engine.max_tokens,
+          .sessions = config.sessions,
+          .slot_bytes = rank.slot_bytes,
+          .model_fingerprint = rank.model_fingerprint,
+          .arithmetic = rank.arithmetic};
 }
 
 SchedulerLimits scheduler_limits(const Config& config, const SessionSizing& sessions, const Rank& rank,
@@ -133,7 +139,7 @@ void lead(WatchedCommunicator& group, Liveness& liveness, Shutdown& shutdown, co
   std::optional<Coordinator> coordinator;
   const Shutdown::Serving serving(shutdown);  // ends before the coordinator does
   together(group, [&] {
-    coordinator.emplace(engine, *text.tokenizer, *text.chat_template, api_settings(config, rank.slot_bytes),
+    coordinator.emplace(engine, *text.tokenizer, *text.chat_template, api_settings(config, rank),
                         config.server);
     shutdown.serve_with(*coordinator, engine, config.server.drain_seconds);
     coordinator->start(std::move(address));  // logs it

@@ -20,6 +20,7 @@
 namespace sinkstream {
 
 class AnswerRecords;
+class Journal;
 class Metrics;
 class SessionRegistry;
 
@@ -88,6 +89,7 @@ struct ApiContext {
   LivePrompts& live_prompts;
   SessionRegistry& sessions;
   AnswerRecords& records;
+  Journal* journal;         // null: there is none
   std::int64_t started_at;  // Unix time; when the model was "created"
 };
 

@@ -15,7 +15,9 @@ struct ApiSettings {
   std::int64_t default_max_tokens = 0;     // of a request that names none
   std::int64_t max_tokens = 0;             // the most that a request may name
   SessionSettings sessions;
-  std::int64_t slot_bytes = 0;  // of a session's slot, on all ranks together
+  std::int64_t slot_bytes = 0;    // of a session's slot, on all ranks together
+  std::string model_fingerprint;  // sessions on disk are of one model
+  std::string arithmetic;         // what decides the bits of answers: ranks, instruction set, types
 };
 
 }  // namespace sinkstream

@@ -12,6 +12,7 @@
 
 #include "base/durations.h"
 #include "coordinator/api/engine_health.h"
+#include "coordinator/api/journal/journal.h"
 #include "coordinator/api/process_metrics.h"
 #include "coordinator/api/retries/answer_records.h"
 #include "coordinator/api/served_model.h"
@@ -61,6 +62,19 @@ std::vector<MetricFamily> record_families(const AnswerRecords& records) {
                  MetricType::Gauge, static_cast<double>(records.bytes())),
           family("sinkstream_replays_total", "Retries that got the answer to an earlier attempt.",
                  MetricType::Counter, static_cast<double>(records.num_replays()))};
+}
+
+// Of sessions on disk; 0 where they are not kept.
+std::vector<MetricFamily> journal_families(const Journal* journal) {
+  const Journal::Stats stats = journal ? journal->stats() : Journal::Stats{};
+  return {family("sinkstream_journal_bytes", "Sessions on disk.", MetricType::Gauge,
+                 static_cast<double>(stats.bytes)),
+          family("sinkstream_journal_writes_total", "Transactions in which changes of sessions were written.",
+                 MetricType::Counter, static_cast<double>(stats.writes)),
+          family("sinkstream_journal_seconds_total", "What these took.", MetricType::Counter,
+                 stats.write_seconds),
+          family("sinkstream_journal_failures_total", "Changes of sessions that could not be written.",
+                 MetricType::Counter, static_cast<double>(stats.failures))};
 }
 
 MetricFamily histogram_family(const char* name, const char* help, const DurationHistogram& histogram) {
@@ -232,6 +246,7 @@ std::string Metrics::render(const ApiContext& api) const {
   for (auto& more : {engine_families(stats, api.engine.limits()),
                      {build_info(api.settings), open_sessions(api.sessions)},
                      record_families(api.records),
+                     journal_families(api.journal),
                      rank_families(stats.ranks),
                      process_families()}) {
     families.insert(families.end(), more.begin(), more.end());

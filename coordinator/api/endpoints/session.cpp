@@ -12,14 +12,17 @@ std::shared_ptr<ClientSession> find(ApiContext& api, const Exchange& exchange) {
 }
 
 void show(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
-  exchange->respond({200, "application/json", to_text(session_json(*find(api, *exchange)))});
+  const auto session = find(api, *exchange);
+  api.sessions.when_written(exchange, session->facts().id)
+      ->respond({200, "application/json", to_text(session_json(*session))});
 }
 
 void remove(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
   const auto session = find(api, *exchange);
   api.sessions.remove(*session);
   const Json answer = {{"id", session->facts().id}, {"object", "session.deleted"}, {"deleted", true}};
-  exchange->respond({200, "application/json", to_text(answer)});
+  api.sessions.when_written(exchange, session->facts().id)
+      ->respond({200, "application/json", to_text(answer)});
 }
 
 }  // namespace

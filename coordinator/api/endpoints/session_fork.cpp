@@ -41,7 +41,8 @@ class Fork : public std::enable_shared_from_this<Fork> {
     turn_->release();
     copy_->update([&](SessionContents& contents) { contents.pending = pending; });
     copy_->end_turn(api_.sessions.now());
-    exchange_->respond({200, "application/json", to_text(session_json(*copy_))});
+    api_.sessions.when_written(exchange_, copy_->facts().id)
+        ->respond({200, "application/json", to_text(session_json(*copy_))});
   }
 
   ApiContext& api_;
@@ -61,7 +62,7 @@ void fork(ApiContext& api, const std::shared_ptr<Exchange>& exchange, const nloh
 
   SessionContents contents = turn->contents();
   contents.truncate(at);
-  const auto copy = api.sessions.add(turn->session().facts(), std::move(contents));
+  const auto copy = api.sessions.add(turn->session().facts(), std::move(contents), &turn->session());
   const auto task = std::make_shared<Fork>(api, exchange, turn, at, copy);
   api.executor->post([task] { task->begin(); });
 }

@@ -28,32 +28,54 @@ std::optional<std::int64_t> read_query(std::string_view target, std::string_view
   return std::nullopt;
 }
 
+[[noreturn]] void refuse_dropped(std::int64_t first_kept) {
+  RequestError gone{410, "gone_error", "transcript_dropped",
+                    fmt::format("The transcript begins at {}: what stood before was dropped "
+                                "(sessions.transcript_tokens).",
+                                first_kept),
+                    "from"};
+  gone.numbers.emplace_back("first_kept", first_kept);
+  throw gone;
+}
+
+// What is asked for, or what there is.
+struct Span {
+  std::optional<std::int64_t> from;
+  std::int64_t to = 0;
+};
+
+KeptTokens read(ApiContext& api, const ClientSession& session, const Span& span) {
+  const std::int64_t begin =
+      std::max(span.from.value_or(0), session.tokens() - api.sessions.settings().transcript_tokens);
+  KeptTokens kept = api.sessions.keeps_on_disk() ? api.sessions.read(session, begin, span.to)
+                                                 : session.read(begin, span.to);
+  if (span.from && *span.from < kept.begin) refuse_dropped(kept.begin);
+  return kept;
+}
+
 void transcript(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
   const Request& request = exchange->request();
   const auto session = api.sessions.find(session_id_in(request.path), request);
-  const auto [begin, end] = session->kept();
-  const std::int64_t from = read_query(request.target, "from").value_or(begin);
-  const std::int64_t to = std::min(read_query(request.target, "to").value_or(end), end);
-  if (from > to) {
-    throw bad_request(fmt::format("'from' ({}) lies behind the end ({}).", from, to), "from");
-  }
-  if (from < begin) {
-    RequestError gone{410, "gone_error", "transcript_dropped",
-                      fmt::format("The transcript begins at {}: what stood before was dropped "
-                                  "(sessions.transcript_tokens).",
-                                  begin),
-                      "from"};
-    gone.numbers.emplace_back("first_kept", begin);
-    throw gone;
+  const std::int64_t end = session->tokens();
+  const Span span{read_query(request.target, "from"),
+                  std::min(read_query(request.target, "to").value_or(end), end)};
+  if (span.from.value_or(0) > span.to) {
+    throw bad_request(fmt::format("'from' ({}) lies behind the end ({}).", *span.from, span.to), "from");
   }
   // Of megabytes, so not on the I/O thread.
-  api.executor->offload_long([&api, exchange, session, from, to] {
-    const std::vector<TokenId> tokens = session->read(from, to);
-    Json answer = {{"object", "session.transcript"}, {"session", session->facts().id}, {"from", from}};
-    answer["to"] = from + std::ssize(tokens);
-    answer["tokens"] = tokens;
-    answer["text"] = api.tokenizer.decode(tokens, /*skip_special_tokens=*/false);
-    exchange->respond({200, "application/json", to_text(answer)});
+  api.executor->offload_long([&api, exchange, session, span] {
+    KeptTokens kept;
+    try {
+      kept = read(api, *session, span);
+    } catch (const RequestError& error) {
+      return exchange->fail(error);
+    }
+    Json answer = {{"object", "session.transcript"}, {"session", session->facts().id}, {"from", kept.begin}};
+    answer["to"] = kept.begin + std::ssize(kept.tokens);
+    answer["tokens"] = kept.tokens;
+    answer["text"] = api.tokenizer.decode(kept.tokens, /*skip_special_tokens=*/false);
+    api.sessions.when_written(exchange, session->facts().id)
+        ->respond({200, "application/json", to_text(answer)});
   });
 }
 

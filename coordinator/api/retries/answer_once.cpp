@@ -17,9 +17,11 @@ Handler answer_once(ApiContext& api, JsonHandler handler, bool reads_expected_se
     const Request& request = exchange->request();
     Asked asked = read_asked(request, api.sessions.owner_of(request), text, body, reads_expected_seen);
     if (!asked.changes_sessions) return handler(api, exchange, body);
-    const Handler begin = [&api, handler,
+    const Handler begin = [&api, handler, session = asked.session,
                            body = std::make_shared<const nlohmann::ordered_json>(std::move(body))](
-                              const std::shared_ptr<Exchange>& answered) { handler(api, answered, *body); };
+                              const std::shared_ptr<Exchange>& answered) {
+      handler(api, session.empty() ? answered : api.sessions.when_written(answered, session), *body);
+    };
     api.executor->post(
         [&api, exchange, asked = std::move(asked), begin] { api.records.answer(asked, exchange, begin); });
   };

@@ -2,8 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <ctime>
+#include <limits>
 #include <utility>
 
+#include "coordinator/api/journal/journal.h"
 #include "coordinator/api/retries/recording_exchange.h"
 #include "coordinator/http/message/incoming_request.h"
 
@@ -23,6 +27,13 @@ constexpr const char* kEndedEarly =
 constexpr const char* kNotKept =
     "This request was done or is under way, and its answer is not kept (sessions.replay_bytes). GET the "
     "session to see what it has.";
+constexpr const char* kRestarted =
+    "The server has started anew since this request, or while it was done; its answer is not kept. GET the "
+    "session "
+    "to see what it has.";
+
+// When the key of a request expires that has not ended.
+constexpr std::int64_t kUnderWay = std::numeric_limits<std::int64_t>::max();
 
 std::chrono::steady_clock::duration seconds(double value) {
   return std::chrono::duration_cast<std::chrono::steady_clock::duration>(
@@ -42,8 +53,37 @@ RequestError gone(const char* why) {
 
 }  // namespace
 
-AnswerRecords::AnswerRecords(std::weak_ptr<Executor> executor, const RecordSettings& settings)
-    : executor_(std::move(executor)), settings_(settings) {}
+AnswerRecords::AnswerRecords(std::weak_ptr<Executor> executor, const RecordSettings& settings,
+                             Journal* journal)
+    : executor_(std::move(executor)), settings_(settings), journal_(journal) {}
+
+// Their answers ended with the process that gave them.
+void AnswerRecords::take_up() {
+  const auto executor = executor_.lock();
+  if (!journal_ || !executor) return;
+  const std::int64_t unix_now = std::time(nullptr);
+  for (const auto& stored : journal_->read([&](SessionStore& store) { return store.keys(unix_now); })) {
+    const Place place =
+        gone_.insert(gone_.end(), Record{.asked = {.owner = stored.owner, .key = stored.key}});
+    place->list = &gone_;
+    place->why_gone = kRestarted;
+    const auto left = static_cast<double>(stored.expires_at - unix_now);
+    place->expires = executor->now() + seconds(std::min(left, settings_.replay_seconds));
+    by_key_.emplace(Name{place->asked.owner, place->asked.key}, place);
+    measure(place);
+  }
+  gone_.sort([](const Record& a, const Record& b) { return a.expires < b.expires; });
+  shrink();
+  arm();
+}
+
+// Before anything that the request does: whatever of that is written, so is its key.
+void AnswerRecords::write_key(const Asked& asked, std::int64_t expires_at) {
+  if (!journal_ || asked.key.empty()) return;
+  journal_->write({}, [owner = asked.owner, key = asked.key, expires_at](SessionStore& store) {
+    store.put_key(owner, key, {}, expires_at);
+  });
+}
 
 // ---- requests
 
@@ -136,6 +176,7 @@ AnswerRecords::Place AnswerRecords::add(const Asked& asked) {
   });
   const Asked& kept = place->asked;
   if (!kept.key.empty()) by_key_.emplace(Name{kept.owner, kept.key}, place);
+  write_key(kept, kUnderWay);
   if (kept.is_turn()) {
     const Name name{kept.owner, kept.text};
     const auto older = by_turn_.find(name);
@@ -191,7 +232,12 @@ void AnswerRecords::end(Place place) {
   using State = RecordedAnswer::State;
   const State state = place->answer->state();
   const auto executor = executor_.lock();
-  if (state == State::failed || !executor) return erase(place);
+  if (state == State::failed || !executor) {
+    write_key(place->asked, 0);
+    return erase(place);
+  }
+  write_key(place->asked,
+            std::time(nullptr) + static_cast<std::int64_t>(std::ceil(settings_.replay_seconds)));
   place->expires = executor->now() + seconds(settings_.replay_seconds);
   move(place, whole_);
   if (place->asked.key.empty() && !is_named(place)) {

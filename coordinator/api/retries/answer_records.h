@@ -18,6 +18,8 @@
 
 namespace sinkstream {
 
+class Journal;
+
 struct RecordSettings {
   double replay_seconds = 0;  // an answer is kept so long when it is whole
   double retry_seconds = 0;   // what nobody reads goes on for so long
@@ -27,7 +29,9 @@ struct RecordSettings {
 // The I/O thread only.
 class AnswerRecords : public std::enable_shared_from_this<AnswerRecords> {
  public:
-  AnswerRecords(std::weak_ptr<Executor> executor, const RecordSettings& settings);
+  // `journal`: where keys outlive this process; null: they don't.
+  AnswerRecords(std::weak_ptr<Executor> executor, const RecordSettings& settings, Journal* journal = nullptr);
+  void take_up();  // the keys that stand in the journal; before the first request
 
   // Answers a retry from its record. Any other request is given to `handler`, off the I/O thread, and its
   // answer is recorded if a retry of it could be known again. A turn that nobody reads any more and that
@@ -66,6 +70,7 @@ class AnswerRecords : public std::enable_shared_from_this<AnswerRecords> {
   void run(const Asked& asked, const std::shared_ptr<Exchange>& exchange, Handler handler);
   Place add(const Asked& asked);
 
+  void write_key(const Asked& asked, std::int64_t expires_at);
   void take(Place place, RecordedAnswer::Change change);
   void wait_for_retry(Place place);
   void end(Place place);
@@ -82,6 +87,7 @@ class AnswerRecords : public std::enable_shared_from_this<AnswerRecords> {
 
   const std::weak_ptr<Executor> executor_;
   const RecordSettings settings_;
+  Journal* const journal_;
   Records running_;  // by age
   Records whole_;    // by their end, so by their expiry
   Records gone_;     // likewise: what is known, and whose answer is not kept

@@ -1,5 +1,6 @@
 #include "coordinator/api/sessions/client_session.h"
 
+#include <algorithm>
 #include <ctime>
 
 namespace sinkstream {
@@ -10,25 +11,40 @@ ClientSession::ClientSession(SessionFacts facts, SessionContents contents, TimeP
       last_used_(now),
       last_used_at_(std::time(nullptr)) {}
 
+ClientSession::ClientSession(SessionFacts facts, const Summary& summary, std::int64_t last_used_at,
+                             TimePoint last_used)
+    : facts_(std::move(facts)),
+      contents_{.transcript = Transcript(1)},
+      on_disk_(summary),
+      running_(false),
+      last_used_(last_used),
+      last_used_at_(last_used_at) {}
+
+ClientSession::Summary ClientSession::summary() const {
+  if (on_disk_) return *on_disk_;
+  return {.tokens = contents_.tokens(),
+          .unsent = std::ssize(contents_.unsent),
+          .pending = contents_.pending,
+          .same_arithmetic = contents_.same_arithmetic,
+          .cut_at = contents_.cut_at};
+}
+
 ClientSession::View ClientSession::view() const {
   const std::lock_guard lock(mutex_);
+  const Summary now = summary();
   const bool in_engine = engine_id_ != kNoSession;
-  const std::int64_t untaken = std::ssize(contents_.unsent) + (in_engine ? contents_.pending : 0);
-  SessionUsage usage = session_usage(contents_.tokens(), facts_.window);
-  const SessionUsage taken_in = session_usage(contents_.tokens() - untaken, facts_.window);
+  const std::int64_t untaken = now.unsent + (in_engine ? now.pending : 0);
+  SessionUsage usage = session_usage(now.tokens, facts_.window);
+  const SessionUsage taken_in = session_usage(now.tokens - untaken, facts_.window);
   usage.resident_tokens = in_engine ? taken_in.resident_tokens : 0;
   usage.evicted_tokens = taken_in.evicted_tokens;
-  return {usage, in_engine ? facts_.slot_bytes : 0, running_, last_used_at_};
+  return {usage, in_engine ? facts_.slot_bytes : 0, running_, last_used_at_, now.same_arithmetic, now.cut_at};
 }
 
-std::pair<std::int64_t, std::int64_t> ClientSession::kept() const {
+KeptTokens ClientSession::read(std::int64_t from, std::int64_t to) const {
   const std::lock_guard lock(mutex_);
-  return {contents_.transcript.begin(), contents_.transcript.end()};
-}
-
-std::vector<TokenId> ClientSession::read(std::int64_t from, std::int64_t to) const {
-  const std::lock_guard lock(mutex_);
-  return contents_.transcript.read(from, to);
+  const std::int64_t begin = std::clamp(from, contents_.transcript.begin(), contents_.transcript.end());
+  return {begin, contents_.transcript.read(begin, to)};
 }
 
 bool ClientSession::begin_turn() {
@@ -45,8 +61,50 @@ void ClientSession::end_turn(TimePoint now) {
 
 SessionId ClientSession::leave_engine_if_idle(const SessionShape& shape) {
   const std::lock_guard lock(mutex_);
-  const bool can_leave = !running_ && contents_.past_begin(contents_.tokens(), facts_.window, shape);
+  const bool can_leave =
+      !running_ && !on_disk_ && contents_.past_begin(contents_.tokens(), facts_.window, shape);
   return can_leave ? leave_engine() : kNoSession;
+}
+
+bool ClientSession::in_memory() const {
+  const std::lock_guard lock(mutex_);
+  return !on_disk_;
+}
+
+std::int64_t ClientSession::tokens() const {
+  const std::lock_guard lock(mutex_);
+  return summary().tokens;
+}
+
+void ClientSession::put_in_memory(SessionContents contents) {
+  const std::lock_guard lock(mutex_);
+  contents_ = std::move(contents);
+  on_disk_.reset();
+}
+
+void ClientSession::leave_memory() {
+  const std::lock_guard lock(mutex_);
+  drop_contents();
+}
+
+void ClientSession::set_tokens_on_disk(std::int64_t tokens) {
+  const std::lock_guard lock(mutex_);
+  if (!on_disk_) return;
+  on_disk_->unsent = 0;
+  on_disk_->tokens = tokens;
+}
+
+bool ClientSession::leave_memory_if_idle() {
+  const std::lock_guard lock(mutex_);
+  if (running_ || on_disk_ || engine_id_ != kNoSession) return false;
+  drop_contents();
+  return true;
+}
+
+// What is shown of it stays.
+void ClientSession::drop_contents() {
+  on_disk_ = summary();
+  contents_ = {.transcript = Transcript(1)};
 }
 
 ClientSession::TimePoint ClientSession::last_used() const {

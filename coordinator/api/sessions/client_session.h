@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -27,6 +28,11 @@ struct SessionFacts {  // never change
   std::int64_t created_at = 0;  // Unix time
 };
 
+struct KeptTokens {
+  std::int64_t begin = 0;  // the first that are kept
+  std::vector<TokenId> tokens;
+};
+
 // Any thread. Its contents are changed by whoever holds its turn (SessionTurn) alone.
 class ClientSession {
  public:
@@ -36,15 +42,27 @@ class ClientSession {
 
   const SessionFacts& facts() const { return facts_; }
 
+  // What is known of it without its contents.
+  struct Summary {
+    std::int64_t tokens = 0;
+    std::int64_t unsent = 0;      // the newest of them, which the engine was not given yet
+    std::int64_t pending = 0;     // likewise, which it takes in with the next turn if it has the session
+    bool same_arithmetic = true;  // as SessionContents has it, as the next
+    std::optional<std::int64_t> cut_at = std::nullopt;
+  };
+  // One that stands on disk; last used at `last_used_at`, Unix time.
+  ClientSession(SessionFacts facts, const Summary& summary, std::int64_t last_used_at, TimePoint last_used);
+
   struct View {
     SessionUsage usage;  // what was not taken in yet is seen and, in a prefix, pinned; it is nowhere resident
     std::int64_t bytes = 0;
     bool running = false;
     std::int64_t last_used_at = 0;
+    bool same_arithmetic = true;
+    std::optional<std::int64_t> cut_at;
   };
   View view() const;
-  std::pair<std::int64_t, std::int64_t> kept() const;  // the transcript's first and last position
-  std::vector<TokenId> read(std::int64_t from, std::int64_t to) const;
+  KeptTokens read(std::int64_t from, std::int64_t to) const;  // of its transcript in memory
 
   bool begin_turn();  // false: it is in one
   void end_turn(TimePoint now);
@@ -58,6 +76,17 @@ class ClientSession {
   // The same of one that is in no turn and can be made anew; else kNoSession.
   SessionId leave_engine_if_idle(const SessionShape& shape);
   TimePoint last_used() const;
+
+  // ---- Where sessions are kept on disk, what it consists of may stand there alone.
+  bool in_memory() const;
+  std::int64_t tokens() const;
+  void put_in_memory(SessionContents contents);  // in a turn
+  void leave_memory();                           // in a turn
+  void set_tokens_on_disk(std::int64_t tokens);  // of one that has left it
+  bool leave_memory_if_idle();
+  // Its newest change could not be written, nor what comes now: when its turn ends it is as it is on disk.
+  void set_broken(bool broken) { broken_ = broken; }
+  bool is_broken() const { return broken_; }
   // When it will have been unused for its ttl_seconds, if it is not used any more.
   TimePoint expires(TimePoint now) const;
 
@@ -74,9 +103,14 @@ class ClientSession {
   const SessionFacts facts_;
   mutable std::mutex mutex_;
   std::atomic<SessionId> engine_id_ = kNoSession;
+  std::atomic<bool> broken_ = false;
   // All guarded by mutex_, but for reading by whoever holds the turn.
   SessionContents contents_;
-  bool running_ = true;  // until the engine has it
+  std::optional<Summary> on_disk_;  // instead of contents
+  bool running_ = true;             // until it is made
+  Summary summary() const;
+  void drop_contents();
+
   TimePoint last_used_;
   std::int64_t last_used_at_;
 };

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/session_shape.h"
@@ -39,6 +40,13 @@ struct SessionContents {
   std::shared_ptr<const nlohmann::ordered_json> pinned_messages;  // null: none
   std::deque<ChatMark> marks;                                     // by position
   std::size_t marks_without_messages = 0;                         // the first of them
+
+  // ---- Where sessions are kept on disk
+  std::int64_t recorded = 0;           // of its first tokens, those that stand there
+  bool replaced = false;               // what stands there behind them is not its own any more
+  std::string arithmetic;              // by which its answers were computed: ranks, instruction set, settings
+  bool same_arithmetic = true;         // always the one by which they are now
+  std::optional<std::int64_t> cut_at;  // it lost what came behind, which was damaged
 
   std::int64_t tokens() const { return transcript.end(); }
 
@@ -100,6 +108,8 @@ struct SessionContents {
   // It has `end` tokens, no more than before, and then `next`.
   void replace_from(std::int64_t end, std::span<const TokenId> next) {
     transcript.truncate(end);
+    replaced = replaced || end < recorded;
+    recorded = std::min(recorded, end);
     sinks.resize(std::min(sinks.size(), static_cast<std::size_t>(end)));
     append(next);
     truncate_marks(tokens());

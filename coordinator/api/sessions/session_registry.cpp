@@ -23,16 +23,10 @@ std::string new_session_id() {
 }
 
 std::size_t most_sessions(const SessionSettings& settings, const EngineLimits& limits) {
-  const std::int64_t all_can_rest = std::max({limits.num_places, limits.num_slots / 2, 1});
+  constexpr std::int64_t kOnDisk = 10000;
+  const std::int64_t all_can_rest =
+      settings.directory.empty() ? std::max({limits.num_places, limits.num_slots / 2, 1}) : kOnDisk;
   return static_cast<std::size_t>(settings.max_sessions.value_or(all_can_rest));
-}
-
-RequestError no_such_session(const std::string& id) {
-  constexpr std::size_t kMaxQuotedBytes = 64;
-  return {404, "not_found_error", "session_not_found",
-          "There is no session '" + id.substr(0, kMaxQuotedBytes) +
-              "': it was deleted, was not used for its ttl_seconds, or the server has started anew.",
-          "session"};
 }
 
 RequestError with_seen(RequestError error, std::int64_t seen_tokens) {
@@ -42,20 +36,33 @@ RequestError with_seen(RequestError error, std::int64_t seen_tokens) {
 
 }  // namespace
 
+RequestError no_such_session(const std::string& id) {
+  constexpr std::size_t kMaxQuotedBytes = 64;
+  return {404, "not_found_error", "session_not_found",
+          "There is no session '" + id.substr(0, kMaxQuotedBytes) +
+              "': it was deleted, was not used for its ttl_seconds, or the server has started anew.",
+          "session"};
+}
+
 SessionRegistry::SessionRegistry(EngineClient& engine, std::weak_ptr<Executor> executor,
-                                 const SessionSettings& settings, bool has_keys)
+                                 const SessionSettings& settings, bool has_keys, Journal* journal,
+                                 std::string arithmetic)
     : engine_(engine),
       executor_(std::move(executor)),
       settings_(settings),
       max_sessions_(most_sessions(settings, engine.limits())),
-      has_keys_(has_keys) {}
+      has_keys_(has_keys),
+      journal_(journal),
+      arithmetic_(std::move(arithmetic)) {}
 
 std::string SessionRegistry::owner_of(const Request& request) const {
   return has_keys_ ? std::string(api_key_of(request)) : std::string();
 }
 
-std::shared_ptr<ClientSession> SessionRegistry::add(SessionFacts facts, SessionContents contents) {
+std::shared_ptr<ClientSession> SessionRegistry::add(SessionFacts facts, SessionContents contents,
+                                                    const ClientSession* from) {
   expire();
+  contents.arithmetic = arithmetic_;
   facts.id = new_session_id();
   facts.created_at = std::time(nullptr);
   const auto now = this->now();
@@ -73,6 +80,7 @@ std::shared_ptr<ClientSession> SessionRegistry::add(SessionFacts facts, SessionC
     sessions_.emplace(session->facts().id, session);
   }
   wake_at(session->expires(now));
+  record_new(*session, from);
   return session;
 }
 
@@ -94,6 +102,7 @@ std::shared_ptr<SessionTurn> SessionRegistry::begin_turn(const std::string& id, 
                     session->view().usage.seen_tokens);
   }
   auto turn = std::make_shared<SessionTurn>(shared_from_this(), session);
+  if (!session->in_memory()) load(*session);
   const std::int64_t seen = turn->contents().tokens();
   if (expected_seen.value_or(seen) != seen) {
     const std::string message =
@@ -123,6 +132,7 @@ void SessionRegistry::remove(ClientSession& session) {
     if (sessions_.erase(session.facts().id) == 0) return;
   }
   close(session.leave_engine());
+  record_end(session);
 }
 
 // The timer may be late; whoever asks is told as if it were not.
@@ -142,7 +152,10 @@ void SessionRegistry::expire() {
       return true;
     });
   }
-  for (const auto& session : expired) close(session->leave_engine());
+  for (const auto& session : expired) {
+    close(session->leave_engine());
+    record_end(*session);
+  }
   if (next != Executor::TimePoint::max()) wake_at(std::max(next, now + kShortestSleep));
 }
 
@@ -229,6 +242,7 @@ bool SessionRegistry::make_room_in_engine() {
     const SessionId id = session->leave_engine_if_idle(shape());
     if (id == kNoSession) continue;
     engine_.ask(CloseSession{.request = 0, .session = id}, [](const Event&) {});
+    if (journal_) session->leave_memory_if_idle();
     return true;
   }
   return false;

@@ -13,27 +13,35 @@
 #include "coordinator/api/engine_client.h"
 #include "coordinator/api/sessions/client_session.h"
 #include "coordinator/api/sessions/session_settings.h"
+#include "coordinator/http/exchange.h"
 #include "coordinator/http/message/message.h"
+#include "coordinator/http/message/request_error.h"
 
 namespace sinkstream {
 
+class Journal;
+class SessionStore;
 class SessionTurn;
+
+RequestError no_such_session(const std::string& id);  // 404
 
 // Any thread. Sessions enter the engine with their first turn, and leave it when they end, or when another
 // needs their place there and they can be made anew from their tokens.
 class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
  public:
   // `has_keys`: the server asks for API keys, so that sessions have owners.
+  // `journal`: sessions are kept there too; null: in memory only. `arithmetic`: as ApiSettings has it.
   SessionRegistry(EngineClient& engine, std::weak_ptr<Executor> executor, const SessionSettings& settings,
-                  bool has_keys);
+                  bool has_keys, Journal* journal = nullptr, std::string arithmetic = {});
 
   const SessionSettings& settings() const { return settings_; }
   const SessionShape& shape() const { return engine_.limits().session; }
   std::string owner_of(const Request& request) const;
 
   // Fills in the id, the number and the time. It is busy until whoever makes it calls end_turn. Throws
-  // RequestError (429): there are as many as may be.
-  std::shared_ptr<ClientSession> add(SessionFacts facts, SessionContents contents);
+  // RequestError (429): there are as many as may be. `from`: it has all its tokens of that one.
+  std::shared_ptr<ClientSession> add(SessionFacts facts, SessionContents contents,
+                                     const ClientSession* from = nullptr);
   // Throw RequestError (404): there is none, or it is another's.
   std::shared_ptr<ClientSession> find(const std::string& id, const Request& request);
   // Also 409: it is in a turn, or does not have as many tokens as expected.
@@ -43,6 +51,23 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
 
   void remove(ClientSession& session);
   std::size_t size() const;
+
+  // ---- The journal
+  // Takes up the sessions that stand there; before the first request. `slot_bytes`: as SessionFacts has it.
+  void take_up(std::int64_t slot_bytes);
+  bool keeps_on_disk() const { return journal_ != nullptr; }
+  // In memory; on disk there may be more.
+  Transcript new_transcript(std::int64_t begin = 0) const;
+  // What tells of a session, or of all (empty id), goes out when all of it is written.
+  std::shared_ptr<Exchange> when_written(const std::shared_ptr<Exchange>& exchange,
+                                         const std::string& session) const;
+  // What has changed of a session, which is in a turn; `turn_from`: as far as it had come when that began.
+  void record(ClientSession& session);
+  void record_turn(ClientSession& session, std::int64_t turn_from);
+  // Of [from, to) what is kept on disk, not on the I/O thread. Throws RequestError (410).
+  KeptTokens read(const ClientSession& session, std::int64_t from, std::int64_t to) const;
+  // A turn has ended whose session is broken.
+  void revert(ClientSession& session);
 
   // ---- The engine; the I/O thread
   // Null: it is done.
@@ -58,6 +83,11 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
   void expire();
   void wake_at(Executor::TimePoint time);  // to expire
   void close(SessionId id);
+  void write(const std::string& id, std::function<void(SessionStore&)> change);
+  void record_new(ClientSession& session, const ClientSession* from);
+  void record_end(const ClientSession& session);
+  void load(ClientSession& session);
+  void take_failure(const std::string& id, const std::string& why);
   bool make_room_in_engine();
 
   EngineClient& engine_;
@@ -65,6 +95,8 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
   const SessionSettings settings_;
   const std::size_t max_sessions_;
   const bool has_keys_;
+  Journal* const journal_;
+  const std::string arithmetic_;
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<ClientSession>> sessions_;  // guarded by mutex_
   std::uint64_t next_number_ = 1;                                   // guarded by mutex_

@@ -36,19 +36,22 @@ ChatBefore chat_before(const SessionContents& contents, const Tokenizer& tokeniz
 Json session_json(const ClientSession& session) {
   const SessionFacts& facts = session.facts();
   const ClientSession::View view = session.view();
-  return {{"id", facts.id},
-          {"object", "session"},
-          {"status", view.running ? "running" : "idle"},
-          {"seen_tokens", view.usage.seen_tokens},
-          {"pinned_tokens", view.usage.pinned_tokens},
-          {"resident_tokens", view.usage.resident_tokens},
-          {"evicted_tokens", view.usage.evicted_tokens},
-          {"bytes", view.bytes},
-          {"window_tokens", facts.window.window_tokens},
-          {"ttl_seconds", facts.ttl_seconds},
-          {"created_at", facts.created_at},
-          {"last_used_at", view.last_used_at},
-          {"metadata", facts.metadata}};
+  Json shown = {{"id", facts.id},
+                {"object", "session"},
+                {"status", view.running ? "running" : "idle"},
+                {"seen_tokens", view.usage.seen_tokens},
+                {"pinned_tokens", view.usage.pinned_tokens},
+                {"resident_tokens", view.usage.resident_tokens},
+                {"evicted_tokens", view.usage.evicted_tokens},
+                {"bytes", view.bytes},
+                {"window_tokens", facts.window.window_tokens},
+                {"ttl_seconds", facts.ttl_seconds},
+                {"created_at", facts.created_at},
+                {"last_used_at", view.last_used_at},
+                {"metadata", facts.metadata},
+                {"same_arithmetic", view.same_arithmetic}};
+  if (view.cut_at) shown["cut_at"] = *view.cut_at;
+  return shown;
 }
 
 std::string session_id_in(const std::string& path) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 
 namespace sinkstream {
@@ -13,6 +14,8 @@ struct SessionSettings {
   double replay_seconds = 600;               // how long an answer is kept for retries of its request
   std::int64_t replay_bytes = 67108864;      // of all those answers
   double retry_seconds = 30;                 // a turn whose client left waits so long for a retry
+  std::filesystem::path directory;           // where sessions are kept; empty: in memory only
+  double sync_seconds = 1;  // what is written there reaches the disk within so long; 0: before it is told
 };
 
 }  // namespace sinkstream

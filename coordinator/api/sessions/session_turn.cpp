@@ -1,5 +1,6 @@
 #include "coordinator/api/sessions/session_turn.h"
 
+#include <algorithm>
 #include <limits>
 #include <utility>
 
@@ -71,6 +72,7 @@ bool SessionTurn::can_be_made_anew(std::int64_t position) const {
 }
 
 void SessionTurn::accept() {
+  began_at_ = contents().tokens();
   session_->update([&](SessionContents& contents) {
     contents.unsent.clear();
     contents.pending = 0;
@@ -81,10 +83,12 @@ void SessionTurn::accept() {
     answer_from_ = chat_->answering ? std::optional(chat_->from) : std::nullopt;
     contents.mark(*chat_);
   });
+  registry_->record_turn(*session_, began_at_);
 }
 
 void SessionTurn::tell(TokenId token) {
   session_->update([&](SessionContents& contents) { contents.append({&token, 1}); });
+  registry_->record(*session_);
 }
 
 void SessionTurn::settle(std::int64_t seen, const std::vector<TokenId>& pending) {
@@ -95,6 +99,7 @@ void SessionTurn::settle(std::int64_t seen, const std::vector<TokenId>& pending)
         answer_from_ && !contents.marks.empty() && contents.marks.back().from == *answer_from_;
     if (ends_answer) contents.marks.back().to = contents.tokens();
   });
+  registry_->record_turn(*session_, std::min(began_at_, contents().tokens()));
   release();
 }
 
@@ -110,12 +115,18 @@ void SessionTurn::roll_back(std::int64_t to, const std::vector<TokenId>& pending
     contents.truncate(to);
     contents.pending = static_cast<std::int64_t>(pending.size());
   });
+  registry_->record_turn(*session_, to);
   release();
 }
 
 void SessionTurn::release() {
   if (std::exchange(released_, true)) return;
   last_usage_ = session_->view().usage;
+  if (session_->is_broken()) {
+    registry_->revert(*session_);
+  } else if (registry_->keeps_on_disk() && engine_id() == kNoSession) {
+    session_->leave_memory();
+  }
   session_->end_turn(registry_->now());
 }
 

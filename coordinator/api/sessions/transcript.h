@@ -14,7 +14,8 @@ namespace sinkstream {
 // Keeps the newest tokens; older ones are counted only.
 class Transcript {
  public:
-  explicit Transcript(std::int64_t max_tokens) : max_tokens_(std::max<std::int64_t>(max_tokens, 1)) {}
+  explicit Transcript(std::int64_t max_tokens, std::int64_t begin = 0)
+      : max_tokens_(std::max<std::int64_t>(max_tokens, 1)), begin_(begin) {}
 
   std::int64_t begin() const { return begin_; }  // the first that is kept
   std::int64_t end() const { return begin_ + static_cast<std::int64_t>(tokens_.size()); }
@@ -43,7 +44,7 @@ class Transcript {
 
  private:
   std::int64_t max_tokens_;
-  std::int64_t begin_ = 0;
+  std::int64_t begin_;
   std::deque<TokenId> tokens_;
 };
 

@@ -1,0 +1,193 @@
+#include "coordinator/api/journal/journal.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+#include <exception>
+
+#include "base/durations.h"
+
+namespace sinkstream {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// What comes within this time becomes one write: a token waits no longer for its neighbours, and a fast model
+// does not pay for a write a step.
+constexpr std::chrono::milliseconds kGather{2};
+
+}  // namespace
+
+Journal::Journal(const JournalSettings& settings)
+    : sync_seconds_(settings.sync_seconds),
+      store_([&] {
+        StoreSettings store = settings.store;
+        store.sync_each_write = settings.sync_seconds == 0;
+        return store;
+      }()),
+      next_sync_(Clock::now()) {
+  stats_.bytes = store_.bytes();
+}
+
+void Journal::start(std::weak_ptr<Executor> executor) {
+  executor_ = std::move(executor);
+  thread_ = std::thread([this] { run(); });
+}
+
+Journal::~Journal() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    wake_.notify_one();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void Journal::write(const std::string& session, Change change) {
+  add({.session = session, .change = std::move(change)});
+}
+
+void Journal::after(const std::string& session, std::function<void()> done, Failed failed) {
+  add({.session = session, .done = std::move(done), .failed = std::move(failed)});
+}
+
+void Journal::mend(const std::string& session) {
+  add({.session = session, .mends = true});
+}
+
+void Journal::add(Entry entry) {
+  const std::lock_guard lock(mutex_);
+  entries_.push_back(std::move(entry));
+  if (entries_.size() == 1) wake_.notify_one();
+}
+
+Journal::Stats Journal::stats() const {
+  const std::lock_guard lock(mutex_);
+  return stats_;
+}
+
+// ---- Its thread
+
+void Journal::run() {
+  while (true) {
+    std::vector<Entry> entries = take();
+    if (entries.empty()) break;
+    take_in(entries);
+    sync_at_its_time();
+  }
+  if (!unsynced_) return;
+  try {
+    store_.sync();
+  } catch (const StoreFailure& failure) {
+    spdlog::error("sessions: {}", failure.what());
+  }
+}
+
+// Waits for entries; none: it ends.
+std::vector<Journal::Entry> Journal::take() {
+  std::unique_lock lock(mutex_);
+  const auto has_news = [this] { return stopping_ || !entries_.empty(); };
+  while (!has_news()) {
+    if (!unsynced_) {
+      wake_.wait(lock, has_news);
+    } else if (!wake_.wait_until(lock, next_sync_, has_news)) {
+      lock.unlock();
+      sync_at_its_time();
+      lock.lock();
+    }
+  }
+  if (!stopping_) wake_.wait_for(lock, kGather, [this] { return stopping_; });
+  return std::exchange(entries_, {});
+}
+
+void Journal::take_in(std::span<Entry> entries) {
+  const Clock::time_point begin = Clock::now();
+  const std::int64_t failures = failures_;
+  for (auto next = entries.begin(); next != entries.end();) {
+    const auto is_change = [](const Entry& entry) { return !entry.look && !entry.mends; };
+    const auto last = std::find_if_not(next, entries.end(), is_change);
+    write_together({next, last});
+    if ((next = last) == entries.end()) break;
+    if (next->look) next->look(store_);
+    if (next->mends) broken_.erase(next->session);
+    ++next;
+  }
+  const double seconds = to_seconds(Clock::now() - begin);
+  const std::int64_t bytes = store_.bytes();
+  {
+    const std::lock_guard lock(mutex_);
+    stats_ = {.writes = stats_.writes + 1,
+              .write_seconds = stats_.write_seconds + seconds,
+              .failures = failures_,
+              .bytes = bytes,
+              .failing = failures_ > failures};
+  }
+  unsynced_ = sync_seconds_ > 0;
+  const auto executor = executor_.lock();
+  if (!executor || tasks_.empty()) return;
+  executor->post([tasks = std::exchange(tasks_, {})] {
+    for (const auto& task : tasks) task();
+  });
+}
+
+// As one transaction; where that fails, as far as they can be written by themselves.
+void Journal::write_together(std::span<Entry> entries) {
+  const auto is_written = [this](const Entry& entry) {
+    return entry.change && !broken_.contains(entry.session);
+  };
+  if (std::ranges::any_of(entries, is_written)) {
+    try {
+      store_.begin();
+      for (const Entry& entry : entries) {
+        if (is_written(entry)) entry.change(store_);
+      }
+      store_.commit();
+    } catch (const std::exception&) {
+      store_.rollback();
+      for (Entry& entry : entries) {
+        if (is_written(entry)) write_alone(entry);
+        answer(entry);
+      }
+      return;
+    }
+  }
+  for (Entry& entry : entries) answer(entry);
+}
+
+void Journal::write_alone(const Entry& entry) {
+  try {
+    store_.begin();
+    entry.change(store_);
+    store_.commit();
+  } catch (const std::exception& failure) {
+    store_.rollback();
+    ++failures_;
+    spdlog::error("session {}: {}", entry.session, failure.what());
+    if (entry.session.empty()) return;  // nobody waits for it
+    broken_[entry.session] = failure.what();
+    tasks_.push_back([this, session = entry.session, why = std::string(failure.what())] {
+      if (listener_) listener_(session, why);
+    });
+  }
+}
+
+void Journal::answer(Entry& entry) {
+  if (!entry.done) return;
+  const auto broken = broken_.find(entry.session);
+  if (broken == broken_.end()) return tasks_.push_back(std::move(entry.done));
+  tasks_.push_back([failed = std::move(entry.failed), why = broken->second] { failed(why); });
+}
+
+void Journal::sync_at_its_time() {
+  if (!unsynced_ || Clock::now() < next_sync_) return;
+  next_sync_ = Clock::now() + to_milliseconds(sync_seconds_);
+  unsynced_ = false;
+  try {
+    store_.sync();
+  } catch (const StoreFailure& failure) {
+    spdlog::error("sessions: {}", failure.what());
+  }
+}
+
+}  // namespace sinkstream

@@ -1,0 +1,294 @@
+// What of sessions goes to the journal, and comes back from it.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <exception>
+#include <limits>
+#include <stdexcept>
+
+#include "coordinator/api/journal/journal.h"
+#include "coordinator/api/journal/journalled_exchange.h"
+#include "coordinator/api/sessions/session_head.h"
+#include "coordinator/api/sessions/session_registry.h"
+#include "coordinator/http/message/request_error.h"
+
+namespace sinkstream {
+namespace {
+
+// Beside what its state is made anew from, so much of a session is in memory that penalties can look back.
+constexpr std::int64_t kLeastLoaded = 4096;
+
+RequestError damaged(const std::string& why) {
+  return {500, "server_error", "session_damaged", "The session can't be read: " + why, "session"};
+}
+
+Executor::TimePoint::duration seconds(std::int64_t value) {
+  return std::chrono::seconds(value);
+}
+
+// What is to be written of a session.
+struct Changes {
+  std::string id;
+  std::int64_t begin = 0;  // of `tokens`
+  bool replaces = false;   // what stood from there on
+  std::vector<TokenId> tokens;
+  std::string head;  // empty: it stays
+  std::int64_t last_used_at = 0;
+
+  void operator()(SessionStore& store) const {
+    if (!head.empty()) store.put(id, head, last_used_at);
+    if (replaces) store.truncate(id, begin);
+    if (!tokens.empty()) store.append(id, begin, tokens);
+  }
+};
+
+Changes take_changes(ClientSession& session, bool with_head) {
+  Changes changes{.id = session.facts().id, .tokens = {}, .head = {}};
+  session.update([&](SessionContents& contents) {
+    changes.begin = std::exchange(contents.recorded, contents.tokens());
+    changes.replaces = std::exchange(contents.replaced, false);
+    changes.tokens = contents.transcript.read(changes.begin, contents.tokens());
+  });
+  if (!with_head) return changes;
+  changes.last_used_at = std::time(nullptr);
+  changes.head = head_text(session.facts(), session.contents(), changes.last_used_at);
+  return changes;
+}
+
+}  // namespace
+
+// Where there is a journal, what a state is made anew from is always there.
+Transcript SessionRegistry::new_transcript(std::int64_t begin) const {
+  const SessionShape& shape = this->shape();
+  const std::int64_t needed = shape.ring_capacity + shape.num_layers * shape.window.window_tokens;
+  return Transcript(journal_ ? std::max(settings_.transcript_tokens, needed) : settings_.transcript_tokens,
+                    begin);
+}
+
+// ---- To the journal
+
+std::shared_ptr<Exchange> SessionRegistry::when_written(const std::shared_ptr<Exchange>& exchange,
+                                                        const std::string& session) const {
+  if (!journal_) return exchange;
+  return std::make_shared<JournalledExchange>(exchange, *journal_, session);
+}
+
+// Nothing of one that has been removed.
+void SessionRegistry::write(const std::string& id, std::function<void(SessionStore&)> change) {
+  const std::lock_guard lock(mutex_);
+  if (sessions_.contains(id)) journal_->write(id, std::move(change));
+}
+
+void SessionRegistry::record_new(ClientSession& session, const ClientSession* from) {
+  if (!journal_) return;
+  if (from) {
+    session.update([](SessionContents& contents) {
+      contents.recorded = contents.tokens();
+      contents.replaced = false;
+    });
+  }
+  Changes changes = take_changes(session, /*with_head=*/true);
+  const std::string source = from ? from->facts().id : std::string();
+  write(changes.id, [changes, source, tokens = session.tokens()](SessionStore& store) {
+    changes(store);
+    if (!source.empty()) store.copy(source, changes.id, tokens);
+  });
+}
+
+void SessionRegistry::record_end(const ClientSession& session) {
+  if (!journal_) return;
+  const std::string& id = session.facts().id;
+  journal_->mend(id);  // it is removed, whatever was the matter with it
+  journal_->write(id, [id](SessionStore& store) { store.remove(id); });
+}
+
+void SessionRegistry::record(ClientSession& session) {
+  if (!journal_ || session.is_broken()) return;
+  write(session.facts().id, take_changes(session, /*with_head=*/false));
+}
+
+void SessionRegistry::record_turn(ClientSession& session, std::int64_t turn_from) {
+  if (!journal_ || session.is_broken()) return;
+  const std::int64_t kept = std::max(
+      settings_.transcript_tokens,
+      session.tokens() -
+          session.contents().past_begin(session.tokens(), session.facts().window, shape()).value_or(0));
+  const std::int64_t sinks = session.facts().window.sink_tokens;
+  write(session.facts().id, [changes = take_changes(session, /*with_head=*/true), turn_from, sinks,
+                             first_kept = session.tokens() - kept](SessionStore& store) {
+    changes(store);
+    store.merge(changes.id, turn_from);
+    if (first_kept > sinks) store.prune(changes.id, first_kept, sinks);
+  });
+}
+
+// ---- And back
+
+void SessionRegistry::take_up(std::int64_t slot_bytes) {
+  if (!journal_) return;
+  journal_->on_failure([weak = weak_from_this()](const std::string& id, const std::string& why) {
+    if (const auto self = weak.lock()) self->take_failure(id, why);
+  });
+  const std::int64_t unix_now = std::time(nullptr);
+  const auto now = this->now();
+  std::vector<std::string> ended;
+  for (const StoredSession& stored : journal_->read([](SessionStore& store) { return store.list(); })) {
+    SessionHead head;
+    try {
+      head = read_head(stored.head);
+    } catch (const std::exception& error) {
+      spdlog::warn("session {} is left on disk: its description can't be read ({})", stored.id, error.what());
+      continue;
+    }
+    const std::int64_t unused = std::max<std::int64_t>(0, unix_now - stored.last_used_at);
+    if (static_cast<double>(unused) >= head.facts.ttl_seconds) {
+      ended.push_back(stored.id);
+      continue;
+    }
+    head.facts.id = stored.id;
+    head.facts.slot_bytes = slot_bytes;
+    const ClientSession::Summary summary{
+        .tokens = stored.tokens,
+        .unsent = stored.tokens == head.tokens ? head.unsent : 0,
+        .same_arithmetic = head.contents.same_arithmetic && head.contents.arithmetic == arithmetic_,
+        .cut_at = head.contents.cut_at};
+    const std::lock_guard lock(mutex_);
+    next_number_ = std::max(next_number_, head.facts.number + 1);
+    sessions_.emplace(stored.id, std::make_shared<ClientSession>(std::move(head.facts), summary,
+                                                                 stored.last_used_at, now - seconds(unused)));
+  }
+  for (const std::string& id : ended) {
+    journal_->write(id, [id](SessionStore& store) { store.remove(id); });
+  }
+  if (size() > 0) spdlog::info("took up {} session(s) from {}", size(), settings_.directory.string());
+  expire();
+}
+
+// Of its tokens, those that its state is made anew from and as many as penalties look back. What is damaged
+// of them, and what stood behind, is lost.
+void SessionRegistry::load(ClientSession& session) {
+  struct Loaded {
+    std::string head;
+    StoredTokens sinks, recent;
+  };
+  const std::string& id = session.facts().id;
+  const CacheWindow& window = session.facts().window;
+  const auto begin_of = [&](std::int64_t tokens) {
+    const std::int64_t reach = roll_back_reach(window, shape().ring_capacity);
+    const std::int64_t begin =
+        shape().endless() ? replay_begin(tokens, reach, window, shape().num_layers) : 0;
+    return std::max<std::int64_t>(0, std::min(begin, tokens - kLeastLoaded));
+  };
+  const std::int64_t known = session.tokens();
+  std::int64_t tokens = known;
+  Loaded loaded;
+  try {
+    loaded = journal_->read([&](SessionStore& store) {
+      Loaded found{store.head(id), store.tokens(id, 0, std::min(window.sink_tokens, tokens)), {}};
+      while (true) {
+        found.recent = store.tokens(id, begin_of(tokens), tokens);
+        if (!found.recent.damaged_from) return found;
+        tokens = *found.recent.damaged_from;
+      }
+    });
+  } catch (const StoreFailure& failure) {
+    throw damaged(failure.what());
+  } catch (const std::logic_error&) {
+    throw no_such_session(id);  // deleted meanwhile
+  }
+  if (loaded.sinks.damaged_from) throw damaged("its first tokens are damaged on disk.");
+  SessionHead head;
+  try {
+    head = read_head(loaded.head);
+  } catch (const std::exception& error) {
+    throw damaged(error.what());
+  }
+  SessionContents contents = std::move(head.contents);
+  const std::int64_t begin = loaded.recent.begin;
+  contents.transcript = new_transcript(begin);
+  contents.transcript.append(loaded.recent.tokens);
+  contents.sinks = std::move(loaded.sinks.tokens);
+  contents.reach = shape().ring_capacity;
+  const std::int64_t unsent = tokens == head.tokens ? head.unsent : 0;
+  contents.unsent = contents.transcript.read(tokens - unsent, tokens);
+  contents.recorded = known;
+  contents.same_arithmetic = contents.same_arithmetic && contents.arithmetic == arithmetic_;
+  contents.arithmetic = arithmetic_;
+  if (!contents.marks.empty()) contents.marks.back().to = std::min(contents.marks.back().to, tokens);
+  if (tokens < known) {
+    spdlog::error("session {}: its tokens from {} on are damaged on disk; it goes on from there", id, tokens);
+    contents.cut_at = tokens;
+    contents.recorded = tokens;
+    contents.replaced = true;
+    contents.truncate(tokens);
+  }
+  session.put_in_memory(std::move(contents));
+}
+
+KeptTokens SessionRegistry::read(const ClientSession& session, std::int64_t from, std::int64_t to) const {
+  StoredTokens stored;
+  try {
+    stored = journal_->read([&](SessionStore& store) { return store.tokens(session.facts().id, from, to); });
+  } catch (const StoreFailure& failure) {
+    throw damaged(failure.what());
+  } catch (const std::logic_error&) {
+    throw no_such_session(session.facts().id);  // deleted meanwhile
+  }
+  if (!stored.damaged_from) return {stored.begin, std::move(stored.tokens)};
+  RequestError gone{410, "gone_error", "transcript_damaged",
+                    fmt::format("The transcript is damaged on disk from {} on.", *stored.damaged_from),
+                    "from"};
+  gone.numbers.emplace_back("damaged_from", *stored.damaged_from);
+  throw gone;
+}
+
+// ---- What could not be written
+
+void SessionRegistry::take_failure(const std::string& id, const std::string& /*why*/) {
+  std::shared_ptr<ClientSession> session;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = sessions_.find(id);
+    if (found == sessions_.end()) return;
+    session = found->second;
+  }
+  session->set_broken(true);
+  if (!session->begin_turn()) return;  // whoever has its turn reverts it
+  revert(*session);
+  session->end_turn(now());
+}
+
+// It is as it is on disk. One that never came there is none.
+void SessionRegistry::revert(ClientSession& session) {
+  leave_engine(session);
+  const std::string id = session.facts().id;
+  session.leave_memory();
+  session.set_broken(false);
+  journal_->mend(id);
+  journal_->look([weak = weak_from_this(), id](SessionStore& store) {
+    const auto self = weak.lock();
+    if (!self) return;
+    std::int64_t tokens = 0;
+    bool is_there = true;
+    try {
+      store.head(id);
+      const StoredTokens all = store.tokens(id, 0, std::numeric_limits<std::int64_t>::max());
+      tokens = all.begin + std::ssize(all.tokens);
+    } catch (const std::exception&) {
+      is_there = false;
+    }
+    const std::lock_guard lock(self->mutex_);
+    const auto found = self->sessions_.find(id);
+    if (found == self->sessions_.end()) return;
+    if (is_there) {
+      found->second->set_tokens_on_disk(tokens);
+    } else {
+      self->sessions_.erase(found);
+    }
+  });
+}
+
+}  // namespace sinkstream

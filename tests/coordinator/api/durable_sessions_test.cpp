@@ -1,0 +1,219 @@
+// Sessions on disk: what a client was told is there when the server starts anew.
+#include <sys/resource.h>
+
+#include <csignal>
+#include <filesystem>
+#include <optional>
+
+#include "base/error.h"
+#include "tests/coordinator/api/sessions_fixture.h"
+#include "tests/temporary_directory.h"
+
+namespace sinkstream::testing {
+namespace {
+
+class DurableSessionsTest : public SessionsTest {
+ protected:
+  DurableSessionsTest() {
+    api_settings.sessions.directory = directory.path() / "sessions";
+    api_settings.model_fingerprint = "abc";
+    api_settings.arithmetic = "one";
+  }
+  // The server ends, and starts anew with an engine that knows nothing.
+  void restart() {
+    coordinator->stop();
+    coordinator.reset();
+    start();
+  }
+  std::vector<TokenId> tokens_told(const std::string& id) const {
+    return transcript(id)["tokens"].get<std::vector<TokenId>>();
+  }
+  const Past& newest_past() {
+    past = engine->commands<OpenSession>().back().past;
+    return past;
+  }
+  static RawResponse keyed(const std::string& address, const std::string& where, const Json& body,
+                           const std::string& key) {
+    RawClient client(address);
+    client.send(post(where, body.dump(), "Idempotency-Key: " + key + "\r\nConnection: close\r\n"));
+    return client.receive();
+  }
+
+  TemporaryDirectory directory;
+  Past past;
+};
+
+TEST_F(DurableSessionsTest, GoOnAfterARestart) {
+  start();
+  const std::string id =
+      open({{"instructions", "Be kind."}, {"metadata", {{"user", "x"}}}, {"ttl_seconds", 1000}});
+  say_to(id, "Hello");
+  turn(id, {{"prompt", {7, 8, 9}}, {"max_tokens", 2}});
+  const Json before = show(id);
+  const auto tokens = tokens_told(id);
+  restart();
+  Json after = show(id);
+  EXPECT_EQ(after["resident_tokens"], 0);
+  EXPECT_EQ(after["bytes"], 0);
+  for (const char* name : {"id", "seen_tokens", "pinned_tokens", "window_tokens", "ttl_seconds", "created_at",
+                           "metadata", "status", "same_arithmetic"}) {
+    EXPECT_EQ(after[name], before[name]) << name;
+  }
+  EXPECT_EQ(Json::parse(ask(get(kSessions)).body)["data"].size(), 1u);
+  EXPECT_EQ(tokens_told(id), tokens);
+  turn(id, {{"prompt", {5}}, {"max_tokens", 1}});
+  EXPECT_EQ(newest_past().tokens(), std::ssize(tokens));
+  EXPECT_EQ(engine->requests().back().prompt.list(), std::vector<TokenId>{5});
+  EXPECT_EQ(show(id)["seen_tokens"], std::ssize(tokens) + 2);
+}
+
+// What a chat adds depends on what stood before.
+TEST_F(DurableSessionsTest, ChatsGoOnAfterARestart) {
+  start();
+  const std::string straight = open({{"instructions", "Be kind."}});
+  const std::string broken = open({{"instructions", "Be kind."}});
+  for (const std::string& id : {straight, broken}) say_to(id, "Hello");
+  restart();
+  for (const std::string& id : {straight, broken}) say_to(id, "And you?");
+  Json messages = Json::array({message("system", "Be kind."), message("user", "Hello"),
+                               message("assistant", "Hello, dear world!"), message("user", "And you?")});
+  std::vector<TokenId> expected = rendered(messages, true);
+  const auto reply = tokens_of("Hello, dear world!");
+  expected.insert(expected.end(), reply.begin(), reply.end());
+  EXPECT_EQ(tokens_told(broken), expected);
+}
+
+TEST_F(DurableSessionsTest, BeforeTheirFirstTurn) {
+  start();
+  const std::string id = open({{"prompt", {5, 6, 7}}});
+  restart();
+  EXPECT_EQ(show(id)["seen_tokens"], 3);
+  turn(id, {{"prompt", {8}}, {"max_tokens", 1}});
+  EXPECT_EQ(newest_past().tokens(), 0);
+  EXPECT_EQ(engine->requests().back().prompt.list(), (std::vector<TokenId>{5, 6, 7, 8}));
+}
+
+TEST_F(DurableSessionsTest, LongOnesAreMadeAnewFromWhatTheyDependOn) {
+  limits.session.num_layers = 3;
+  api_settings.sessions.transcript_tokens = 5000;
+  start();
+  const std::string id = open();
+  std::vector<TokenId> all;
+  for (TokenId first = 0; first < 6; ++first) {
+    std::vector<TokenId> part;
+    for (int i = 0; i < 2000; ++i) part.push_back(5 + (first + i) % 90);
+    answer(path(id, "append"), {{"prompt", part}});
+    all.insert(all.end(), part.begin(), part.end());
+  }
+  const std::string copy = answer(path(id, "fork"), {{"at", 9000}})["id"];
+  answer(path(id, "rollback"), {{"to", 11000}});
+  restart();
+  for (const auto& [session, length] : {std::pair(id, 11000), std::pair(copy, 9000)}) {
+    EXPECT_EQ(show(session)["seen_tokens"], length);
+    turn(session, {{"prompt", {5}}, {"max_tokens", 1}});
+    const Past& made = newest_past();
+    ASSERT_TRUE(made.has_gap());
+    EXPECT_EQ(made.tokens(), length);
+    EXPECT_EQ(made.sinks.list(), std::vector<TokenId>(all.begin(), all.begin() + 4));
+    EXPECT_EQ(made.recent.list(), std::vector<TokenId>(all.begin() + made.begin, all.begin() + length));
+    const RawResponse gone = ask(get(path(session, "transcript") + "?from=10"));
+    EXPECT_EQ(gone.status, 410);
+    const Json kept = transcript(session);
+    EXPECT_EQ(kept["tokens"].size(), session == id ? 5000u : 3002u) << "a copy has what was left to copy";
+    EXPECT_EQ(kept["to"], length + 2);
+    EXPECT_EQ(kept["tokens"].back(), tokens_told(session).back());
+  }
+}
+
+TEST_F(DurableSessionsTest, EndedOnesStayEnded) {
+  start();
+  const std::string deleted = open();
+  const std::string unused = open({{"ttl_seconds", 1}});
+  turn(deleted, {{"prompt", {5}}, {"max_tokens", 1}});
+  remove(deleted);
+  coordinator->stop();
+  coordinator.reset();
+  std::this_thread::sleep_for(std::chrono::milliseconds(2100));  // whole seconds are kept
+  start();
+  EXPECT_EQ(ask(get(path(deleted))).status, 404);
+  EXPECT_EQ(ask(get(path(unused))).status, 404);
+}
+
+TEST_F(DurableSessionsTest, AKeyIsKnownAfterARestart) {
+  start();
+  const std::string id = open();
+  const Json body = {{"session", id}, {"prompt", {5, 6}}, {"max_tokens", 3}};
+  EXPECT_EQ(keyed(address, kText, body, "key").status, 200);
+  engine->refuse_next(RefusalReason::ending, "");
+  EXPECT_EQ(keyed(address, kText, body, "failed").status, 503);
+  restart();
+  const std::int64_t seen = show(id)["seen_tokens"];
+  const RawResponse again = keyed(address, kText, body, "key");
+  EXPECT_EQ(again.status, 409);
+  EXPECT_EQ(error_of(again)["code"], "answer_not_kept");
+  EXPECT_EQ(show(id)["seen_tokens"], seen) << "it is not done twice";
+  EXPECT_EQ(keyed(address, kText, body, "failed").status, 200) << "what changed nothing is tried again";
+}
+
+TEST_F(DurableSessionsTest, OtherArithmeticIsSaid) {
+  start();
+  const std::string id = open();
+  turn(id, {{"prompt", {5}}, {"max_tokens", 1}});
+  EXPECT_EQ(show(id)["same_arithmetic"], true);
+  api_settings.arithmetic = "another";
+  restart();
+  EXPECT_EQ(show(id)["same_arithmetic"], false);
+  turn(id, {{"prompt", {5}}, {"max_tokens", 1}});
+  restart();
+  EXPECT_EQ(show(id)["same_arithmetic"], false) << "from now on";
+}
+
+TEST_F(DurableSessionsTest, AnotherModelIsRefused) {
+  start();
+  open();
+  coordinator->stop();
+  coordinator.reset();
+  api_settings.model_fingerprint = "another";
+  EXPECT_THROW(start(), StartupError);
+}
+
+// As on a full disk: no file may grow.
+class NoRoom {
+ public:
+  NoRoom() {
+    std::signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &before_);
+    rlimit none = before_;
+    none.rlim_cur = 1;
+    setrlimit(RLIMIT_FSIZE, &none);
+  }
+  ~NoRoom() { setrlimit(RLIMIT_FSIZE, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
+TEST_F(DurableSessionsTest, WhatCantBeWrittenIsNotTold) {
+  start();
+  const std::string id = open();
+  turn(id, {{"prompt", {5, 6}}, {"max_tokens", 3}});
+  const auto tokens = tokens_told(id);
+  {
+    const NoRoom full;
+    const RawResponse refused =
+        post_json(kText, {{"session", id}, {"prompt", std::vector<TokenId>(50, 9)}, {"max_tokens", 3}});
+    EXPECT_EQ(refused.status, 503) << refused.body;
+    EXPECT_EQ(error_of(refused)["code"], "journal_failed");
+    EXPECT_EQ(post_json(kSessions, Json::object()).status, 503);
+    EXPECT_EQ(post_json(kText, {{"prompt", "x"}, {"max_tokens", 1}}).status, 200) << "others need no disk";
+  }
+  EXPECT_TRUE(eventually([&] { return show(id)["seen_tokens"] == std::ssize(tokens); })) << show(id);
+  EXPECT_EQ(Json::parse(ask(get(kSessions)).body)["data"].size(), 1u);
+  turn(id, {{"prompt", {7}}, {"max_tokens", 1}});
+  EXPECT_EQ(newest_past().tokens(), std::ssize(tokens));
+  restart();
+  EXPECT_EQ(show(id)["seen_tokens"], std::ssize(tokens) + 2);
+}
+
+}  // namespace
+}  // namespace sinkstream::testing
