@@ -76,12 +76,7 @@ class Group:
         return self
 
     def __exit__(self, *_):
-        for pid in self._living():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        self._launcher.wait()
+        self.kill()
         self._log.close()
 
     def end(self):
@@ -114,6 +109,18 @@ class Group:
         finally:
             if fault in (CUT_LINK, KILL_HOST):
                 self.network.mend(self.network.names[-1])
+
+    def kill(self):
+        """Every process at once."""
+        for pid in self._living():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self._launcher.wait()
+
+    def await_end(self):
+        return self._await_end(time.monotonic())
 
     def _await_end(self, begin):
         """Until every process has ended, not the launcher alone. That one is asked itself: a process that is about to end has
