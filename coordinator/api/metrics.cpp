@@ -50,9 +50,11 @@ MetricFamily build_info(const ApiSettings& settings) {
   return info;
 }
 
-MetricFamily open_sessions(const SessionRegistry& sessions) {
-  return family("sinkstream_open_sessions", "Sessions that clients keep.", MetricType::Gauge,
-                static_cast<double>(sessions.size()));
+std::vector<MetricFamily> session_families(const SessionRegistry& sessions) {
+  return {family("sinkstream_open_sessions", "Sessions that clients keep.", MetricType::Gauge,
+                 static_cast<double>(sessions.size())),
+          family("sinkstream_stored_sessions", "Of those, the ones that the engine does not have.",
+                 MetricType::Gauge, static_cast<double>(sessions.stored()))};
 }
 
 std::vector<MetricFamily> record_families(const AnswerRecords& records) {
@@ -244,7 +246,8 @@ std::string Metrics::render(const ApiContext& api) const {
   std::vector<MetricFamily> families = state_->registry.Collect();
   const EngineStats stats = api.engine.stats();
   for (auto& more : {engine_families(stats, api.engine.limits()),
-                     {build_info(api.settings), open_sessions(api.sessions)},
+                     {build_info(api.settings)},
+                     session_families(api.sessions),
                      record_families(api.records),
                      journal_families(api.journal),
                      rank_families(stats.ranks),

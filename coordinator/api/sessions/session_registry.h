@@ -51,6 +51,7 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
 
   void remove(ClientSession& session);
   std::size_t size() const;
+  std::size_t stored() const;  // those that the engine does not have
 
   // ---- The journal
   // Takes up the sessions that stand there; before the first request. `slot_bytes`: as SessionFacts has it.
