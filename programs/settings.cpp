@@ -236,6 +236,10 @@ std::vector<Setting> make_table() {
               "max_tokens of a request that names none"),
       integer("engine.max_tokens", FIELD(engine.max_tokens), 1, kBillion,
               "the largest max_tokens a request may ask for"),
+      session_directory,
+      real("sessions.sync_seconds", FIELD(sessions.sync_seconds), 0, 86400,
+           "what is written there reaches the disk within so long, for when the host fails; 0: before it is "
+           "told"),
       integer_or_auto("sessions.max_sessions", FIELD(sessions.max_sessions), 0, 1'000'000,
                       "sessions that clients may keep; auto: as many as can be parked, and half of the slots "
                       "at least; 10000 where they are kept on disk"),
@@ -253,10 +257,6 @@ std::vector<Setting> make_table() {
               "memory for those answers, together; the oldest go first"),
       real("sessions.retry_seconds", FIELD(sessions.retry_seconds), 0, 86400,
            "a turn that can be retried waits so long when its client has left, then ends"),
-      session_directory,
-      real("sessions.sync_seconds", FIELD(sessions.sync_seconds), 0, 86400,
-           "what is written there reaches the disk within so long, for when the host fails; 0: before it is "
-           "told"),
       without_effect(snapshot_tokens),
       text("server.listen", FIELD(server.listen), "host:port", "where to listen; port 0 takes a free one"),
       text("server.api_key_file", FIELD(server.api_key_file), "a file",
