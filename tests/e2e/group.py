@@ -11,13 +11,13 @@ from pathlib import Path
 import openai
 
 from api_description import ApiDescription
+from mpirun import AS_ROOT, FOR_MPIRUN
 from processes import children_of, is_alive, mpi_rank
 
 PROJECT = Path(__file__).resolve().parents[2]
 STREAM_WORKER = Path(os.environ.get("STREAM_WORKER", PROJECT / "build/release/worker/stream-worker"))
 # For what must come: so long that only something broken misses it. It costs nothing when it comes.
 PATIENCE_SECONDS = 180
-AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}  # for mpirun
 # Where a group must notice an end by something faster than silence, silence takes longer than a test waits; and streams
 # of a busy machine may take their time to finish.
 CALM = ("parallel.stuck_seconds=3600", "server.drain_seconds=3600")
@@ -47,9 +47,10 @@ class Group:
             command = [PROJECT / "launch/run-group", str(num_ranks), *command]
         else:
             command = ["mpirun", "-np", str(num_ranks), "--oversubscribe", "--bind-to", "none", *command]
+        environment = os.environ | (AS_ROOT if supervised else FOR_MPIRUN)
         self._log = tempfile.TemporaryFile()
         self.launcher = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, env=os.environ | AS_ROOT,
+            command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, env=environment,
             start_new_session=True)
         self.num_ranks = num_ranks
         self.supervised = supervised
@@ -78,15 +79,14 @@ class Group:
         if not self.url:
             self.stop()
             raise AssertionError(f"the group did not start:\n{self.log()}")
-        self.mpirun = self._find_mpirun()
-        ranks = {mpi_rank(pid): pid for pid in children_of(self.mpirun)}
-        self.ranks = [ranks[rank] for rank in range(self.num_ranks)]
-        return self
-
-    def _find_mpirun(self):
-        ranks_of = {pid: [mpi_rank(child) for child in children_of(pid)]
-                    for pid in [self.launcher.pid, *children_of(self.launcher.pid)]}
-        return next(pid for pid, ranks in ranks_of.items() if 0 in ranks)
+        for pid in [self.launcher.pid, *children_of(self.launcher.pid)]:
+            ranks = {mpi_rank(child): child for child in children_of(pid)}
+            if ranks.keys() >= set(range(self.num_ranks)):
+                self.mpirun = pid
+                self.ranks = [ranks[rank] for rank in range(self.num_ranks)]
+                return self
+        self.stop()
+        raise AssertionError(f"the group ended as soon as it listened:\n{self.log()}")
 
     def connect(self):
         """The official client; it does not retry, so that every failure is seen."""

@@ -8,7 +8,8 @@ import subprocess
 
 import pytest
 
-from group import AS_ROOT, PATIENCE_SECONDS, PROJECT, STREAM_WORKER
+from group import PATIENCE_SECONDS, PROJECT, STREAM_WORKER
+from mpirun import FOR_MPIRUN
 
 
 def run(*arguments, **options):
@@ -114,7 +115,7 @@ def prefix(tmp_path_factory):
 
 
 def test_installed_configurations_are_found_by_name(prefix, tmp_path):
-    environment = os.environ | AS_ROOT | {"PATH": f"{prefix}/bin:{os.environ['PATH']}"}
+    environment = os.environ | FOR_MPIRUN | {"PATH": f"{prefix}/bin:{os.environ['PATH']}"}
     result = subprocess.run(
         ["mpirun", "-np", "8", "--oversubscribe", "stream-worker", "--config", "llama70b.yaml", "--plan", "--memory", "80G"],
         cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_SECONDS)

@@ -13,7 +13,8 @@ import time
 import openai
 import pytest
 
-from group import AS_ROOT, PATIENCE_SECONDS, PROJECT, STREAM_WORKER, Group, wait_until
+from group import PATIENCE_SECONDS, PROJECT, STREAM_WORKER, Group, wait_until
+from mpirun import FOR_MPIRUN
 from processes import cpu_seconds, is_alive
 
 STUCK_SECONDS = 4  # longer than a busy machine keeps a rank from its turn
@@ -372,7 +373,7 @@ def test_ranks_that_would_compute_something_else_are_refused(tmp_path, differenc
     script = f'[ "$OMPI_COMM_WORLD_RANK" = 0 ] || set -- "$@" {difference}; exec "$@"'
     result = subprocess.run(
         ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", "2", "sh", "-c", script, "sh", *worker],
-        env=os.environ | AS_ROOT,
+        env=os.environ | FOR_MPIRUN,
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert result.returncode == 3, result.stderr
     assert f"rank 1 sees other {what}" in result.stderr

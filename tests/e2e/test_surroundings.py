@@ -4,10 +4,12 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from group import AS_ROOT, PATIENCE_SECONDS, PROJECT, Group
+from group import PATIENCE_SECONDS, PROJECT, Group
+from mpirun import FOR_MPIRUN
 from processes import cpus_of
 
 CPUS = os.sched_getaffinity(0)
@@ -42,7 +44,7 @@ def test_threads_stay_on_the_cpus_that_taskset_gave(launcher, num_ranks):
 def test_threads_stay_on_the_cpus_that_mpirun_was_told_to_give(options):
     launcher = [*MPIRUN, *options]
     program = [sys.executable, "-c", "import os; print(*os.sched_getaffinity(0))"]
-    given = subprocess.check_output([*launcher, *program], env=os.environ | AS_ROOT, stdin=subprocess.DEVNULL, text=True,
+    given = subprocess.check_output([*launcher, *program], env=os.environ | FOR_MPIRUN, stdin=subprocess.DEVNULL, text=True,
                                     timeout=PATIENCE_SECONDS)
     assert cpus_of_ranks(launcher) == [set(map(int, given.split()))]
 
@@ -63,12 +65,26 @@ def test_a_container_without_process_vm_readv_is_served_quietly():
     assert [line for line in lines if not re.match(r"\[\d{4}-\d\d-\d\d ", line)] == []
 
 
-def test_either_openmpi_is_told_to_say_nothing_of_its_own(tmp_path):
-    mpirun = tmp_path / "mpirun"
-    mpirun.write_text("#!/bin/sh\nenv\n")
+def output_of_mpirun(directory, script):
+    """What a stand-in for mpirun says under launch/run-group."""
+    mpirun = directory / "mpirun"
+    mpirun.write_text("#!/bin/sh\n" + script)
     mpirun.chmod(0o755)
     result = subprocess.run(
-        [PROJECT / "launch/run-group", "1", "worker"], env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        [PROJECT / "launch/run-group", "1", "worker"], env=os.environ | {"PATH": f"{directory}:{os.environ['PATH']}"},
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert result.returncode == 0, result.stderr
-    assert {"OMPI_MCA_orte_execute_quiet=1", "PRTE_MCA_prte_execute_quiet=1"} <= set(result.stdout.splitlines())
+    return result.stdout.splitlines()
+
+
+def test_either_openmpi_is_told_to_say_nothing_of_its_own(tmp_path):
+    said = output_of_mpirun(tmp_path, "env\n")
+    assert {"OMPI_MCA_orte_execute_quiet=1", "PRTE_MCA_prte_execute_quiet=1"} <= set(said)
+
+
+# In one that several groups share, the end of one can keep another from starting.
+def test_mpirun_has_a_folder_of_its_own_while_it_runs(tmp_path):
+    folders = {Path(*output_of_mpirun(tmp_path, '[ -d "$TMPDIR" ] && touch "$TMPDIR/left" && echo "$TMPDIR"\n'))
+               for _ in range(2)}
+    assert len(folders) == 2
+    assert not any(folder.exists() for folder in folders)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from group import AS_ROOT, PATIENCE_SECONDS, PROJECT, STREAM_WORKER
+from group import PATIENCE_SECONDS, PROJECT, STREAM_WORKER
+from mpirun import FOR_MPIRUN
 
 MODULE = Path(os.environ["MADE_UP_GPUS_MODULE"])
 NEW_DRIVER = "13000 580.65.06"
@@ -42,7 +43,7 @@ def run(tmp_path):
             worker = ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", str(ranks),
                       "sh", "-c", each + ' exec "$@"', "sh", *worker]
         return subprocess.run(worker, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=PATIENCE_SECONDS,
-                              env=os.environ | AS_ROOT | {"MADE_UP_GPUS": found, "MADE_UP_DRIVER": driver} | environment)
+                              env=os.environ | FOR_MPIRUN | {"MADE_UP_GPUS": found, "MADE_UP_DRIVER": driver} | environment)
 
     return start
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from mpirun import FOR_MPIRUN  # noqa: E402
 from processes import cpu_seconds, is_alive, state_of  # noqa: E402
 
 MPIRUN, PROBE = sys.argv[1:3]
@@ -33,11 +34,10 @@ class Group:
 
     def __init__(self, ranks, *options, stuck_seconds=STUCK_SECONDS, wait_for_start=True):
         self.output_file = tempfile.TemporaryFile()
-        environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
         command = [MPIRUN, "--oversubscribe", "-np", str(ranks), PROBE, "--stuck-ms", str(int(stuck_seconds * 1000))]
         self.mpirun = subprocess.Popen(
             command + list(options), stdin=subprocess.DEVNULL, stdout=self.output_file, stderr=subprocess.STDOUT,
-            env=environment, start_new_session=True)
+            env=os.environ | FOR_MPIRUN, start_new_session=True)
         self.pids = {}
         if wait_for_start:
             self.find_pids(ranks)
