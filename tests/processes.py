@@ -66,6 +66,12 @@ def cpu_seconds(pid):
     return nanoseconds / 1e9
 
 
+def sleeps(pid):
+    """How often its threads have gone to sleep, and so woken up or will."""
+    return sum(int(count) for thread in threads_of(pid)
+               for count in re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", _text(pid, f"task/{thread}/status"), re.M))
+
+
 def cpus_of(pid):
     """The CPUs on which any of its threads may run."""
     cpus = set()

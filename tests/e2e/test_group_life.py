@@ -1,5 +1,6 @@
 """How a real group starts badly, idles, ends in good order, and dies."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -15,7 +16,7 @@ import pytest
 
 from group import PATIENCE_SECONDS, PROJECT, STREAM_WORKER, Group, wait_until
 from mpirun import FOR_MPIRUN
-from processes import cpu_seconds, is_alive
+from processes import cpu_seconds, is_alive, sleeps
 
 STUCK_SECONDS = 4  # longer than a busy machine keeps a rank from its turn
 LOST_RANK = 5
@@ -59,7 +60,8 @@ def to_launcher(group):
 
 def to_all_ranks(group):
     for pid in group.ranks:
-        os.kill(pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # the first signal ends all, if the stream has ended by then
+            os.kill(pid, signal.SIGTERM)
 
 
 def to_last_rank(group):
@@ -249,15 +251,19 @@ def test_mpirun_that_hangs_over_dead_ranks_is_ended(tmp_path):
 # ---- Idling ----
 
 
-def test_idle_ranks_use_under_one_percent_of_a_core():
+# What a wake-up costs is the machine's, and several times as much where it is busy: at 40 µs these are 1 % of a core.
+def test_idle_ranks_wake_up_under_250_times_a_second():
     with Group() as group:
         group.wait_until_listening().connect().completions.create(model="demo", prompt="Once", max_tokens=20)
         time.sleep(0.5)
         start = time.monotonic()
-        before = [cpu_seconds(pid) for pid in group.ranks]
+        before = [(sleeps(pid), cpu_seconds(pid)) for pid in group.ranks]
         time.sleep(5)
-        used = [cpu_seconds(pid) - earlier for pid, earlier in zip(group.ranks, before)]
-        assert max(used) < 0.01 * (time.monotonic() - start), used
+        after = [(sleeps(pid), cpu_seconds(pid)) for pid in group.ranks]
+        seconds = time.monotonic() - start
+        for (slept_before, used_before), (slept, used) in zip(before, after):
+            assert slept - slept_before < 250 * seconds
+            assert used - used_before < 0.1 * seconds, "between its sleeps it waits busily"
 
 
 # ---- A bad start ----
