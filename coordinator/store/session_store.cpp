@@ -11,9 +11,9 @@
 #include "base/error.h"
 #include "coordinator/store/database.h"
 #include "coordinator/store/row_checksum.h"
+#include "coordinator/store/salvage.h"
 #include "coordinator/store/session_index.h"
 #include "coordinator/store/store_directory.h"
-#include "coordinator/store/store_format.h"
 #include "coordinator/store/token_rows.h"
 #include "coordinator/store/write_ahead_log.h"
 
@@ -54,8 +54,7 @@ Database open_database(const StoreDirectory& directory, const StoreSettings& set
   if (!damage.empty()) {
     spdlog::warn("sessions: {}: {}: what was written last is lost", directory.log_file().string(), damage);
   }
-  Database database(directory.database_file());
-  open_format(database, settings.sync_each_write, settings.model, settings.model_name);
+  Database database = open_sound(directory, settings);
   directory.sync();
   return database;
 }

@@ -48,8 +48,10 @@ struct StoredTokens {
 // that make no sense (no such session, a change without begin()) throw std::logic_error.
 class SessionStore {
  public:
-  // Makes the directory and the database if they aren't there, and locks the directory. Throws StartupError
-  // (ExitCode::config) that says what is in the way: another process, another model, a newer format, damage.
+  // Makes the directory and the database if they aren't there, and locks the directory. Reads it all: a
+  // database whose pages do not fit together is made anew of what is sound, and the log says so. Throws
+  // StartupError (ExitCode::config) that says what is in the way: another process, another model, a newer
+  // format, damage.
   explicit SessionStore(StoreSettings settings);
   ~SessionStore();
   SessionStore(const SessionStore&) = delete;

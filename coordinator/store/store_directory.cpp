@@ -60,6 +60,32 @@ fs::path StoreDirectory::log_file() const {
   return path_ / "sessions.db-wal";
 }
 
+fs::path StoreDirectory::make_new_file() const {
+  const fs::path file = path_ / "sessions.db.new";
+  for (const char* ending : {"", "-wal", "-shm"})
+    fs::remove(file.string() + ending);  // of an attempt that was cut short
+  make_file(file);
+  return file;
+}
+
+fs::path StoreDirectory::kept_file() const {
+  return path_ / "sessions.db.damaged";
+}
+
+// At each moment there is a database, whole or damaged.
+void StoreDirectory::replace_database() const {
+  std::error_code error;
+  fs::remove(kept_file(), error);
+  if (::link(database_file().c_str(), kept_file().c_str()) != 0)
+    refuse(path_, "keep the damaged database", errno);
+  fs::remove(log_file(), error);  // where SQLite could not empty it; it is not the new one's
+  fs::remove(database_file().string() + "-shm", error);
+  if (::rename((path_ / "sessions.db.new").c_str(), database_file().c_str()) != 0) {
+    refuse(path_, "replace the damaged database", errno);
+  }
+  sync();
+}
+
 void StoreDirectory::sync() const {
   const FileDescriptor directory(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!directory || ::fsync(directory.get()) != 0) refuse(path_, "sync it to the disk", errno);

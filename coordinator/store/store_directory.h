@@ -17,6 +17,11 @@ class StoreDirectory {
   std::filesystem::path database_file() const;
   // What SQLite writes before it goes into the database.
   std::filesystem::path log_file() const;
+  // For a database that is made anew: an empty file to make it in; it becomes the database, whose file is
+  // kept.
+  std::filesystem::path make_new_file() const;
+  std::filesystem::path kept_file() const;
+  void replace_database() const;
   // A directory's entries are on the disk only when the directory is.
   void sync() const;
 

@@ -128,6 +128,8 @@ void check_model(Database& database, const std::string& model, const std::string
 void open_format(Database& database, bool sync_each_write, const std::string& model,
                  const std::string& model_name) {
   set_up(database, sync_each_write);
+  // A flipped bit in the file's header can say so too.
+  if (sqlite3_db_readonly(database.handle(), "main") != 0) refuse_damaged(database, "it can only be read");
   // Setting the mode writes the first page.
   const bool is_new =
       database.number("SELECT count(*) FROM sqlite_master") == 0 && database.number("PRAGMA page_count") <= 1;

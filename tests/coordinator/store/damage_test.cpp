@@ -95,7 +95,7 @@ TEST_F(DamageTest, FlippedBitsInTheDatabase) {
   }  // whose end empties the log
   std::mt19937 random(3);
   int opened = 0;
-  for (int round = 0; round < 250; ++round) {
+  for (int round = 0; round < 300; ++round) {
     TemporaryDirectory damaged{quick_place()};
     copy_files(directory.path(), damaged.path());
     SCOPED_TRACE(flip(database_file(damaged.path()), random));
@@ -105,6 +105,45 @@ TEST_F(DamageTest, FlippedBitsInTheDatabase) {
     EXPECT_TRUE(outcome.lost == 0 || !logged().empty()) << outcome.lost << " sessions are lost";
   }
   EXPECT_GT(opened, 150);
+}
+
+// It goes on in a database without the damaged pages; other sessions are whole, and its own begin is.
+TEST_F(DamageTest, PagesThatDoNotFitTogether) {
+  TemporaryDirectory directory{quick_place()};
+  {
+    SessionStore store(settings(directory.path()));
+    store.begin();
+    for (const std::string id : {"sess_a", "sess_b", "sess_c"}) {
+      store.put(id, "head of " + id, 1);
+      store.append(id, 0, some_tokens(0, 50'000));
+    }
+    store.prune("sess_c", 9'000, 4);
+    store.put_key("owner", "key", "what", 100);
+    store.commit();
+  }
+  const std::int64_t page =
+      number_in(database_file(directory.path()),
+                "SELECT pageno FROM dbstat WHERE name = 'tokens' AND pagetype = 'leaf' LIMIT 1");
+  {
+    std::fstream stream(database_file(directory.path()), std::ios::in | std::ios::out | std::ios::binary);
+    stream.seekp((page - 1) * 4'096);
+    stream.put('x');
+  }
+  SessionStore store(settings(directory.path()));
+  EXPECT_NE(logged().find("sessions.db is damaged"), std::string::npos);
+  EXPECT_TRUE(std::filesystem::exists(directory.path() / "sessions.db.damaged"));
+  EXPECT_EQ(3u, store.list().size());
+  EXPECT_EQ(1u, store.keys(0).size());
+  const StoredTokens damaged = store.tokens("sess_a", 0, 50'000);
+  EXPECT_EQ(static_cast<std::int64_t>(damaged.tokens.size()), damaged.damaged_from);
+  EXPECT_EQ(some_tokens(0, *damaged.damaged_from), damaged.tokens);
+  EXPECT_EQ(some_tokens(0, 50'000), store.tokens("sess_b", 0, 50'000).tokens);
+  EXPECT_EQ(some_tokens(8'192, 50'000), store.tokens("sess_c", 0, 50'000).tokens);
+  store.begin();
+  store.truncate("sess_a", *damaged.damaged_from);
+  store.append("sess_a", *damaged.damaged_from, some_tokens(0, 5));
+  store.put("sess_d", "", 1);
+  store.commit();
 }
 
 TEST_F(DamageTest, AShortDatabase) {

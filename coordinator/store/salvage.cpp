@@ -1,0 +1,141 @@
+#include "coordinator/store/salvage.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <string>
+
+#include "coordinator/store/row_checksum.h"
+#include "coordinator/store/session_index.h"
+#include "coordinator/store/store_format.h"
+#include "coordinator/store/token_rows.h"
+
+namespace sinkstream {
+
+namespace {
+
+// Empty: none. Rows are checked when they are read; this is about what holds them together.
+std::string damage_of(Database& database) {
+  try {
+    const std::string found = database.text("PRAGMA quick_check(1)");
+    return found == "ok" ? "" : found;
+  } catch (const StoreFailure& failure) {
+    if (failure.fault() != StoreFault::damaged) throw;
+    return failure.what();
+  }
+}
+
+class Salvage {
+ public:
+  Salvage(Database& from, Database& to) : from_(from), to_(to) {}
+
+  void run() {
+    to_.execute("BEGIN IMMEDIATE");
+    for (const std::string& id : index_.ids()) {
+      if (copy_head(id)) copy_tokens(id);
+    }
+    copy_keys();
+    to_.execute("COMMIT");
+    to_.empty_log();
+  }
+
+ private:
+  bool copy_head(const std::string& id);
+  void copy_tokens(const std::string& id);
+  std::int64_t copy_part(const RowOwner& owner, std::int64_t begin, std::int64_t end);
+  void copy_keys();
+
+  Database& from_;
+  Database& to_;
+  SessionIndex index_{from_};
+  TokenRows rows_{from_};
+  TokenRows new_rows_{to_};
+  Statement head_{from_, "SELECT head, last_used_at, crc FROM sessions WHERE session = ?1"};
+  Statement new_head_{to_, "INSERT INTO sessions VALUES(?1, ?2, ?3, ?4, ?5)"};
+  Statement new_extent_{to_, "INSERT INTO extents VALUES(?1, ?2, ?3, ?4, ?5)"};
+};
+
+bool Salvage::copy_head(const std::string& id) {
+  try {
+    const std::int64_t number = index_.at(id).number;
+    Query row = head_.query(number);
+    if (row.next() && row.integer(2) == head_checksum(id, row.bytes(0), row.integer(1))) {
+      new_head_.run(number, std::string_view(id), Blob{row.bytes(0)}, row.integer(1), row.integer(2));
+      return true;
+    }
+  } catch (const StoreFailure& failure) {
+    if (failure.fault() != StoreFault::damaged) throw;
+  }
+  spdlog::warn("sessions: {} is lost: the file is damaged", id);
+  return false;
+}
+
+void Salvage::copy_tokens(const std::string& id) {
+  const auto& [number, old_extent, extent_sound] = index_.at(id);
+  const RowOwner owner{number, id};
+  Extent extent = old_extent;
+  bool sound = extent_sound;
+  std::int64_t end = copy_part(owner, 0, extent.pruned_begin);
+  if (end < extent.pruned_begin) {
+    extent = {.end = end};
+    sound = false;
+  } else {
+    end = copy_part(owner, extent.pruned_end, extent.end);
+    sound = sound && end == extent.end;
+    extent.end = end;
+  }
+  // A wrong checksum keeps it known that there was more.
+  const std::int64_t crc = extent_checksum(id, extent);
+  new_extent_.run(number, extent.end, extent.pruned_begin, extent.pruned_end, sound ? crc : ~crc);
+}
+
+// Returns how far it is sound.
+std::int64_t Salvage::copy_part(const RowOwner& owner, std::int64_t begin, std::int64_t end) {
+  constexpr std::int64_t kAtOnce = 64 * TokenRows::kMostTokens;
+  const std::int64_t lowest = begin;
+  while (begin < end) {
+    const StoredTokens read = rows_.read(owner, lowest, begin, std::min(end, begin + kAtOnce));
+    new_rows_.append(owner, begin, read.tokens);
+    begin += static_cast<std::int64_t>(read.tokens.size());
+    if (read.damaged_from) return begin;
+  }
+  return end;
+}
+
+void Salvage::copy_keys() {
+  Statement insert(to_, "INSERT OR REPLACE INTO keys VALUES(?1, ?2, ?3, ?4, ?5)");
+  try {
+    Statement select(from_, "SELECT owner, key, what, expires_at, crc FROM keys");
+    Query rows = select.query();
+    while (rows.next()) {  // what is not sound is found when they are read
+      insert.run(rows.bytes(0), rows.bytes(1), Blob{rows.bytes(2)}, rows.integer(3), rows.integer(4));
+    }
+  } catch (const StoreFailure& failure) {
+    if (failure.fault() != StoreFault::damaged) throw;
+    spdlog::warn("sessions: Idempotency-Keys are lost: the file is damaged");
+  }
+}
+
+}  // namespace
+
+Database open_sound(const StoreDirectory& directory, const StoreSettings& settings) {
+  const auto open = [&settings](const std::filesystem::path& file) {
+    Database database(file);
+    open_format(database, settings.sync_each_write, settings.model, settings.model_name);
+    return database;
+  };
+  {
+    Database database = open(directory.database_file());
+    const std::string damage = damage_of(database);
+    if (damage.empty()) return database;
+    spdlog::warn(
+        "sessions: {} is damaged: {}; what is sound of it goes into a new one, and {} keeps the old one",
+        directory.database_file().string(), damage, directory.kept_file().string());
+    Database sound = open(directory.make_new_file());
+    Salvage(database, sound).run();
+  }  // each goes into its one file
+  directory.replace_database();
+  return open(directory.database_file());
+}
+
+}  // namespace sinkstream
