@@ -130,7 +130,7 @@ StoredTokens SessionStore::tokens(const std::string& id, std::int64_t from, std:
   const bool to_the_end = to >= extent.end;
   from = std::max<std::int64_t>(from, 0);
   to = std::min(to, extent.end);
-  if (to > extent.pruned_end) {
+  if (to >= extent.pruned_end) {
     from = std::max(from, extent.pruned_end);
   } else if (extent.pruned_begin < extent.pruned_end) {
     to = std::min(to, extent.pruned_begin);

@@ -13,9 +13,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// What comes within this time becomes one write: a token waits no longer for its neighbours, and a fast model
-// does not pay for a write a step.
-constexpr std::chrono::milliseconds kGather{2};
+// What comes within some time becomes one write: so long that writing takes the journal's thread a small
+// share of its time, whatever a write costs here, and no longer than nobody sees.
+constexpr double kTimesAWrite = 50;
+constexpr double kLeastGather = 0.001, kMostGather = 0.02;  // seconds
+constexpr double kNewestShare = 0.1;                        // in what is usual
 
 }  // namespace
 
@@ -44,6 +46,25 @@ Journal::~Journal() {
   if (thread_.joinable()) thread_.join();
 }
 
+void Journal::Entry::apply(SessionStore& store) const {
+  if (change) change(store);
+  if (!tokens.empty()) store.append(session, begin, tokens);
+}
+
+void Journal::append(const std::string& session, std::int64_t begin, std::span<const TokenId> tokens) {
+  if (tokens.empty()) return;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = growing_.find(session);
+    if (found != growing_.end()) {
+      std::vector<TokenId>& before = entries_[found->second].tokens;
+      before.insert(before.end(), tokens.begin(), tokens.end());
+      return;
+    }
+  }
+  add({.session = session, .begin = begin, .tokens = {tokens.begin(), tokens.end()}});
+}
+
 void Journal::write(const std::string& session, Change change) {
   add({.session = session, .change = std::move(change)});
 }
@@ -58,6 +79,11 @@ void Journal::mend(const std::string& session) {
 
 void Journal::add(Entry entry) {
   const std::lock_guard lock(mutex_);
+  if (!entry.tokens.empty()) {
+    growing_[entry.session] = entries_.size();
+  } else if (entry.change || entry.mends) {
+    growing_.erase(entry.session);
+  }
   entries_.push_back(std::move(entry));
   if (entries_.size() == 1) wake_.notify_one();
 }
@@ -97,7 +123,10 @@ std::vector<Journal::Entry> Journal::take() {
       lock.lock();
     }
   }
-  if (!stopping_) wake_.wait_for(lock, kGather, [this] { return stopping_; });
+  const std::chrono::duration<double> gather(
+      std::clamp(kTimesAWrite * usual_seconds_, kLeastGather, kMostGather));
+  if (!stopping_) wake_.wait_for(lock, gather, [this] { return stopping_; });
+  growing_.clear();
   return std::exchange(entries_, {});
 }
 
@@ -114,6 +143,7 @@ void Journal::take_in(std::span<Entry> entries) {
     ++next;
   }
   const double seconds = to_seconds(Clock::now() - begin);
+  usual_seconds_ += kNewestShare * (seconds - usual_seconds_);
   const std::int64_t bytes = store_.bytes();
   {
     const std::lock_guard lock(mutex_);
@@ -134,13 +164,13 @@ void Journal::take_in(std::span<Entry> entries) {
 // As one transaction; where that fails, as far as they can be written by themselves.
 void Journal::write_together(std::span<Entry> entries) {
   const auto is_written = [this](const Entry& entry) {
-    return entry.change && !broken_.contains(entry.session);
+    return entry.changes() && !broken_.contains(entry.session);
   };
   if (std::ranges::any_of(entries, is_written)) {
     try {
       store_.begin();
       for (const Entry& entry : entries) {
-        if (is_written(entry)) entry.change(store_);
+        if (is_written(entry)) entry.apply(store_);
       }
       store_.commit();
     } catch (const std::exception&) {
@@ -158,7 +188,7 @@ void Journal::write_together(std::span<Entry> entries) {
 void Journal::write_alone(const Entry& entry) {
   try {
     store_.begin();
-    entry.change(store_);
+    entry.apply(store_);
     store_.commit();
   } catch (const std::exception& failure) {
     store_.rollback();

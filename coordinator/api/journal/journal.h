@@ -13,6 +13,7 @@
 #include <string>
 #include <thread>
 #include <type_traits>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -44,6 +45,8 @@ class Journal {
 
   void start(std::weak_ptr<Executor> executor);  // once, before all else
   void write(const std::string& session, Change change);
+  // Tokens at the end of a session's: those that come soon after one another become one row.
+  void append(const std::string& session, std::int64_t begin, std::span<const TokenId> tokens);
   // When all that was given before is written: `done`; where that of this session was not: `failed`. The I/O
   // thread.
   void after(const std::string& session, std::function<void()> done, Failed failed);
@@ -92,6 +95,11 @@ class Journal {
     Failed failed = {};
     std::function<void(SessionStore&)> look = {};
     bool mends = false;
+    std::int64_t begin = 0;  // of `tokens`, which are to be appended
+    std::vector<TokenId> tokens = {};
+
+    bool changes() const { return change || !tokens.empty(); }
+    void apply(SessionStore& store) const;
   };
 
   void add(Entry entry);
@@ -109,8 +117,10 @@ class Journal {
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   std::vector<Entry> entries_;  // guarded by mutex_
-  bool stopping_ = false;       // guarded by mutex_
-  Stats stats_;                 // guarded by mutex_
+  // Where tokens of a session stand in `entries_` that no other change of it follows; guarded by mutex_.
+  std::unordered_map<std::string, std::size_t> growing_;
+  bool stopping_ = false;  // guarded by mutex_
+  Stats stats_;            // guarded by mutex_
 
   // The journal's thread only.
   SessionStore store_;
@@ -119,6 +129,7 @@ class Journal {
   std::chrono::steady_clock::time_point next_sync_;
   bool unsynced_ = false;
   std::int64_t failures_ = 0;
+  double usual_seconds_ = 0;  // of a write, about
   std::thread thread_;
 };
 

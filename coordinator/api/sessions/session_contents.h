@@ -50,16 +50,17 @@ struct SessionContents {
 
   std::int64_t tokens() const { return transcript.end(); }
 
-  // Where its newest tokens begin that the engine needs to make its state at `length` tokens anew, so that it
-  // can go back from there as any session can. None: not all of them are kept.
+  // Where its newest tokens begin from which the engine makes its state at `length` tokens anew, so that it
+  // can go back from there as any session can, or as far as they are kept. None: too few are.
   std::optional<std::int64_t> past_begin(std::int64_t length, const CacheWindow& window,
                                          const SessionShape& shape) const {
-    const std::int64_t to_take_back = roll_back_reach(window, shape.ring_capacity);
-    const std::int64_t begin =
-        shape.endless() ? replay_begin(length, to_take_back, window, shape.num_layers) : std::int64_t{0};
+    const auto begin_for = [&](std::int64_t to_take_back) {
+      return shape.endless() ? replay_begin(length, to_take_back, window, shape.num_layers) : std::int64_t{0};
+    };
     const bool has_all =
-        transcript.begin() <= begin && std::ssize(sinks) >= std::min(length, window.sink_tokens);
-    return has_all ? std::optional(begin) : std::nullopt;
+        transcript.begin() <= begin_for(1) && std::ssize(sinks) >= std::min(length, window.sink_tokens);
+    if (!has_all) return std::nullopt;
+    return std::max(transcript.begin(), begin_for(roll_back_reach(window, shape.ring_capacity)));
   }
   Past past(std::int64_t length, std::int64_t begin) const {
     const auto first = std::min<std::int64_t>(std::ssize(sinks), begin);

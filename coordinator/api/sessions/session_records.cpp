@@ -60,12 +60,18 @@ Changes take_changes(ClientSession& session, bool with_head) {
 
 }  // namespace
 
-// Where there is a journal, what a state is made anew from is always there.
-Transcript SessionRegistry::new_transcript(std::int64_t begin) const {
+// Of a session's newest tokens, those that its state is made anew from, also after it has gone back.
+std::int64_t SessionRegistry::needed_tokens() const {
   const SessionShape& shape = this->shape();
-  const std::int64_t needed = shape.ring_capacity + shape.num_layers * shape.window.window_tokens;
-  return Transcript(journal_ ? std::max(settings_.transcript_tokens, needed) : settings_.transcript_tokens,
-                    begin);
+  if (!shape.endless()) return shape.max_context;
+  return 2 * shape.ring_capacity + shape.num_layers * shape.window.window_tokens;
+}
+
+// Where there is a journal, they are always there.
+Transcript SessionRegistry::new_transcript(std::int64_t begin) const {
+  const std::int64_t most =
+      journal_ ? std::max(settings_.transcript_tokens, needed_tokens()) : settings_.transcript_tokens;
+  return Transcript(most, begin);
 }
 
 // ---- To the journal
@@ -105,17 +111,17 @@ void SessionRegistry::record_end(const ClientSession& session) {
   journal_->write(id, [id](SessionStore& store) { store.remove(id); });
 }
 
-void SessionRegistry::record(ClientSession& session) {
+void SessionRegistry::record_tokens(ClientSession& session) {
   if (!journal_ || session.is_broken()) return;
-  write(session.facts().id, take_changes(session, /*with_head=*/false));
+  Changes changes = take_changes(session, /*with_head=*/false);
+  const std::lock_guard lock(mutex_);
+  if (!sessions_.contains(changes.id)) return;
+  journal_->append(changes.id, changes.begin, changes.tokens);
 }
 
 void SessionRegistry::record_turn(ClientSession& session, std::int64_t turn_from) {
   if (!journal_ || session.is_broken()) return;
-  const std::int64_t kept = std::max(
-      settings_.transcript_tokens,
-      session.tokens() -
-          session.contents().past_begin(session.tokens(), session.facts().window, shape()).value_or(0));
+  const std::int64_t kept = std::max(settings_.transcript_tokens, needed_tokens());
   const std::int64_t sinks = session.facts().window.sink_tokens;
   write(session.facts().id, [changes = take_changes(session, /*with_head=*/true), turn_from, sinks,
                              first_kept = session.tokens() - kept](SessionStore& store) {
@@ -167,63 +173,58 @@ void SessionRegistry::take_up(std::int64_t slot_bytes) {
   expire();
 }
 
-// Of its tokens, those that its state is made anew from and as many as penalties look back. What is damaged
-// of them, and what stood behind, is lost.
-void SessionRegistry::load(ClientSession& session) {
-  struct Loaded {
-    std::string head;
-    StoredTokens sinks, recent;
-  };
+// Of its tokens, the newest that its state and penalties depend on. What is damaged of them, and what stood
+// behind, is lost.
+SessionRegistry::Stored SessionRegistry::read_stored(const ClientSession& session) const {
   const std::string& id = session.facts().id;
-  const CacheWindow& window = session.facts().window;
-  const auto begin_of = [&](std::int64_t tokens) {
-    const std::int64_t reach = roll_back_reach(window, shape().ring_capacity);
-    const std::int64_t begin =
-        shape().endless() ? replay_begin(tokens, reach, window, shape().num_layers) : 0;
-    return std::max<std::int64_t>(0, std::min(begin, tokens - kLeastLoaded));
+  const std::int64_t most = std::max(needed_tokens(), kLeastLoaded);
+  const auto read = [&](SessionStore& store) {
+    std::int64_t tokens = session.tokens();
+    const std::string head = store.head(id);
+    const StoredTokens sinks = store.tokens(id, 0, std::min(session.facts().window.sink_tokens, tokens));
+    if (sinks.damaged_from) throw damaged("its first tokens are damaged on disk.");
+    StoredTokens recent = store.tokens(id, tokens - most, tokens);
+    while (recent.damaged_from && *recent.damaged_from < tokens) {
+      tokens = *recent.damaged_from;
+      recent = store.tokens(id, tokens - most, tokens);
+    }
+    if (recent.begin + std::ssize(recent.tokens) != tokens)
+      throw damaged("its newest tokens are not on disk.");
+    return Stored{read_head(head), sinks.tokens, recent.begin, std::move(recent.tokens),
+                  recent.damaged_from.has_value()};
   };
-  const std::int64_t known = session.tokens();
-  std::int64_t tokens = known;
-  Loaded loaded;
   try {
-    loaded = journal_->read([&](SessionStore& store) {
-      Loaded found{store.head(id), store.tokens(id, 0, std::min(window.sink_tokens, tokens)), {}};
-      while (true) {
-        found.recent = store.tokens(id, begin_of(tokens), tokens);
-        if (!found.recent.damaged_from) return found;
-        tokens = *found.recent.damaged_from;
-      }
-    });
-  } catch (const StoreFailure& failure) {
-    throw damaged(failure.what());
+    return journal_->read(read);
   } catch (const std::logic_error&) {
     throw no_such_session(id);  // deleted meanwhile
+  } catch (const RequestError&) {
+    throw;
+  } catch (const std::exception& failure) {
+    throw damaged(failure.what());
   }
-  if (loaded.sinks.damaged_from) throw damaged("its first tokens are damaged on disk.");
-  SessionHead head;
-  try {
-    head = read_head(loaded.head);
-  } catch (const std::exception& error) {
-    throw damaged(error.what());
-  }
-  SessionContents contents = std::move(head.contents);
-  const std::int64_t begin = loaded.recent.begin;
-  contents.transcript = new_transcript(begin);
-  contents.transcript.append(loaded.recent.tokens);
-  contents.sinks = std::move(loaded.sinks.tokens);
+}
+
+void SessionRegistry::load(ClientSession& session) {
+  Stored stored = read_stored(session);
+  const std::int64_t tokens = stored.begin + std::ssize(stored.tokens);
+  const std::int64_t known = session.tokens();
+  SessionContents contents = std::move(stored.head.contents);
+  contents.transcript = new_transcript(stored.begin);
+  contents.transcript.append(stored.tokens);
+  contents.sinks = std::move(stored.sinks);
   contents.reach = shape().ring_capacity;
-  const std::int64_t unsent = tokens == head.tokens ? head.unsent : 0;
+  const std::int64_t unsent = tokens == stored.head.tokens ? stored.head.unsent : 0;
   contents.unsent = contents.transcript.read(tokens - unsent, tokens);
   contents.recorded = known;
   contents.same_arithmetic = contents.same_arithmetic && contents.arithmetic == arithmetic_;
   contents.arithmetic = arithmetic_;
   if (!contents.marks.empty()) contents.marks.back().to = std::min(contents.marks.back().to, tokens);
-  if (tokens < known) {
-    spdlog::error("session {}: its tokens from {} on are damaged on disk; it goes on from there", id, tokens);
+  if (tokens < known || stored.is_cut) {
+    spdlog::error("session {}: its tokens from {} on are damaged on disk; it goes on from there",
+                  session.facts().id, tokens);
     contents.cut_at = tokens;
-    contents.recorded = tokens;
-    contents.replaced = true;
     contents.truncate(tokens);
+    contents.replaced = true;
   }
   session.put_in_memory(std::move(contents));
 }

@@ -250,8 +250,8 @@ bool SessionRegistry::make_room_in_engine() {
 
 std::size_t SessionRegistry::stored() const {
   const std::lock_guard lock(mutex_);
-  return static_cast<std::size_t>(
-      std::ranges::count_if(sessions_, [](const auto& entry) { return entry.second->engine_id() == kNoSession; }));
+  return static_cast<std::size_t>(std::ranges::count_if(
+      sessions_, [](const auto& entry) { return entry.second->engine_id() == kNoSession; }));
 }
 
 std::size_t SessionRegistry::size() const {

@@ -12,6 +12,7 @@
 
 #include "coordinator/api/engine_client.h"
 #include "coordinator/api/sessions/client_session.h"
+#include "coordinator/api/sessions/session_head.h"
 #include "coordinator/api/sessions/session_settings.h"
 #include "coordinator/http/exchange.h"
 #include "coordinator/http/message/message.h"
@@ -62,8 +63,9 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
   // What tells of a session, or of all (empty id), goes out when all of it is written.
   std::shared_ptr<Exchange> when_written(const std::shared_ptr<Exchange>& exchange,
                                          const std::string& session) const;
-  // What has changed of a session, which is in a turn; `turn_from`: as far as it had come when that began.
-  void record(ClientSession& session);
+  // What a session, which is in a turn, has more than before; and all that has changed. `turn_from`: as far
+  // as it had come when the turn began.
+  void record_tokens(ClientSession& session);
   void record_turn(ClientSession& session, std::int64_t turn_from);
   // Of [from, to) what is kept on disk, not on the I/O thread. Throws RequestError (410).
   KeptTokens read(const ClientSession& session, std::int64_t from, std::int64_t to) const;
@@ -85,6 +87,15 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
   void wake_at(Executor::TimePoint time);  // to expire
   void close(SessionId id);
   void write(const std::string& id, std::function<void(SessionStore&)> change);
+  struct Stored {
+    SessionHead head;
+    std::vector<TokenId> sinks;
+    std::int64_t begin = 0;  // of `tokens`, the newest
+    std::vector<TokenId> tokens;
+    bool is_cut = false;  // there may have been more
+  };
+  Stored read_stored(const ClientSession& session) const;
+  std::int64_t needed_tokens() const;
   void record_new(ClientSession& session, const ClientSession* from);
   void record_end(const ClientSession& session);
   void load(ClientSession& session);

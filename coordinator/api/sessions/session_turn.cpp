@@ -88,7 +88,7 @@ void SessionTurn::accept() {
 
 void SessionTurn::tell(TokenId token) {
   session_->update([&](SessionContents& contents) { contents.append({&token, 1}); });
-  registry_->record(*session_);
+  registry_->record_tokens(*session_);
 }
 
 void SessionTurn::settle(std::int64_t seen, const std::vector<TokenId>& pending) {
