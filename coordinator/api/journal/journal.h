@@ -82,7 +82,7 @@ class Journal {
     std::int64_t writes = 0;  // transactions
     double write_seconds = 0;
     std::int64_t failures = 0;
-    std::int64_t bytes = 0;  // on disk
+    std::int64_t bytes = 0;  // on disk, about
     bool failing = false;    // the last write was refused
   };
   Stats stats() const;
@@ -126,7 +126,8 @@ class Journal {
   SessionStore store_;
   std::map<std::string, std::string> broken_;  // sessions whose changes are not written, and why
   std::vector<std::function<void()>> tasks_;   // for the I/O thread, when the entries at hand are written
-  std::chrono::steady_clock::time_point next_sync_;
+  std::chrono::steady_clock::time_point next_sync_, next_count_;
+  std::int64_t bytes_ = 0;
   bool unsynced_ = false;
   std::int64_t failures_ = 0;
   double usual_seconds_ = 0;  // of a write, about
