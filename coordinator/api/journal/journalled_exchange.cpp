@@ -3,6 +3,9 @@
 namespace sinkstream {
 namespace {
 
+// A disk that does not keep up holds its readers back.
+constexpr std::size_t kMostUnwritten = 262144;
+
 RequestError not_written(const std::string& why) {
   return {503, "server_error", "journal_failed",
           "The session's change could not be kept, and is undone: " + why + "."};
@@ -17,6 +20,7 @@ struct JournalledExchange::State {
   std::atomic<std::size_t> unwritten_bytes{0};
   // The I/O thread.
   std::function<void(AbandonCause)> abandoned;
+  std::function<void()> room;
   bool failed = false;
 
   void fail(const std::string& why) {
@@ -70,8 +74,10 @@ void JournalledExchange::start_stream() {
 void JournalledExchange::send(std::string_view events) {
   state_->unwritten_bytes += events.size();
   when_written([state = state_.get(), events = std::string(events)](Exchange& exchange) {
-    state->unwritten_bytes -= events.size();
     exchange.send(events);
+    const std::size_t before = state->unwritten_bytes.fetch_sub(events.size());
+    const bool has_room_again = before > kMostUnwritten && before - events.size() <= kMostUnwritten;
+    if (has_room_again && state->room) state->room();
   });
 }
 
@@ -99,11 +105,11 @@ void JournalledExchange::on_abandoned(std::function<void(AbandonCause)> callback
 }
 
 bool JournalledExchange::backlogged() const {
-  constexpr std::size_t kMostUnwritten = 262144;  // a disk that does not keep up holds its readers back
   return state_->unwritten_bytes > kMostUnwritten || state_->exchange->backlogged();
 }
 
 void JournalledExchange::on_room(std::function<void()> callback) {
+  state_->room = callback;
   state_->exchange->on_room(std::move(callback));
 }
 

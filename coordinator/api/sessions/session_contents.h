@@ -75,6 +75,18 @@ struct SessionContents {
     return known ? &marks.back() : nullptr;
   }
 
+  // Where the newest `count` tokens of its answers begin, when it has `end` tokens.
+  std::int64_t newest_answers_begin(std::int64_t count, std::int64_t end) const {
+    std::int64_t begin = end;
+    for (auto mark = marks.rbegin(); mark != marks.rend() && count > 0; ++mark) {
+      if (!mark->answering || mark->from >= end) continue;
+      const std::int64_t to = std::min(mark->to, end);
+      begin = std::max(mark->from, to - count);
+      count -= to - begin;
+    }
+    return begin;
+  }
+
   // The newest `count` tokens of its answers, as far as they are known.
   std::vector<TokenId> newest_answers(std::int64_t count) const {
     std::vector<TokenId> newest;

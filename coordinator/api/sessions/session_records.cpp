@@ -18,9 +18,6 @@
 namespace sinkstream {
 namespace {
 
-// Beside what its state is made anew from, so much of a session is in memory that penalties can look back.
-constexpr std::int64_t kLeastLoaded = 4096;
-
 RequestError damaged(const std::string& why) {
   return {500, "server_error", "session_damaged", "The session can't be read: " + why, "session"};
 }
@@ -177,20 +174,22 @@ void SessionRegistry::take_up(std::int64_t slot_bytes) {
 // behind, is lost.
 SessionRegistry::Stored SessionRegistry::read_stored(const ClientSession& session) const {
   const std::string& id = session.facts().id;
-  const std::int64_t most = std::max(needed_tokens(), kLeastLoaded);
   const auto read = [&](SessionStore& store) {
     std::int64_t tokens = session.tokens();
-    const std::string head = store.head(id);
+    SessionHead head = read_head(store.head(id));
+    const auto begin = [&] {
+      return std::min(tokens - needed_tokens(), head.contents.newest_answers_begin(kMaxRepeatLastN, tokens));
+    };
     const StoredTokens sinks = store.tokens(id, 0, std::min(session.facts().window.sink_tokens, tokens));
     if (sinks.damaged_from) throw damaged("its first tokens are damaged on disk.");
-    StoredTokens recent = store.tokens(id, tokens - most, tokens);
+    StoredTokens recent = store.tokens(id, begin(), tokens);
     while (recent.damaged_from && *recent.damaged_from < tokens) {
       tokens = *recent.damaged_from;
-      recent = store.tokens(id, tokens - most, tokens);
+      recent = store.tokens(id, begin(), tokens);
     }
     if (recent.begin + std::ssize(recent.tokens) != tokens)
       throw damaged("its newest tokens are not on disk.");
-    return Stored{read_head(head), sinks.tokens, recent.begin, std::move(recent.tokens),
+    return Stored{std::move(head), sinks.tokens, recent.begin, std::move(recent.tokens),
                   recent.damaged_from.has_value()};
   };
   try {

@@ -83,6 +83,29 @@ TEST_F(DurableSessionsTest, ChatsGoOnAfterARestart) {
   EXPECT_EQ(tokens_told(broken), expected);
 }
 
+// Penalties look back on the newest answers, however much was read between them.
+TEST_F(DurableSessionsTest, PenaltiesLookBackAsFarAfterARestart) {
+  start();
+  const std::string id = open();
+  for (int i = 0; i < 3; ++i) {
+    say_to(id, "Hello");
+    answer(path(id, "append"), {{"prompt", std::vector<TokenId>(3000, 5)}});
+  }
+  const auto earlier_output = [&] {
+    Json body = {{"session", id},
+                 {"messages", Json::array({message("user", "x")})},
+                 {"repetition_penalty", 1.2},
+                 {"repeat_last_n", 1000},
+                 {"max_tokens", 1}};
+    answer(kChat, body);
+    return engine->requests().back().sampling.earlier_output;
+  };
+  const std::size_t length = 3 * tokens_of("Hello, dear world!").size();
+  EXPECT_EQ(earlier_output().size(), length);
+  restart();
+  EXPECT_EQ(earlier_output().size(), length + 1);
+}
+
 TEST_F(DurableSessionsTest, BeforeTheirFirstTurn) {
   start();
   const std::string id = open({{"prompt", {5, 6, 7}}});
