@@ -243,6 +243,8 @@ std::vector<Setting> make_table() {
       integer_or_auto("sessions.max_sessions", FIELD(sessions.max_sessions), 0, 1'000'000,
                       "sessions that clients may keep; auto: as many as can be parked, and half of the slots "
                       "at least; 10000 where they are kept on disk"),
+      integer_or_auto("sessions.max_sessions_per_key", FIELD(sessions.max_sessions_per_key), 0, 1'000'000,
+                      "of those, the ones that one API key may keep; auto: all"),
       integer_or_auto(
           "sessions.parked_bytes", FIELD(parking.bytes), 0, 1LL << 50,
           "memory of its host that each rank may take for sessions that rest and leave their slots "

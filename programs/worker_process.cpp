@@ -16,6 +16,7 @@
 #include "coordinator/coordinator.h"
 #include "coordinator/http/bound_address.h"
 #include "coordinator/http/server.h"
+#include "coordinator/store/store_directory.h"
 #include "parallel/communicator/mpi_communicator.h"
 #include "parallel/start/affinity.h"
 #include "parallel/start/launch_mismatch.h"
@@ -168,6 +169,8 @@ int serve(Communicator& mpi_group, const WorkerOptions& options) {
     if (!mpi_group.is_leader()) return;
     check_server_settings(config.server);
     address.emplace(config.server);
+    if (!config.sessions.directory.empty())
+      StoreDirectory{config.sessions.directory};  // can be used, and is free
   });
   if (mpi_group.is_leader()) {
     for (const auto& warning : sessions.warnings) spdlog::warn("{}", warning);

@@ -65,3 +65,4 @@ def test_a_directory_that_is_in_use_is_refused_at_once(tmp_path):
         with Group(on_disk, num_ranks=1) as second:
             assert second.wait() == 2
             assert f"sessions.directory: {tmp_path}: another process uses it" in second.log()
+            assert "loaded" not in second.log(), "before the model is loaded"

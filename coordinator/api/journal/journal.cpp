@@ -143,7 +143,6 @@ std::vector<Journal::Entry> Journal::take() {
 void Journal::take_in(std::span<Entry> entries) {
   const Clock::time_point begin = Clock::now();
   const double begin_on_processor = processor_seconds();
-  const std::int64_t failures = failures_;
   for (auto next = entries.begin(); next != entries.end();) {
     const auto is_change = [](const Entry& entry) { return !entry.look && !entry.mends; };
     const auto last = std::find_if_not(next, entries.end(), is_change);
@@ -164,8 +163,7 @@ void Journal::take_in(std::span<Entry> entries) {
     stats_ = {.writes = stats_.writes + 1,
               .write_seconds = stats_.write_seconds + seconds,
               .failures = failures_,
-              .bytes = bytes_,
-              .failing = failures_ > failures};
+              .bytes = bytes_};
   }
   unsynced_ = sync_seconds_ > 0;
   const auto executor = executor_.lock();

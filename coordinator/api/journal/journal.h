@@ -83,7 +83,6 @@ class Journal {
     double write_seconds = 0;
     std::int64_t failures = 0;
     std::int64_t bytes = 0;  // on disk, about
-    bool failing = false;    // the last write was refused
   };
   Stats stats() const;
 

@@ -75,6 +75,12 @@ std::shared_ptr<ClientSession> SessionRegistry::add(SessionFacts facts, SessionC
                       "one, or try again later.",
                       max_sessions_));
     }
+    if (const auto most = settings_.max_sessions_per_key; most && kept_by(facts.owner) >= *most) {
+      throw too_busy(fmt::format(
+          "Your key keeps as many sessions as it may, {} (sessions.max_sessions_per_key); delete one, or try "
+          "again later.",
+          *most));
+    }
     facts.number = next_number_++;
     session = std::make_shared<ClientSession>(std::move(facts), std::move(contents), now);
     sessions_.emplace(session->facts().id, session);
@@ -82,6 +88,11 @@ std::shared_ptr<ClientSession> SessionRegistry::add(SessionFacts facts, SessionC
   wake_at(session->expires(now));
   record_new(*session, from);
   return session;
+}
+
+std::int64_t SessionRegistry::kept_by(const std::string& owner) const {
+  return std::ranges::count_if(sessions_,
+                               [&](const auto& entry) { return entry.second->facts().owner == owner; });
 }
 
 std::shared_ptr<ClientSession> SessionRegistry::find(const std::string& id, const Request& request) {

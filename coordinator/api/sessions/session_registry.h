@@ -83,6 +83,7 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
   Executor::TimePoint now() const;
 
  private:
+  std::int64_t kept_by(const std::string& owner) const;  // with mutex_
   void expire();
   void wake_at(Executor::TimePoint time);  // to expire
   void close(SessionId id);

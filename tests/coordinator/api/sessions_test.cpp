@@ -334,6 +334,7 @@ TEST_F(SessionsTest, OthersDoNotSeeThem) {
   const TemporaryDirectory directory;
   settings.api_key_file = (directory.path() / "keys").string();
   std::ofstream(settings.api_key_file) << "anna\nbert\n";
+  api_settings.sessions.max_sessions_per_key = 1;
   start();
   const auto as = [&](const std::string& key, const std::string& method, const std::string& where,
                       const std::string& body = "") {
@@ -346,11 +347,14 @@ TEST_F(SessionsTest, OthersDoNotSeeThem) {
   };
   const std::string id = Json::parse(as("anna", "POST", kSessions, "{}").body)["id"];
   EXPECT_EQ(as("anna", "GET", path(id)).status, 200);
+  EXPECT_EQ(as("anna", "POST", kSessions, "{}").status, 429) << "one is all that a key may keep";
+  EXPECT_EQ(as("anna", "POST", path(id, "fork"), "{}").status, 429);
+  EXPECT_EQ(as("bert", "POST", kSessions, "{}").status, 200);
   EXPECT_EQ(as("bert", "GET", path(id)).status, 404);
   EXPECT_EQ(as("bert", "DELETE", path(id)).status, 404);
   EXPECT_EQ(as("bert", "POST", path(id, "fork"), "{}").status, 404);
   EXPECT_EQ(as("bert", "POST", kText, Json({{"session", id}, {"prompt", "x"}}).dump()).status, 404);
-  EXPECT_TRUE(Json::parse(as("bert", "GET", kSessions).body)["data"].empty());
+  EXPECT_EQ(Json::parse(as("bert", "GET", kSessions).body)["data"].size(), 1u) << "one's own";
 }
 
 TEST_F(SessionsTest, ThereAreOnlySoMany) {
