@@ -21,15 +21,20 @@ RequestError refusal_error(const Refused& event, const std::string& request_id) 
   }
 }
 
+// The turn was taken in: the session keeps what it was given, and what was told.
 RequestError broken_off(const TurnEnded& event) {
-  if (event.reason == FinishReason::cancelled) {
-    return conflict("session_deleted", "The session was deleted during its turn.", "session");
-  }
-  if (event.reason != FinishReason::failed) {
-    const std::string why = event.message.empty() ? "the server is ending" : event.message;
-    return unavailable("The generation broke off: " + why);
-  }
-  return {500, "server_error", "generation_failed", "The generation failed: " + event.message};
+  RequestError error = [&]() -> RequestError {
+    if (event.reason == FinishReason::cancelled) {
+      return conflict("session_deleted", "The session was deleted during its turn.", "session");
+    }
+    if (event.reason != FinishReason::failed) {
+      const std::string why = event.message.empty() ? "the server is ending" : event.message;
+      return unavailable("The generation broke off: " + why);
+    }
+    return {500, "server_error", "generation_failed", "The generation failed: " + event.message};
+  }();
+  error.leaves_changes = event.reason != FinishReason::cancelled;  // else nothing of the session is left
+  return error;
 }
 
 }  // namespace sinkstream

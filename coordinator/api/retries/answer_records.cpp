@@ -21,7 +21,8 @@ constexpr std::int64_t kLargestShare = 4;
 
 constexpr const char* kKeyHeader = "Idempotency-Key";
 constexpr const char* kEndedEarly =
-    "This turn was ended before its answer was whole: its client had left, and no retry came within "
+    "This turn was ended before its answer was whole: it failed, or its client had left, and no retry came "
+    "within "
     "sessions.retry_seconds, or another request went on with the session. What had been told stays in the "
     "session. Roll it back and send the turn anew, with a new Idempotency-Key, or go on from there.";
 constexpr const char* kNotKept =
@@ -227,7 +228,7 @@ void AnswerRecords::wait_for_retry(Place place) {
   executor->post_at(executor->now() + seconds(settings_.retry_seconds), give_up);
 }
 
-// What failed changed nothing, or has ended its session: a retry tries again.
+// What failed before it changed anything is forgotten: a retry tries again.
 void AnswerRecords::end(Place place) {
   using State = RecordedAnswer::State;
   const State state = place->answer->state();
@@ -254,7 +255,8 @@ void AnswerRecords::end(Place place) {
 // What a turn is known by stays, since it must not be taken in twice: its key; or its text, where somebody
 // may still ask and no expected_seen shows that it was done.
 void AnswerRecords::forget_content(Place place, const char* why) {
-  const bool is_needed = !place->asked.expects_seen && place->answer->was_left();
+  const bool may_come_again = place->answer->was_left() || place->answer->broke_off();
+  const bool is_needed = !place->asked.expects_seen && may_come_again;
   if (place->asked.key.empty() && !is_needed) return erase(place);
   place->answer->listen(nullptr);
   place->answer = nullptr;

@@ -79,7 +79,7 @@ void RecordedAnswer::stop_recording() {
   dropped_events_ += events_.size();
   events_.clear();
   bytes_ = 0;
-  if (is_unread()) give_up(AbandonCause::client_left);
+  if (is_unread() && readers_ever_ > 0) give_up(AbandonCause::client_left);
 }
 
 bool RecordedAnswer::is_held_back() const {
@@ -131,7 +131,8 @@ void RecordedAnswer::finish_stream() {
 void RecordedAnswer::fail(const RequestError& error) {
   if (state_ != State::running) return;
   error_ = error;
-  end(given_up_ ? State::ended_early : State::failed);
+  broke_off_ = error.leaves_changes;
+  end(given_up_ || broke_off_ ? State::ended_early : State::failed);
 }
 
 void RecordedAnswer::note_tokens(const TokenCounts& tokens) {

@@ -24,7 +24,7 @@ class RecordedAnswer : public std::enable_shared_from_this<RecordedAnswer> {
     running,
     whole,        // a success that was answered to the end
     failed,       // with an error, perhaps in the middle
-    ended_early,  // nobody wanted it any more
+    ended_early,  // nobody wanted it any more, or it failed and what was done until then stays
   };
 
   // What the records of all answers hear of this one.
@@ -44,6 +44,8 @@ class RecordedAnswer : public std::enable_shared_from_this<RecordedAnswer> {
   std::size_t readers_ever() const { return readers_ever_; }
   // Its last reader left before it had all, so that somebody may still ask for it.
   bool was_left() const { return was_left_; }
+  // It failed, and what was done until then stays: its client may try again by itself.
+  bool broke_off() const { return broke_off_; }
 
   // ---- Readers
   // From its beginning on. A retry's answer says so (Idempotent-Replayed).
@@ -98,6 +100,7 @@ class RecordedAnswer : public std::enable_shared_from_this<RecordedAnswer> {
   std::list<Reader> readers_;  // until each has all, or leaves
   std::size_t readers_ever_ = 0;
   bool was_left_ = false;
+  bool broke_off_ = false;
   std::optional<AbandonCause> given_up_;
   std::function<void(AbandonCause)> abandoned_callback_;
   std::function<void()> room_callback_;

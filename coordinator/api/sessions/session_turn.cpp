@@ -72,6 +72,7 @@ bool SessionTurn::can_be_made_anew(std::int64_t position) const {
 }
 
 void SessionTurn::accept() {
+  accepted_ = true;
   began_at_ = contents().tokens();
   session_->update([&](SessionContents& contents) {
     contents.unsent.clear();
@@ -121,6 +122,9 @@ void SessionTurn::roll_back(std::int64_t to, const std::vector<TokenId>& pending
 
 void SessionTurn::release() {
   if (std::exchange(released_, true)) return;
+  // It went back in the engine for a turn that was not taken in: what is known of it there is not true any
+  // more.
+  if (goes_back_ && !accepted_) registry_->leave_engine(*session_);
   last_usage_ = session_->view().usage;
   if (session_->is_broken()) {
     registry_->revert(*session_);

@@ -62,6 +62,7 @@ class SessionTurn {
   std::int64_t tokens_before_ = 0;
   bool goes_back_ = false;  // first, to tokens_before_
   bool asked_again_ = false;
+  bool accepted_ = false;
   std::int64_t began_at_ = 0;  // tokens
   std::optional<ChatMark> chat_;
   std::optional<std::int64_t> answer_from_;  // where the answer begins that it gives or goes on with

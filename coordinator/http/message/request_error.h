@@ -26,6 +26,7 @@ struct RequestError : std::runtime_error {
   std::string param;                                               // empty: null
   std::vector<std::pair<std::string, std::int64_t>> numbers = {};  // further members, e.g. n_prompt_tokens
   std::vector<Header> headers = {};                                // e.g. Retry-After, Allow
+  bool leaves_changes = false;  // what the request did until then stays
 };
 
 // 400. `param` names the offending field, e.g. "messages[2].role".

@@ -262,7 +262,21 @@ TEST_F(RetriesTest, FailuresAreTriedAgain) {
   engine->fail_all("rank 1 is lost", FinishReason::failed);
   EXPECT_FALSE(client.receive().complete) << "a stream that failed breaks off";
   say("word ");
-  EXPECT_EQ(ask_keyed(kText, next, "next").status, 200) << "what was told stays, and the turn is tried again";
+  const std::int64_t seen = show(id)["seen_tokens"];
+  const RawResponse again = ask_keyed(kText, next, "next");
+  EXPECT_EQ(error_of(again)["code"], "turn_ended_early")
+      << "what was told stays, so it is not taken in twice";
+  EXPECT_EQ(show(id)["seen_tokens"], seen);
+  EXPECT_EQ(ask_keyed(kText, next, "another").status, 200);
+}
+
+// A turn works where no answer may be kept.
+TEST_F(RetriesTest, TurnsGoOnWithoutRoomForTheirAnswers) {
+  api_settings.sessions.replay_bytes = 0;
+  start();
+  const std::string id = open();
+  const Json body = {{"session", id}, {"prompt", {5, 6}}, {"max_tokens", 3}, {"expected_seen", 0}};
+  EXPECT_EQ(ask_keyed(kText, body, "key").status, 200);
 }
 
 TEST_F(RetriesTest, SessionsAreMadeAndForkedAndRolledBackOnce) {

@@ -301,6 +301,18 @@ TEST_F(SessionsTest, TheLeastRecentlyUsedLeavesTheEngineWhenItIsFull) {
   EXPECT_EQ(engine->requests().back().prompt.list(), std::vector<TokenId>{10});
 }
 
+// A turn that begins with the newest token anew, and is refused then.
+TEST_F(SessionsTest, ARefusedTurnThatWouldGoBackChangesNothing) {
+  start();
+  const std::string id = open({{"prompt", {5, 6}}});
+  turn(id, {{"prompt", {7, 8}}, {"max_tokens", 64}});
+  const std::int64_t seen = show(id)["seen_tokens"];
+  engine->refuse_next(RefusalReason::ending, "");
+  EXPECT_EQ(post_json(kText, {{"session", id}, {"max_tokens", 1}}).status, 503);
+  EXPECT_EQ(show(id)["seen_tokens"], seen);
+  EXPECT_EQ(turn(id, {{"prompt", {9}}, {"max_tokens", 1}})["usage"]["session"]["seen_tokens"], seen + 2);
+}
+
 TEST_F(SessionsTest, SurviveTheFailureOfATurn) {
   start();
   const std::string id = open({{"prompt", {5, 6}}});
