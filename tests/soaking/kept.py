@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from hosts.group import Group  # noqa: E402
 from processes import resident_bytes  # noqa: E402
 from soaking import checks, texts  # noqa: E402
+from soaking.kept_sessions import group_options, random_prompt, random_turn  # noqa: E402
 
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 300  # of one request
@@ -95,17 +96,14 @@ class Kept:
 
 def next_request(chance, novels, kept):
     """Kind and body of something that can be asked of the session."""
-    start = chance.randrange(len(novels) - MOST_READ)
-    prompt = novels[start:start + chance.randint(1, MOST_READ)]
+    prompt = random_prompt(chance, novels, MOST_READ)
     kind = chance.choices(["turn", "append", "rollback"], [18, 1, 1])[0]
     last_turn = kept.asked[-1] if kept.asked else None
     if kind == "rollback" and last_turn and last_turn[0] == "turn":  # to regenerate: the turn's answer is within the slack
         return kind, {"to": len(kept.tokens) - chance.randint(1, len(last_turn[2]))}
     if kind == "append":
         return kind, {"prompt": prompt}
-    sampling = {"temperature": 0} if chance.random() < 0.5 else {"temperature": 0.8, "seed": chance.randrange(2**31)}
-    return "turn", sampling | {"prompt": prompt, "max_tokens": chance.randint(1, MOST_ANSWERED), "ignore_eos": True,
-                               "return_token_ids": True}
+    return "turn", random_turn(chance, prompt, MOST_ANSWERED)
 
 
 class Memory(threading.Thread):
@@ -142,10 +140,8 @@ class Soak:
         self.parks = self.restores = 0
 
     def group(self):
-        options = ["--config", self.args.config]
-        for setting in (f"cache.slots={self.args.slots}", f"sessions.max_sessions={self.args.sessions}",
-                        f"sessions.replay_bytes={KEPT_FOR_RETRIES}", *self.args.set):
-            options += ["--set", setting]
+        options = group_options(self.args.config, f"cache.slots={self.args.slots}", f"sessions.max_sessions={self.args.sessions}",
+                                f"sessions.replay_bytes={KEPT_FOR_RETRIES}", *self.args.set)
         self.args.output.mkdir(parents=True, exist_ok=True)
         return Group(self.args.ranks, options, self.args.output / "group.log", None)
 

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hosts.group import Group  # noqa: E402
 from soaking import checks, texts  # noqa: E402
+from soaking.kept_sessions import group_options, random_prompt, random_turn  # noqa: E402
 
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 300  # of one request
@@ -126,9 +127,8 @@ class Soak:
         self.ends = []
 
     def group(self, name, *more):
-        options = ["--config", self.args.config]
-        for setting in (f"cache.slots={self.args.slots}", f"sessions.max_sessions={self.args.sessions}", *more, *self.args.set):
-            options += ["--set", setting]
+        options = group_options(self.args.config, f"cache.slots={self.args.slots}", f"sessions.max_sessions={self.args.sessions}",
+                                *more, *self.args.set)
         self.args.output.mkdir(parents=True, exist_ok=True)
         return Group(self.args.ranks, options, self.args.output / f"{name}.log", None)
 
@@ -188,10 +188,7 @@ class Soak:
     def take_turn(self, client, chance, novels, kept):
         if not kept.id:
             kept.id = client.ask("POST", "/v1/sessions", {})["id"]
-        start = chance.randrange(len(novels) - MOST_READ)
-        sampling = {"temperature": 0} if chance.random() < 0.5 else {"temperature": 0.8, "seed": chance.randrange(2**31)}
-        body = sampling | {"prompt": novels[start:start + chance.randint(1, MOST_READ)], "ignore_eos": True,
-                           "max_tokens": chance.randint(1, MOST_ANSWERED), "return_token_ids": True}
+        body = random_turn(chance, random_prompt(chance, novels, MOST_READ), MOST_ANSWERED)
         told = []
         kept.under_way = body, told
         client.stream(body | {"session": kept.id, "expected_seen": len(kept.tokens)}, told)

@@ -17,7 +17,7 @@ class Fork : public std::enable_shared_from_this<Fork> {
 
   // The engine copies what it has; else the copy enters it when it is used.
   void begin() {
-    const Refused not_there{.request = 0, .reason = RefusalReason::out_of_reach, .message = {}, .usage = {}};
+    const Refused not_there = refused_for(RefusalReason::out_of_reach);
     if (turn_->engine_id() == kNoSession) return take(not_there);
     const SessionId name = api_.sessions.name_in_engine(*copy_);
     if (name == kNoSession) return take(not_there);  // it was deleted already

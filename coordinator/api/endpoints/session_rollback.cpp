@@ -1,5 +1,6 @@
 // POST /v1/sessions/{id}/rollback
 #include "coordinator/api/endpoints/endpoints.h"
+#include "coordinator/api/generation/engine_errors.h"
 #include "coordinator/api/retries/answer_once.h"
 #include "coordinator/api/retries/answer_records.h"
 #include "coordinator/api/sessions/session_registry.h"
@@ -16,9 +17,7 @@ class RollBack : public std::enable_shared_from_this<RollBack> {
       : api_(api), exchange_(std::move(exchange)), turn_(std::move(turn)), to_(to) {}
 
   void begin() {
-    if (turn_->engine_id() == kNoSession) {
-      return take(Refused{.request = 0, .reason = RefusalReason::out_of_reach, .message = {}, .usage = {}});
-    }
+    if (turn_->engine_id() == kNoSession) return take(refused_for(RefusalReason::out_of_reach));
     const RollBackSession command{.request = 0, .session = turn_->engine_id(), .to = to_};
     api_.engine.ask(command, [self = shared_from_this()](const Event& event) {
       if (const auto* refused = std::get_if<Refused>(&event)) return self->take(*refused);

@@ -39,7 +39,7 @@ Journal::Journal(const JournalSettings& settings)
         return store;
       }()),
       next_sync_(Clock::now()) {
-  bytes_ = stats_.bytes = store_.bytes();
+  stats_.bytes = store_.bytes();
 }
 
 void Journal::start(std::weak_ptr<Executor> executor) {
@@ -153,17 +153,15 @@ void Journal::take_in(std::span<Entry> entries) {
     ++next;
   }
   const double seconds = to_seconds(Clock::now() - begin);
-  if (begin >= next_count_) {
-    bytes_ = store_.bytes();
-    next_count_ = begin + kBetweenCounts;
-  }
+  const bool counts = begin >= next_count_;
+  const std::int64_t bytes = counts ? store_.bytes() : 0;
+  if (counts) next_count_ = begin + kBetweenCounts;
   usual_seconds_ += kNewestShare * (processor_seconds() - begin_on_processor - usual_seconds_);
   {
     const std::lock_guard lock(mutex_);
-    stats_ = {.writes = stats_.writes + 1,
-              .write_seconds = stats_.write_seconds + seconds,
-              .failures = failures_,
-              .bytes = bytes_};
+    ++stats_.writes;
+    stats_.write_seconds += seconds;
+    if (counts) stats_.bytes = bytes;
   }
   unsynced_ = sync_seconds_ > 0;
   const auto executor = executor_.lock();
@@ -204,12 +202,15 @@ void Journal::write_alone(const Entry& entry) {
     store_.commit();
   } catch (const std::exception& failure) {
     store_.rollback();
-    ++failures_;
+    {
+      const std::lock_guard lock(mutex_);
+      ++stats_.failures;
+    }
     spdlog::error("session {}: {}", entry.session, failure.what());
     if (entry.session.empty()) return;  // nobody waits for it
     broken_[entry.session] = failure.what();
-    tasks_.push_back([this, session = entry.session, why = std::string(failure.what())] {
-      if (listener_) listener_(session, why);
+    tasks_.push_back([this, session = entry.session] {
+      if (listener_) listener_(session);
     });
   }
 }

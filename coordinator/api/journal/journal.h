@@ -74,7 +74,7 @@ class Journal {
   }
 
   // Whom to tell when a session's change could not be written, on the I/O thread. Before the first change.
-  void on_failure(std::function<void(const std::string& session, const std::string& why)> listener) {
+  void on_failure(std::function<void(const std::string& session)> listener) {
     listener_ = std::move(listener);
   }
 
@@ -112,7 +112,7 @@ class Journal {
 
   std::weak_ptr<Executor> executor_;
   const double sync_seconds_;
-  std::function<void(const std::string&, const std::string&)> listener_;
+  std::function<void(const std::string&)> listener_;
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   std::vector<Entry> entries_;  // guarded by mutex_
@@ -126,9 +126,7 @@ class Journal {
   std::map<std::string, std::string> broken_;  // sessions whose changes are not written, and why
   std::vector<std::function<void()>> tasks_;   // for the I/O thread, when the entries at hand are written
   std::chrono::steady_clock::time_point next_sync_, next_count_;
-  std::int64_t bytes_ = 0;
   bool unsynced_ = false;
-  std::int64_t failures_ = 0;
   double usual_seconds_ = 0;  // of a write, about
   std::thread thread_;
 };

@@ -6,6 +6,7 @@
 #include <ctime>
 #include <random>
 
+#include "coordinator/api/generation/engine_errors.h"
 #include "coordinator/api/sessions/session_turn.h"
 #include "coordinator/http/access/access.h"
 #include "coordinator/http/message/request_error.h"
@@ -209,7 +210,7 @@ void SessionRegistry::enter_engine(const std::shared_ptr<ClientSession>& session
   const CacheWindow& window = session->facts().window;
   const auto begin = contents.past_begin(length, window, shape());
   const auto refuse = [&](RefusalReason reason) {
-    const Refused refused{.request = 0, .reason = reason, .message = {}, .usage = {}};
+    const Refused refused = refused_for(reason);
     done(&refused);
   };
   if (!begin) return refuse(RefusalReason::out_of_reach);

@@ -21,7 +21,6 @@
 namespace sinkstream {
 
 class Journal;
-class SessionStore;
 class SessionTurn;
 
 RequestError no_such_session(const std::string& id);  // 404
@@ -87,7 +86,7 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
   void expire();
   void wake_at(Executor::TimePoint time);  // to expire
   void close(SessionId id);
-  void write(const std::string& id, std::function<void(SessionStore&)> change);
+  void if_kept(const std::string& id, const std::function<void()>& write);
   struct Stored {
     SessionHead head;
     std::vector<TokenId> sinks;
@@ -100,7 +99,7 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
   void record_new(ClientSession& session, const ClientSession* from);
   void record_end(const ClientSession& session);
   void load(ClientSession& session);
-  void take_failure(const std::string& id, const std::string& why);
+  void take_failure(const std::string& id);
   bool make_room_in_engine();
 
   EngineClient& engine_;

@@ -85,7 +85,7 @@ TEST_F(JournalTest, TokensAreInOrderWithOtherChanges) {
 
 TEST_F(JournalTest, WhatCantBeWrittenIsNotTold) {
   std::vector<std::string> failed;
-  journal.on_failure([&](const std::string& session, const std::string&) { failed.push_back(session); });
+  journal.on_failure([&](const std::string& session) { failed.push_back(session); });
   journal.write("b", [](SessionStore& store) { store.put("b", "head", 0); });
   const auto exchange = std::make_shared<JournalledExchange>(client, journal, "a");
   const auto other = std::make_shared<ToldExchange>();

@@ -79,10 +79,10 @@ std::shared_ptr<Exchange> SessionRegistry::when_written(const std::shared_ptr<Ex
   return std::make_shared<JournalledExchange>(exchange, *journal_, session);
 }
 
-// Nothing of one that has been removed.
-void SessionRegistry::write(const std::string& id, std::function<void(SessionStore&)> change) {
+// Nothing of one that has been removed may follow its removal.
+void SessionRegistry::if_kept(const std::string& id, const std::function<void()>& write) {
   const std::lock_guard lock(mutex_);
-  if (sessions_.contains(id)) journal_->write(id, std::move(change));
+  if (sessions_.contains(id)) write();
 }
 
 void SessionRegistry::record_new(ClientSession& session, const ClientSession* from) {
@@ -93,12 +93,13 @@ void SessionRegistry::record_new(ClientSession& session, const ClientSession* fr
       contents.replaced = false;
     });
   }
-  Changes changes = take_changes(session, /*with_head=*/true);
+  const Changes changes = take_changes(session, /*with_head=*/true);
   const std::string source = from ? from->facts().id : std::string();
-  write(changes.id, [changes, source, tokens = session.tokens()](SessionStore& store) {
+  const auto change = [changes, source, tokens = session.tokens()](SessionStore& store) {
     changes(store);
     if (!source.empty()) store.copy(source, changes.id, tokens);
-  });
+  };
+  if_kept(changes.id, [&] { journal_->write(changes.id, change); });
 }
 
 void SessionRegistry::record_end(const ClientSession& session) {
@@ -110,30 +111,29 @@ void SessionRegistry::record_end(const ClientSession& session) {
 
 void SessionRegistry::record_tokens(ClientSession& session) {
   if (!journal_ || session.is_broken()) return;
-  Changes changes = take_changes(session, /*with_head=*/false);
-  const std::lock_guard lock(mutex_);
-  if (!sessions_.contains(changes.id)) return;
-  journal_->append(changes.id, changes.begin, changes.tokens);
+  const Changes changes = take_changes(session, /*with_head=*/false);
+  if_kept(changes.id, [&] { journal_->append(changes.id, changes.begin, changes.tokens); });
 }
 
 void SessionRegistry::record_turn(ClientSession& session, std::int64_t turn_from) {
   if (!journal_ || session.is_broken()) return;
   const std::int64_t kept = std::max(settings_.transcript_tokens, needed_tokens());
   const std::int64_t sinks = session.facts().window.sink_tokens;
-  write(session.facts().id, [changes = take_changes(session, /*with_head=*/true), turn_from, sinks,
-                             first_kept = session.tokens() - kept](SessionStore& store) {
+  const Changes changes = take_changes(session, /*with_head=*/true);
+  const auto change = [changes, turn_from, sinks, first_kept = session.tokens() - kept](SessionStore& store) {
     changes(store);
     store.merge(changes.id, turn_from);
     if (first_kept > sinks) store.prune(changes.id, first_kept, sinks);
-  });
+  };
+  if_kept(changes.id, [&] { journal_->write(changes.id, change); });
 }
 
 // ---- And back
 
 void SessionRegistry::take_up(std::int64_t slot_bytes) {
   if (!journal_) return;
-  journal_->on_failure([weak = weak_from_this()](const std::string& id, const std::string& why) {
-    if (const auto self = weak.lock()) self->take_failure(id, why);
+  journal_->on_failure([weak = weak_from_this()](const std::string& id) {
+    if (const auto self = weak.lock()) self->take_failure(id);
   });
   const std::int64_t unix_now = std::time(nullptr);
   const auto now = this->now();
@@ -247,7 +247,7 @@ KeptTokens SessionRegistry::read(const ClientSession& session, std::int64_t from
 
 // ---- What could not be written
 
-void SessionRegistry::take_failure(const std::string& id, const std::string& /*why*/) {
+void SessionRegistry::take_failure(const std::string& id) {
   std::shared_ptr<ClientSession> session;
   {
     const std::lock_guard lock(mutex_);

@@ -1,0 +1,18 @@
+"""What the soaks of sessions that clients keep have in common."""
+
+
+def group_options(config, *settings):
+    """For a group: its configuration, and settings in its stead."""
+    return ["--config", config, *(word for setting in settings for word in ("--set", setting))]
+
+
+def random_prompt(chance, novels, most):
+    start = chance.randrange(len(novels) - most)
+    return novels[start:start + chance.randint(1, most)]
+
+
+def random_turn(chance, prompt, most_answered):
+    """A turn's body, greedy or seeded."""
+    sampling = {"temperature": 0} if chance.random() < 0.5 else {"temperature": 0.8, "seed": chance.randrange(2**31)}
+    return sampling | {"prompt": prompt, "max_tokens": chance.randint(1, most_answered), "ignore_eos": True,
+                       "return_token_ids": True}
