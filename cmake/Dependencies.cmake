@@ -10,4 +10,5 @@ find_package(prometheus-cpp REQUIRED COMPONENTS core)
 find_package(SQLite3 3.20 REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 find_package(HWY REQUIRED CONFIG)  # portable SIMD with run-time dispatch

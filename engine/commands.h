@@ -9,6 +9,7 @@
 #include "base/cache_geometry.h"
 #include "base/token_id.h"
 #include "engine/shared_tokens.h"
+#include "engine/snapshot.h"
 #include "engine/turn_params.h"
 
 namespace sinkstream {
@@ -86,6 +87,9 @@ struct OpenSession {
   SessionId session = kNoSession;
   std::optional<CacheWindow> window;  // no more than the server's, which is used where there is none
   Past past = {};
+  // Where a snapshot of this name is sound on every rank, and not of more tokens than the past has, the
+  // session is taken up there, and takes in only what of its past came later.
+  std::optional<SnapshotName> snapshot = {};
 };
 
 // A new session that goes on from another as it was at `at` tokens, or as it is now; the other stays.
@@ -109,12 +113,36 @@ struct CloseSession {
   SessionId session = kNoSession;
 };
 
-using Command =
-    std::variant<Generate, Grant, EndTurn, Cancel, OpenSession, ForkSession, RollBackSession, CloseSession>;
+// ---- Snapshots, where the ranks have a directory for them
+
+// Keeps a session's state as it is, if it has so many tokens still and is in no turn; in place of an older
+// one of the same name. Answered when it is on every rank's disk, or Refused.
+struct SaveSession {
+  RequestId request = 0;
+  SessionId session = kNoSession;
+  std::int64_t tokens = 0;
+  SnapshotName name;
+};
+
+// The snapshot of a session that has ended goes. No answer.
+struct DropSnapshot {
+  RequestId request = 0;
+  std::uint64_t session = 0;  // of its name
+};
+
+// All snapshots go but those of these sessions. No answer.
+struct KeepSnapshots {
+  RequestId request = 0;
+  std::vector<std::uint64_t> sessions;
+};
+
+using Command = std::variant<Generate, Grant, EndTurn, Cancel, OpenSession, ForkSession, RollBackSession,
+                             CloseSession, SaveSession, DropSnapshot, KeepSnapshots>;
 
 constexpr bool has_answer(const Command& command) {
   return !std::holds_alternative<Grant>(command) && !std::holds_alternative<EndTurn>(command) &&
-         !std::holds_alternative<Cancel>(command);
+         !std::holds_alternative<Cancel>(command) && !std::holds_alternative<DropSnapshot>(command) &&
+         !std::holds_alternative<KeepSnapshots>(command);
 }
 
 }  // namespace sinkstream

@@ -24,6 +24,7 @@ struct EngineLimits {
   std::int32_t max_queue = 0;
   std::int32_t num_slots = 0;
   std::int32_t num_places = 0;  // for sessions that are parked
+  bool has_snapshots = false;   // ranks keep snapshots of sessions in files
   double stuck_seconds = 10;    // a step that takes longer ends the group
 };
 

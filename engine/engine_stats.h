@@ -17,8 +17,11 @@ struct EngineStats {
   std::int64_t parked_sessions = 0;
   std::int64_t parked_bytes = 0;
   std::int64_t parks = 0, restores = 0;  // since the start
-  std::int64_t prompt_tokens = 0;        // taken in
-  std::int64_t replayed_tokens = 0;      // of them, those that a session had seen before
+  // Since the start: sessions that were saved on every rank's disk, that were taken up from there, and those
+  // of which neither succeeded on some rank.
+  std::int64_t snapshots_saved = 0, snapshots_taken_up = 0, snapshots_failed = 0;
+  std::int64_t prompt_tokens = 0;    // taken in
+  std::int64_t replayed_tokens = 0;  // of them, those that a session had seen before
   std::int64_t generated_tokens = 0;
   std::int64_t evicted_tokens = 0;
   std::int64_t resident_tokens = 0;  // in all slots now

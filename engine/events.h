@@ -71,7 +71,7 @@ struct TurnEnded {
   std::vector<TokenId> pending;
 };
 
-// A session was opened, forked, rolled back or closed, or EndTurn took one back whose turn had ended.
+// A session was opened, forked, rolled back, saved or closed, or EndTurn took one back whose turn had ended.
 struct SessionChanged {
   RequestId request = 0;
   SessionId session = kNoSession;

@@ -64,8 +64,8 @@ static auto fields(wire::Is<Past> auto& past) {
   return std::tie(sinks, begin, recent);
 }
 static auto fields(wire::Is<OpenSession> auto& command) {
-  auto& [request, session, window, past] = command;
-  return std::tie(request, session, window, past);
+  auto& [request, session, window, past, snapshot] = command;
+  return std::tie(request, session, window, past, snapshot);
 }
 static auto fields(wire::Is<ForkSession> auto& command) {
   auto& [request, session, from, at] = command;
@@ -78,6 +78,18 @@ static auto fields(wire::Is<RollBackSession> auto& command) {
 static auto fields(wire::Is<CloseSession> auto& command) {
   auto& [request, session] = command;
   return std::tie(request, session);
+}
+static auto fields(wire::Is<SaveSession> auto& command) {
+  auto& [request, session, tokens, name] = command;
+  return std::tie(request, session, tokens, name);
+}
+static auto fields(wire::Is<DropSnapshot> auto& command) {
+  auto& [request, session] = command;
+  return std::tie(request, session);
+}
+static auto fields(wire::Is<KeepSnapshots> auto& command) {
+  auto& [request, sessions] = command;
+  return std::tie(request, sessions);
 }
 
 // ---- Events
@@ -106,7 +118,7 @@ static auto fields(wire::Is<SessionChanged> auto& event) {
 namespace {
 
 // Which layout the bytes have: another one, or another kind of message, is refused.
-constexpr std::uint32_t kCommandMagic = 0x32434b53;  // "SKC2"
+constexpr std::uint32_t kCommandMagic = 0x33434b53;  // "SKC3"
 constexpr std::uint32_t kEventMagic = 0x31454b53;    // "SKE1"
 
 template <typename Message>

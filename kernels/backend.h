@@ -47,8 +47,8 @@ class Backend {
   // Zeroed, and backed by physical memory only as it is written where the device can do that. Throws
   // StartupError (ExitCode::device), with the bytes, when it is not to be had; `purpose` is for its message.
   virtual Buffer allocate(std::int64_t bytes, const std::string& purpose) = 0;
-  // Memory of this host that copy() reaches too, in place of the device's: for what is put aside. What is in
-  // it is undefined. Throws as allocate() does.
+  // Memory of this host, at its own address, that copy() reaches too: for what is put aside. Whoever has
+  // waited for what was queued may read and write it. At first it is undefined. Throws as allocate() does.
   virtual Buffer allocate_in_host(std::int64_t bytes, const std::string& purpose) = 0;
   // `from` may change as soon as it returns.
   virtual void upload(std::span<const std::byte> from, Address to) = 0;
@@ -132,8 +132,8 @@ class Backend {
   // Scores of the sinks use `sink_queries`, rotated at the position within the cache; those of the window
   // `window_queries`, rotated at the true position. Sums run in ascending position, in fixed lanes.
   // With ALiBi (Press et al. 2022) head h's score is scale * q.k - alibi_slopes[h] * distance, where distance
-  // counts the tokens that are kept between key and query. Keys of these rows' slots that were stored since the
-  // last upload are those of `rows`, so that a backend may read the others early.
+  // counts the tokens that are kept between key and query. Keys of these rows' slots that were stored since
+  // the last upload are those of `rows`, so that a backend may read the others early.
   //   window_queries, sink_queries, out [rows, local_heads * head_dim], alibi_slopes [local_heads] or empty
   void attention(DeviceSpan<const AttentionRow> rows, ConstMatrix window_queries, ConstMatrix sink_queries,
                  const CacheLayerView& cache, const HeadShard& shard, float scale, Vector alibi_slopes,

@@ -24,10 +24,18 @@ class Bytes {
   std::span<const std::uint8_t> rest_;
 };
 
+Snapshot build_snapshot(Bytes& bytes) {
+  return {.name = {bytes.next(), bytes.next()},
+          .window = {bytes.next() % 4, 1 + bytes.next() % 8},
+          .seen = bytes.next(),
+          .written = 255,
+          .sound_from = bytes.next()};
+}
+
 SlotOperation build_operation(Bytes& bytes) {
   const std::int32_t slot = bytes.next() % 4;
   const std::int32_t place = bytes.next() % 2;
-  switch (bytes.next() % 11) {
+  switch (bytes.next() % 16) {
     case 0:
       return OpenSlot{slot, {bytes.next() % 4, 1 + bytes.next() % 8}};
     case 1: {
@@ -51,6 +59,16 @@ SlotOperation build_operation(Bytes& bytes) {
       return DropSaved{place};
     case 9:
       return SkipSlot{slot, bytes.next()};
+    case 10:
+      return WriteSnapshot{place, build_snapshot(bytes)};
+    case 11:
+      return ReadSnapshot{place, build_snapshot(bytes)};
+    case 12:
+      return RemoveSnapshot{bytes.next()};
+    case 13:
+      return KeepOnlySnapshots{{bytes.next(), bytes.next()}};
+    case 14:
+      return AskJob{bytes.next()};
     default:
       return CloseSlot{slot};
   }
@@ -73,6 +91,7 @@ void check(std::span<const std::byte> message) {
   PlanLimits limits;
   limits.num_slots = 4;
   limits.num_places = 2;
+  limits.has_snapshots = true;
   limits.max_rows = 8;
   limits.vocab_size = 50;
   limits.session.sink_capacity = 4;

@@ -115,6 +115,12 @@ TEST_P(Memory, WhatIsPutAsideInTheHostComesBack) {
   backend().copy(further.address(), buffer.address(), {.bytes = 100});
   const auto first = read(buffer.address(), 100);
   EXPECT_TRUE(std::ranges::equal(first, std::span(content).first(100)));
+  // It is this host's to write and read, too.
+  const auto in_host = reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(further.address()));
+  EXPECT_TRUE(std::equal(first.begin(), first.end(), in_host));
+  std::fill_n(in_host, 100, std::byte{7});
+  backend().copy(further.address(), buffer.address(), {.bytes = 100});
+  EXPECT_EQ(read(buffer.address(), 100), std::vector<std::byte>(100, std::byte{7}));
 }
 
 TEST_P(Memory, WhatCannotBeHadIsRefusedWithTheBytes) {

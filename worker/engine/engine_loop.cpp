@@ -114,7 +114,11 @@ bool EngineLoop::take_commands() {
     const auto has_news = [&] { return stopping_ || !inbox_.empty(); };
     if (!has_work_ && !has_news()) {
       events_.idle();
-      wake_.wait(lock, has_news);
+      if (const auto asks_at = scheduler_.asks_at()) {
+        wake_.wait_until(lock, *asks_at, has_news);
+      } else {
+        wake_.wait(lock, has_news);
+      }
     }
     commands = std::exchange(inbox_, {});
     is_last = stopping_;
@@ -148,6 +152,7 @@ void EngineLoop::launch(const StepPlan& plan) {
   if (plan.operations.empty()) return;
   const auto failures = gather_failures(communicator_, mine);
   for (const OperationFailure& failure : failures) {
+    if (failure.unfinished) continue;
     spdlog::warn("step {}: a slot operation failed on {}", plan.number, failure.message);
   }
   scheduler_.note_launch(failures);

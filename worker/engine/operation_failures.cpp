@@ -10,8 +10,8 @@
 namespace sinkstream {
 
 auto fields(wire::Is<OperationFailure> auto& failure) {
-  auto& [operation, message] = failure;
-  return std::tie(operation, message);
+  auto& [operation, message, unfinished] = failure;
+  return std::tie(operation, message, unfinished);
 }
 
 std::vector<OperationFailure> gather_failures(Communicator& communicator,
@@ -25,7 +25,8 @@ std::vector<OperationFailure> gather_failures(Communicator& communicator,
   std::vector<OperationFailure> all;
   for (std::size_t rank = 0; rank < messages.size(); ++rank) {
     for (auto& failure : wire::decode<std::vector<OperationFailure>>(wire::as_bytes(messages[rank]))) {
-      all.push_back({failure.operation, "rank " + std::to_string(rank) + ": " + failure.message});
+      all.push_back(
+          {failure.operation, "rank " + std::to_string(rank) + ": " + failure.message, failure.unfinished});
     }
   }
   return all;

@@ -13,6 +13,7 @@ namespace sinkstream {
 struct OperationFailure {
   std::int32_t operation = 0;  // index into StepPlan::operations
   std::string message;
+  bool unfinished = false;  // it asked for a job that isn't done; there is no message
   bool operator==(const OperationFailure&) const = default;
 };
 

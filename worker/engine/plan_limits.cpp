@@ -69,6 +69,22 @@ void check(const SkipSlot& operation, const PlanLimits& limits) {
 void check(const RollBackSlot& operation, const PlanLimits&) {
   require(operation.length >= 0, "negative length");
 }
+void check(const Snapshot& snapshot, const PlanLimits& limits) {
+  check(snapshot.window, limits);
+  require(snapshot.seen >= 0 && snapshot.sound_from >= 0 && snapshot.written >= snapshot.seen &&
+              snapshot.written <= kLastPosition,
+          "a snapshot of what no session can be");
+}
+void check(const WriteSnapshot& operation, const PlanLimits& limits) {
+  check(operation.snapshot, limits);
+}
+void check(const ReadSnapshot& operation, const PlanLimits& limits) {
+  check(operation.snapshot, limits);
+}
+void check(const SaveSession& command, const PlanLimits& limits) {
+  require(limits.has_snapshots, "there is no room for snapshots (sessions.directory, sessions.parked_bytes)");
+  require(command.tokens >= 0, "a negative number of tokens");
+}
 template <typename Other>
 void check(const Other&, const PlanLimits&) {}  // there is nothing else to check, or it gets into no plan
 
@@ -121,11 +137,13 @@ void check(const OpenSession& command, const PlanLimits& limits) {
 
 void check(const StepPlan& plan, const PlanLimits& limits) {
   for (const SlotOperation& operation : plan.operations) {
-    const Standing changed = changed_by(operation);
-    check_standing(changed, limits);
+    require(limits.has_snapshots || !(begins_job(operation) || std::holds_alternative<AskJob>(operation)),
+            "there is no directory for snapshots");
+    const auto changed = changed_by(operation);
+    if (changed) check_standing(*changed, limits);
     if (const auto read = read_by(operation)) {
       check_standing(*read, limits);
-      require(*read != changed, "a copy of what stands there itself");
+      require(read != changed, "a copy of what stands there itself");
     }
     std::visit([&](const auto& o) { check(o, limits); }, operation);
   }

@@ -17,7 +17,8 @@ namespace sinkstream {
 // What a plan may ask for at most; a rank checks each plan that it receives against them.
 struct PlanLimits {
   std::int32_t num_slots = 0;
-  std::int32_t num_places = 0;  // where sessions are parked
+  std::int32_t num_places = 0;  // where sessions are parked, and snapshots come and go
+  bool has_snapshots = false;
   std::int64_t max_rows = 0;
   std::int64_t vocab_size = 0;
   std::int32_t max_top_logprobs = kernels::kMaxTopLogprobs;

@@ -56,6 +56,9 @@ void Scheduler::take(Generate command, Clock::time_point received) {
   }
   if (refuses_turn(command)) return;
   tell_(Accepted{command.request});
+  if (const auto opened = new_sessions_.find(command.session); opened != new_sessions_.end()) {
+    look_for_snapshot(opened->second, std::ssize(command.prompts.front()));
+  }
   const bool at_once = goes_on_at_once(table_.find(command.session));
   Choices turn{std::make_shared<ActiveRequest>(std::move(command), received), 0, 1};
   if (at_once) return start(std::move(turn));
@@ -128,6 +131,7 @@ void Scheduler::end_all(FinishReason reason, const std::string& message) {
   table_.for_each([&](Session& session) { fail(session, reason, message); });
   table_.for_each_kept([&](Session& session) { fail(session, reason, message); });
   new_sessions_.clear();
+  refuse_saves(reason == FinishReason::ending ? RefusalReason::ending : RefusalReason::failed, message);
   for (const SessionChanged& fork : std::exchange(forks_, {})) {
     refuse(fork.request, RefusalReason::ending, message);
   }
@@ -147,14 +151,16 @@ void Scheduler::admit() {
 }
 
 void Scheduler::serve_waiting() {
-  while (!waiting_.empty() && (table_.free_slot() || stands_in_slot(waiting_.front()))) {
-    Choices& next = waiting_.front();
-    if (next.share_prefill()) {
-      start(std::exchange(next, {}));
-    } else {
-      start({next.request, next.take(), 1});
-    }
-    if (next.empty()) waiting_.pop_front();
+  const auto find_next = [&] {
+    return std::ranges::find_if(waiting_,
+                                [&](const Choices& choices) { return !waits_for_snapshot(choices); });
+  };
+  for (auto next = find_next(); next != waiting_.end(); next = find_next()) {
+    if (!table_.free_slot() && !stands_in_slot(*next)) return;
+    Choices choices =
+        next->share_prefill() ? std::exchange(*next, {}) : Choices{next->request, next->take(), 1};
+    if (next->empty()) waiting_.erase(next);
+    start(std::move(choices));
   }
 }
 
@@ -163,11 +169,14 @@ void Scheduler::start(Choices choices) {
   if (Session* const session = table_.find(request->command.session)) return go_on(*session, request);
   NewSession opened{.window = limits_.session.window, .past = {}, .pending = {}};
   if (auto node = new_sessions_.extract(request->command.session)) opened = std::move(node.mapped());
-  Session& session = table_.open(*table_.free_slot(), request->command.session, opened.window);
+  const std::int32_t slot = *table_.free_slot();
+  Session& session = opened.found ? take_up(slot, request->command.session, opened)
+                                  : table_.open(slot, request->command.session, opened.window);
   session.input = input_of(choices.prompt(), opened);
-  if (opened.past.has_gap()) {
+  if (opened.past.has_gap() && !opened.found) {
     session.sound_from = sound_from(opened.past.begin, opened.window, limits_.session.num_layers);
   }
+  session.snapshot = opened.snapshot;
   session.past = std::move(opened.past);
   note_queueing(session, *request);
   session.input.scored =
@@ -283,7 +292,8 @@ void Scheduler::cancel_turn(Session& session) {
 
 // It has not taken in its past, which it does with its next turn, in a slot that it has then.
 void Scheduler::begin_anew(Session& session) {
-  NewSession again{.window = session.window, .past = session.past, .pending = {}};
+  NewSession again{
+      .window = session.window, .past = session.past, .pending = {}, .snapshot = session.snapshot};
   for (std::int64_t position = again.past.tokens(); position < session.input.end(); ++position) {
     again.pending.push_back(session.input.at(position));
   }
@@ -378,6 +388,9 @@ void Scheduler::add_counts(EngineStats& stats) const {
   stats.parked_bytes = stats.parked_sessions * limits_.place_bytes;
   stats.parks = parks_;
   stats.restores = restores_;
+  stats.snapshots_saved = traffic_.saved;
+  stats.snapshots_taken_up = traffic_.taken_up;
+  stats.snapshots_failed = traffic_.failed;
 }
 
 }  // namespace sinkstream

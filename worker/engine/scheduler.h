@@ -19,6 +19,7 @@
 #include "kernels/choice.h"
 #include "worker/engine/operation_failures.h"
 #include "worker/engine/session_table.h"
+#include "worker/engine/snapshot_traffic.h"
 #include "worker/engine/step_plan.h"
 
 namespace sinkstream {
@@ -32,6 +33,9 @@ struct SchedulerLimits {
   std::int64_t session_chunk = 128;  // of one session: no more than the ring's slack
   SessionShape session;
   std::vector<TokenId> end_tokens;
+  // What the leader has of a session on its disk. Empty: there are no snapshots; else two places more than
+  // num_places, the first for those that go to files, the second for those that come.
+  std::function<std::optional<Snapshot>(std::uint64_t session)> find_snapshot = {};
 };
 
 class Scheduler {
@@ -50,6 +54,9 @@ class Scheduler {
   void take(const ForkSession& command);
   void take(const RollBackSession& command);
   void take(const CloseSession& command);
+  void take(const SaveSession& command);
+  void take(const DropSnapshot& command);
+  void take(const KeepSnapshots& command);
   // Ends every turn and every session.
   void end_all(FinishReason reason, const std::string& message);
 
@@ -63,6 +70,9 @@ class Scheduler {
   // The outcome of the oldest step that next() gave and that has none yet: one choice for each output. What
   // belongs to a turn that has ended meanwhile is dropped.
   void commit(std::span<const kernels::Choice> choices);
+
+  // When next() may have something to do though nothing has come: asking how snapshots are.
+  std::optional<Clock::time_point> asks_at() const;
 
   std::int32_t waiting() const;  // choices without a slot
   std::int32_t free_slots() const { return table_.free_slots(); }
@@ -127,6 +137,26 @@ class Scheduler {
   Session* copy_of(const Session& from, SessionId id);
   std::int32_t most_sessions() const;
 
+  // ---- Snapshots (scheduler_snapshots.cpp)
+  std::int32_t out_place() const { return limits_.num_places; }
+  std::int32_t in_place() const { return limits_.num_places + 1; }
+  bool refuses_save(const SaveSession& command);
+  void refuse_saves(RefusalReason reason, const std::string& message);
+  std::uint64_t begin_job(SlotOperation operation);
+  void begin_save();
+  void end_save();
+  void look_for_snapshot(NewSession& opened, std::int64_t new_tokens);
+  const NewSession* new_session(const Choices& choices) const;
+  bool waits_for_snapshot(const Choices& choices) const;
+  bool is_there(SessionId session, const Snapshot& snapshot) const;
+  void begin_load();
+  void end_load();
+  void settle_load();
+  Session& take_up(std::int32_t slot, SessionId id, const NewSession& opened);
+  void ask_for_jobs();
+  SnapshotJob* job_of(const SlotOperation& operation);
+  void settle_jobs(const Launched& step, std::span<const OperationFailure> failures);
+
   // ---- Steps
   void skip_gaps();
   void add_decode_rows(StepPlan& plan);
@@ -148,6 +178,9 @@ class Scheduler {
   const std::function<void(Event)> tell_;
   SessionTable table_;
   std::deque<Choices> waiting_;
+  std::deque<SaveSession> saves_;  // that have not begun
+  SnapshotTraffic traffic_;
+  Clock::time_point next_ask_;
   std::map<SessionId, NewSession> new_sessions_;
   std::vector<SessionChanged> forks_;        // of the plan in the making, told when it has been launched
   std::vector<std::uint64_t> row_sessions_;  // of the plan in the making

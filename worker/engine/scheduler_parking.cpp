@@ -70,7 +70,8 @@ void Scheduler::make_room() {
   });
   for (std::size_t i = 0; i < waiting_.size(); ++i) {
     const Choices& choices = waiting_[i];
-    if (!stands_in_slot(choices)) park_for(choices.share_prefill() ? 1 : choices.count, i + 1);
+    if (!stands_in_slot(choices) && !waits_for_snapshot(choices))
+      park_for(choices.share_prefill() ? 1 : choices.count, i + 1);
   }
   if (!table_.free_place()) go_on_where_they_stand();
 }

@@ -19,8 +19,10 @@ Past first_tokens(const Past& past, std::int64_t tokens) {
 
 void Scheduler::take(const OpenSession& command) {
   if (refuses_id(command.request, command.session) || refuses_more_sessions(command.request)) return;
-  new_sessions_[command.session] = {
-      .window = command.window.value_or(limits_.session.window), .past = command.past, .pending = {}};
+  new_sessions_[command.session] = {.window = command.window.value_or(limits_.session.window),
+                                    .past = command.past,
+                                    .pending = {},
+                                    .snapshot = command.snapshot};
   tell_(changed(command.request, command.session));
 }
 

@@ -27,8 +27,11 @@ PlanOutput score_output(TokenId target, const TurnParams& params, const StepPlan
 }  // namespace
 
 std::optional<StepPlan> Scheduler::next() {
+  begin_load();
   admit();
   skip_gaps();
+  begin_save();
+  ask_for_jobs();
   StepPlan plan;
   SessionOperations operations = table_.take_operations();
   plan.operations = std::move(operations.operations);
@@ -44,9 +47,10 @@ std::optional<StepPlan> Scheduler::next() {
 void Scheduler::note_launch(std::span<const OperationFailure> failures) {
   Launched& step = launched_.back();
   for (const OperationFailure& failure : failures) {
-    note(step, static_cast<std::size_t>(failure.operation), failure.message);
+    if (!failure.unfinished) note(step, static_cast<std::size_t>(failure.operation), failure.message);
   }
   settle_saves(step);
+  settle_jobs(step, failures);
   for (SessionChanged& fork : std::exchange(step.forks, {})) {
     if (table_.find(fork.session)) {
       tell_(std::move(fork));
@@ -63,8 +67,10 @@ void Scheduler::note(const Launched& step, std::size_t index, const std::string&
     Session* const session = table_.find(save->slot, number);
     if (session && session->place == save->place) return table_.give_up_place(*session);
   }
+  if (SnapshotJob* const job = job_of(operations[index])) job->failure = message;
   // What was copied from there in this step is as wrong.
-  const Standing standing = changed_by(operations[index]);
+  const auto standing = changed_by(operations[index]);
+  if (!standing) return;
   for (std::size_t i = index + 1; i < operations.size(); ++i) {
     if (vacates(operations[i]) && changed_by(operations[i]) == standing) break;
     if (read_by(operations[i]) == standing && step.operation_sessions[i] != number) note(step, i, message);

@@ -106,6 +106,8 @@ struct NewSession {
   CacheWindow window;
   Past past;
   std::vector<TokenId> pending;  // what turns that were cancelled before they had a slot would have taken in
+  std::optional<SnapshotName> snapshot = {};
+  std::optional<Snapshot> found = {};  // which its next turn begins with
 
   std::int64_t tokens() const { return past.tokens() + static_cast<std::int64_t>(pending.size()); }
 };
@@ -124,6 +126,7 @@ struct Session {
   // since, where some were left out.
   Past past;
   std::int64_t sound_from = 0;
+  std::optional<SnapshotName> snapshot;  // that it was opened with
   std::int64_t saved = 0;  // while it is parked: as many as it had then; it may have gone back since
   Input input;
   std::vector<TokenId> pending;  // between turns: told, not taken in

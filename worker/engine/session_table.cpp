@@ -134,6 +134,31 @@ void SessionTable::restore(Session& session, std::int32_t slot) {
   --parked_;
 }
 
+// ---- Snapshots
+
+void SessionTable::copy_aside(const Session& from, std::int32_t place) {
+  if (from.place && !from.slot) return operate(CopySaved{place, *from.place});
+  operate(SaveSlot{*from.slot, place});
+}
+
+Session& SessionTable::take_up(std::int32_t slot, SessionId id, const Snapshot& snapshot,
+                               std::int32_t place) {
+  Session& session = settle(this->slot(slot), id);
+  session.slot = slot;
+  session.window = snapshot.window;
+  session.planned = session.seen = snapshot.seen;
+  session.written = snapshot.written;
+  session.sound_from = snapshot.sound_from;
+  operate(session, RestoreSlot{slot, place});
+  return session;
+}
+
+void SessionTable::operate(SlotOperation operation) {
+  constexpr std::uint64_t kNobody = 0;
+  next_.operations.push_back(std::move(operation));
+  next_.sessions.push_back(kNobody);
+}
+
 // ---- Who is where
 
 SessionOperations SessionTable::take_operations() {

@@ -46,6 +46,12 @@ class SessionTable {
   Session& copy_to_place(const Session& from, std::int32_t place, SessionId id);
   void restore(Session& session, std::int32_t slot);
 
+  // ---- Snapshots. Places for these are none of the table's, and free where something goes there.
+  void copy_aside(const Session& from, std::int32_t place);  // `from` may be parked; the copy is no session
+  // One that stands as a snapshot has it, which is in a place. It stays there.
+  Session& take_up(std::int32_t slot, SessionId id, const Snapshot& snapshot, std::int32_t place);
+  void operate(SlotOperation operation);  // which is no session's
+
   // Whether the ring still has all that the session's token at `length` will attend to, as it should be.
   bool can_roll_back(const Session& session, std::int64_t length) const;
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <tuple>
+#include <type_traits>
 
 #include "base/shared_fields.h"
 #include "base/wire.h"
@@ -57,6 +58,26 @@ static auto fields(wire::Is<DropSaved> auto& operation) {
   auto& [place] = operation;
   return std::tie(place);
 }
+static auto fields(wire::Is<WriteSnapshot> auto& operation) {
+  auto& [place, snapshot] = operation;
+  return std::tie(place, snapshot);
+}
+static auto fields(wire::Is<ReadSnapshot> auto& operation) {
+  auto& [place, snapshot] = operation;
+  return std::tie(place, snapshot);
+}
+static auto fields(wire::Is<RemoveSnapshot> auto& operation) {
+  auto& [session] = operation;
+  return std::tie(session);
+}
+static auto fields(wire::Is<KeepOnlySnapshots> auto& operation) {
+  auto& [sessions] = operation;
+  return std::tie(sessions);
+}
+static auto fields(wire::Is<AskJob> auto& operation) {
+  auto& [job] = operation;
+  return std::tie(job);
+}
 static auto fields(wire::Is<PlanRow> auto& row) {
   auto& [slot, token, position] = row;
   return std::tie(slot, token, position);
@@ -70,8 +91,8 @@ static auto fields(wire::Is<StepPlan> auto& plan) {
   return std::tie(number, last, operations, rows, outputs);
 }
 
-// "SNK7"; ranks of different builds must not understand each other.
-static constexpr std::uint32_t kMagic = 0x374b4e53;
+// "SNK8"; ranks of different builds must not understand each other.
+static constexpr std::uint32_t kMagic = 0x384b4e53;
 
 namespace {
 
@@ -83,17 +104,15 @@ Standing in_place(std::int32_t place) {
 }
 
 template <typename Operation>
-Standing changed(const Operation& operation) {
-  return in_slot(operation.slot);
-}
-Standing changed(const SaveSlot& operation) {
-  return in_place(operation.place);
-}
-Standing changed(const CopySaved& operation) {
-  return in_place(operation.place);
-}
-Standing changed(const DropSaved& operation) {
-  return in_place(operation.place);
+std::optional<Standing> changed(const Operation& operation) {
+  if constexpr (std::is_same_v<Operation, SaveSlot> || std::is_same_v<Operation, CopySaved> ||
+                std::is_same_v<Operation, DropSaved> || std::is_same_v<Operation, ReadSnapshot>) {
+    return in_place(operation.place);
+  } else if constexpr (requires { operation.slot; }) {
+    return in_slot(operation.slot);
+  } else {
+    return std::nullopt;
+  }
 }
 
 template <typename Operation>
@@ -112,10 +131,13 @@ std::optional<Standing> read(const RestoreSlot& operation) {
 std::optional<Standing> read(const CopySaved& operation) {
   return in_place(operation.from);
 }
+std::optional<Standing> read(const WriteSnapshot& operation) {
+  return in_place(operation.place);
+}
 
 }  // namespace
 
-Standing changed_by(const SlotOperation& operation) {
+std::optional<Standing> changed_by(const SlotOperation& operation) {
   return std::visit([](const auto& o) { return changed(o); }, operation);
 }
 
@@ -126,6 +148,13 @@ std::optional<Standing> read_by(const SlotOperation& operation) {
 bool vacates(const SlotOperation& operation) {
   return std::holds_alternative<CloseSlot>(operation) || std::holds_alternative<LeaveSlot>(operation) ||
          std::holds_alternative<DropSaved>(operation);
+}
+
+bool begins_job(const SlotOperation& operation) {
+  return std::holds_alternative<WriteSnapshot>(operation) ||
+         std::holds_alternative<ReadSnapshot>(operation) ||
+         std::holds_alternative<RemoveSnapshot>(operation) ||
+         std::holds_alternative<KeepOnlySnapshots>(operation);
 }
 
 std::vector<std::byte> encode(const StepPlan& plan) {

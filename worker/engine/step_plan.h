@@ -13,6 +13,7 @@
 #include "base/cache_geometry.h"
 #include "base/sampling_params.h"
 #include "base/token_id.h"
+#include "engine/snapshot.h"
 #include "kernels/choice.h"
 
 namespace sinkstream {
@@ -73,8 +74,35 @@ struct CopySaved {
 struct DropSaved {
   std::int32_t place = 0;
 };
+
+// ---- Files. These begin a job each, which is done beside the steps that follow: in the order of the plans,
+// each when all that was queued before has been done. Jobs are counted from 1.
+
+// A file takes what is in a full place, which stays as it is until the job is done.
+struct WriteSnapshot {
+  std::int32_t place = 0;
+  Snapshot snapshot;
+};
+// A free place takes what is in a file. Its session may be restored when the job is done on every rank.
+struct ReadSnapshot {
+  std::int32_t place = 0;
+  Snapshot snapshot;
+};
+struct RemoveSnapshot {
+  std::uint64_t session = 0;
+};
+struct KeepOnlySnapshots {
+  std::vector<std::uint64_t> sessions;
+};
+// Asks how a job is: what failed in it is this operation's failure, and while it isn't done this is
+// unfinished.
+struct AskJob {
+  std::uint64_t job = 0;
+};
+
 using SlotOperation = std::variant<OpenSlot, BeginTurn, CopySlot, SkipSlot, RollBackSlot, CloseSlot, SaveSlot,
-                                   LeaveSlot, RestoreSlot, CopySaved, DropSaved>;
+                                   LeaveSlot, RestoreSlot, CopySaved, DropSaved, WriteSnapshot, ReadSnapshot,
+                                   RemoveSnapshot, KeepOnlySnapshots, AskJob>;
 
 // Where a session stands: in a slot, or parked in a place.
 struct Standing {
@@ -84,11 +112,12 @@ struct Standing {
   auto operator<=>(const Standing&) const = default;
 };
 
-// What an operation changes, and what it reads of another.
-Standing changed_by(const SlotOperation& operation);
+// What an operation changes, if it is a slot or a place, and what it reads of another.
+std::optional<Standing> changed_by(const SlotOperation& operation);
 std::optional<Standing> read_by(const SlotOperation& operation);
 // Whether nothing stands there afterwards.
 bool vacates(const SlotOperation& operation);
+bool begins_job(const SlotOperation& operation);
 
 // One token to take in. Rows of one slot stand together, in ascending position.
 struct PlanRow {

@@ -17,9 +17,10 @@ namespace {
 
 }  // namespace
 
-StepRunner::StepRunner(Model& model, const PlanLimits& limits)
+StepRunner::StepRunner(Model& model, const PlanLimits& limits, SnapshotFiles* snapshots)
     : model_(model),
       limits_(limits),
+      snapshots_(snapshots),
       slots_(static_cast<std::size_t>(limits.num_slots)),
       places_(static_cast<std::size_t>(limits.num_places)),
       choices_(kernels::allocate_array<kernels::Choice>(model.backend(), limits.max_rows, "chosen tokens")) {}
@@ -55,10 +56,14 @@ std::vector<OperationFailure> StepRunner::launch(const StepPlan& plan) {
     std::visit([&](const auto& operation) { note(operation); }, plan.operations[i]);
     try {
       std::visit([&](const auto& operation) { apply(operation); }, plan.operations[i]);
+      if (is_unfinished(plan.operations[i])) failures.push_back({static_cast<std::int32_t>(i), "", true});
     } catch (const GroupEnded&) {
       throw;
     } catch (const std::exception& error) {
       failures.push_back({static_cast<std::int32_t>(i), error.what()});
+      if (begins_job(plan.operations[i])) {
+        jobs_.push_back([files = snapshots_, job = last_job_] { files->skip(job); });
+      }
     }
   }
 
@@ -69,7 +74,9 @@ std::vector<OperationFailure> StepRunner::launch(const StepPlan& plan) {
     const auto block = outputs.subspan(begin, std::min<std::size_t>(kOutputsAtOnce, outputs.size() - begin));
     choose(plan, block, choices_.span.part(static_cast<std::int64_t>(begin), std::ssize(block)));
   }
-  launched_.push_back({.number = plan.number, .choices = std::vector<kernels::Choice>(outputs.size())});
+  launched_.push_back({.number = plan.number,
+                       .jobs = std::exchange(jobs_, {}),
+                       .choices = std::vector<kernels::Choice>(outputs.size())});
   Launched& step = launched_.back();  // in its place before anything is to be written to it
   if (!outputs.empty()) backend.download(choices_.span.data, std::as_writable_bytes(std::span(step.choices)));
   step.mark = backend.mark();
@@ -79,6 +86,7 @@ std::vector<OperationFailure> StepRunner::launch(const StepPlan& plan) {
 std::vector<kernels::Choice> StepRunner::collect() {
   if (idle()) throw std::logic_error("StepRunner: no step is under way");
   wait_for(launched_.front());
+  for (const Job& begin_job : launched_.front().jobs) begin_job();
   std::vector<kernels::Choice> choices = std::move(launched_.front().choices);
   launched_.pop_front();
   return choices;
@@ -198,6 +206,50 @@ void StepRunner::apply(const RestoreSlot& operation) {
 
 void StepRunner::apply(const CopySaved& operation) {
   model_.copy_saved(operation.from, operation.place, place(operation.place).written);
+}
+
+// ---- Files. Their jobs begin when the step's work is done, and with it all that was queued before.
+
+void StepRunner::note(const WriteSnapshot& operation) {
+  full_place(operation.place);
+  ++last_job_;
+}
+
+void StepRunner::note(const ReadSnapshot& operation) {
+  const Snapshot& snapshot = operation.snapshot;
+  fill_place(operation.place, {true, snapshot.window, snapshot.seen, snapshot.written, /*ring_begin=*/0});
+  ++last_job_;
+}
+
+void StepRunner::apply(const WriteSnapshot& operation) {
+  const Snapshot& snapshot = operation.snapshot;
+  const auto parts = model_.parts_of_place(operation.place, snapshot.written, snapshot.window.sink_tokens);
+  jobs_.push_back([files = snapshots_, job = last_job_, snapshot,
+                   parts = SavedParts(parts.begin(), parts.end())] { files->write(job, snapshot, parts); });
+}
+
+void StepRunner::apply(const ReadSnapshot& operation) {
+  const Snapshot& snapshot = operation.snapshot;
+  jobs_.push_back(
+      [files = snapshots_, job = last_job_, snapshot,
+       parts = model_.parts_of_place(operation.place, snapshot.written, snapshot.window.sink_tokens)] {
+        files->read(job, snapshot, parts);
+      });
+}
+
+void StepRunner::apply(const RemoveSnapshot& operation) {
+  jobs_.push_back(
+      [files = snapshots_, job = last_job_, operation] { files->remove(job, operation.session); });
+}
+
+void StepRunner::apply(const KeepOnlySnapshots& operation) {
+  jobs_.push_back(
+      [files = snapshots_, job = last_job_, operation] { files->keep_only(job, operation.sessions); });
+}
+
+bool StepRunner::is_unfinished(const SlotOperation& operation) {
+  const auto* const asked = std::get_if<AskJob>(&operation);
+  return asked && !snapshots_->is_done(asked->job);
 }
 
 std::vector<ModelRow> StepRunner::take_in(std::span<const PlanRow> rows) {

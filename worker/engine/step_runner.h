@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -11,12 +12,14 @@
 #include "worker/engine/operation_failures.h"
 #include "worker/engine/plan_limits.h"
 #include "worker/model/model.h"
+#include "worker/snapshots/snapshot_files.h"
 
 namespace sinkstream {
 
 class StepRunner {
  public:
-  StepRunner(Model& model, const PlanLimits& limits);
+  // `snapshots`: null where the limits allow none.
+  StepRunner(Model& model, const PlanLimits& limits, SnapshotFiles* snapshots = nullptr);
   // Waits for the steps under way, which write to this rank's memory.
   ~StepRunner();
   StepRunner(const StepRunner&) = delete;
@@ -60,9 +63,13 @@ class StepRunner {
     std::int64_t seen = 0, written = 0, ring_begin = 0;  // as Slot has them
   };
 
+  // What is to be done with files when its step is over.
+  using Job = std::function<void()>;
+
   struct Launched {
     std::uint64_t number = 0;
     std::uint64_t mark = 0;
+    std::vector<Job> jobs = {};
     std::vector<kernels::Choice> choices;  // there after a wait for the mark
   };
 
@@ -84,6 +91,11 @@ class StepRunner {
   void note(const RestoreSlot& operation);
   void note(const CopySaved& operation);
   void note(const DropSaved& operation);
+  void note(const WriteSnapshot& operation);
+  void note(const ReadSnapshot& operation);
+  void note(const RemoveSnapshot&) { ++last_job_; }
+  void note(const KeepOnlySnapshots&) { ++last_job_; }
+  void note(const AskJob&) {}
   void apply(const OpenSlot&) {}
   void apply(const BeginTurn& operation) { model_.begin_turn(operation.slot, operation.sampling); }
   void apply(const CopySlot& operation);
@@ -95,6 +107,13 @@ class StepRunner {
   void apply(const RestoreSlot& operation);
   void apply(const CopySaved& operation);
   void apply(const DropSaved&) {}  // its memory is for the next
+  void apply(const WriteSnapshot& operation);
+  void apply(const ReadSnapshot& operation);
+  void apply(const RemoveSnapshot& operation);
+  void apply(const KeepOnlySnapshots& operation);
+  void apply(const AskJob&) {}
+  // Whether an operation that succeeded has more to come.
+  bool is_unfinished(const SlotOperation& operation);
   void note_choice(std::int32_t index);
   std::vector<ModelRow> take_in(std::span<const PlanRow> rows);
   void choose(const StepPlan& plan, std::span<const PlanOutput> outputs,
@@ -102,7 +121,10 @@ class StepRunner {
 
   Model& model_;
   PlanLimits limits_;
+  SnapshotFiles* const snapshots_;
   std::uint64_t last_number_ = 0;
+  std::uint64_t last_job_ = 0;
+  std::vector<Job> jobs_;  // of the step that is being launched
   std::vector<Slot> slots_;
   std::vector<Saved> places_;
   kernels::DeviceArray<kernels::Choice> choices_;  // [max_rows] of the step launched last

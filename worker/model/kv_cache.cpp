@@ -156,6 +156,32 @@ void KvCache::copy_first_places(kernels::Address from, kernels::Address to, std:
   }
 }
 
+std::vector<std::span<std::byte>> KvCache::parts_of_place(std::int32_t place, std::int64_t seen_tokens,
+                                                          std::int64_t sink_tokens) {
+  const kernels::Address begin = begin_of_taken(place);
+  const CacheLayerView& first = layers_.front();
+  const std::int64_t sinks = sink_bytes(first, std::min({seen_tokens, sink_tokens, first.sink_capacity}));
+  const std::int64_t ring = ring_bytes(first, std::min(seen_tokens, first.ring_capacity));
+  std::vector<std::span<std::byte>> parts;
+  const auto add = [&](kernels::Address in_first_slot, std::int64_t bytes) {
+    const std::int64_t offset =
+        static_cast<std::int64_t>(in_first_slot) - static_cast<std::int64_t>(memory_.address());
+    if (bytes == 0) return;
+    parts.emplace_back(reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(begin + offset)),
+                       static_cast<std::size_t>(bytes));
+  };
+  for (const CacheLayerView& layer : layers_) {
+    for (std::int64_t head = 0; head < layer.local_kv_heads; ++head) {
+      const kernels::CachePlane plane = cache_plane(layer, 0, head);
+      add(plane.sink_keys, sinks);
+      add(plane.sink_values, sinks);
+      add(plane.ring_keys, ring);
+      add(plane.ring_values, ring);
+    }
+  }
+  return parts;
+}
+
 void KvCache::release(std::int32_t slot) {
   backend_.discard(begin_of(slot), slot_bytes_);
 }

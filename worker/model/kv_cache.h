@@ -2,7 +2,9 @@
 // and a ring.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/session_shape.h"
@@ -50,6 +52,11 @@ class KvCache {
   void save(std::int32_t slot, std::int32_t place, std::int64_t seen_tokens);
   void restore(std::int32_t place, std::int32_t slot, std::int64_t seen_tokens);
   void copy_saved(std::int32_t from, std::int32_t to, std::int64_t seen_tokens);
+  // What a session that has seen so many tokens, with so many sinks, has in a parking place: memory of this
+  // host, to be read or filled by whoever has waited for what was queued. A place that nothing was saved in
+  // gets its memory; save() says what that throws.
+  std::vector<std::span<std::byte>> parts_of_place(std::int32_t place, std::int64_t seen_tokens,
+                                                   std::int64_t sink_tokens);
   // Gives a slot's physical memory back; its content becomes zero.
   void release(std::int32_t slot);
 

@@ -43,6 +43,11 @@ class Model {
   void save_slot(std::int32_t slot, std::int32_t place, std::int64_t seen_tokens);
   void copy_saved(std::int32_t from, std::int32_t to, std::int64_t seen_tokens);
   void restore_slot(std::int32_t place, std::int32_t slot, std::int64_t seen_tokens);
+  // As KvCache has it.
+  std::vector<std::span<std::byte>> parts_of_place(std::int32_t place, std::int64_t seen_tokens,
+                                                   std::int64_t sink_tokens) {
+    return cache_.parts_of_place(place, seen_tokens, sink_tokens);
+  }
   // A slot's session ends: its memory goes back.
   void close_slot(std::int32_t slot);
   // A slot's session goes on elsewhere; the slot's memory stays, for the next.

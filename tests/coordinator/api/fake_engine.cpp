@@ -89,6 +89,11 @@ void FakeEngine::fail_all(const std::string& message, FinishReason reason) {
   active_.clear();
 }
 
+void FakeEngine::fail_saves(bool fail) {
+  const std::lock_guard lock(mutex_);
+  fails_saves_ = fail;
+}
+
 void FakeEngine::set_stats(const EngineStats& stats) {
   const std::lock_guard lock(mutex_);
   stats_ = stats;
@@ -205,6 +210,14 @@ void FakeEngine::take(const CloseSession& command) {
   }
   tell_changed(command.request, command.session);
   sessions_.erase(command.session);
+}
+
+void FakeEngine::take(const SaveSession& command) {
+  EXPECT_TRUE(limits_.has_snapshots);
+  EXPECT_FALSE(is_in_turn(command.session));
+  EXPECT_EQ(std::ssize(sessions_.at(command.session).tokens), command.tokens);
+  if (fails_saves_) return tell(Refused{command.request, RefusalReason::failed, "the disk is full", {}});
+  tell_changed(command.request, command.session);
 }
 
 bool FakeEngine::refuses_turn(const Generate& command) {

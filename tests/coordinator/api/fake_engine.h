@@ -32,6 +32,7 @@ class FakeEngine : public Engine {
   void hear_late();  // of each EndTurn, when the turn has ended by itself
   // A turn may be told to end where its session cannot go back to, and then is cancelled.
   void allow_out_of_reach();
+  void fail_saves(bool fail);  // each SaveSession is refused
   void set_stats(const EngineStats& stats);
 
   std::size_t num_active() const;
@@ -97,6 +98,9 @@ class FakeEngine : public Engine {
   void take(const ForkSession& command);
   void take(const RollBackSession& command);
   void take(const CloseSession& command);
+  void take(const SaveSession& command);
+  void take(const DropSnapshot&) {}
+  void take(const KeepSnapshots&) {}
   bool refuses_turn(const Generate& command);
   bool is_in_turn(SessionId session) const;
   bool can_go_back(const Kept& session, std::int64_t tokens) const;
@@ -132,6 +136,7 @@ class FakeEngine : public Engine {
   bool ending_ = false;
   bool hears_late_ = false;
   bool allows_out_of_reach_ = false;
+  bool fails_saves_ = false;
   bool stopping_ = false;
   std::size_t num_cancelled_ = 0;
   std::int64_t num_events_ = 0;

@@ -59,7 +59,9 @@ void AwkwardArena::release(Address address, std::int64_t bytes) {
 }
 
 Address AwkwardArena::kept(Address address) const {
-  if (address == Address::none) return address;
+  const std::intptr_t offset =
+      static_cast<std::intptr_t>(address) - reinterpret_cast<std::intptr_t>(given_out_);
+  if (offset < 0 || offset >= kArenaBytes) return address;
   return address + (reinterpret_cast<std::intptr_t>(kept_) - reinterpret_cast<std::intptr_t>(given_out_));
 }
 

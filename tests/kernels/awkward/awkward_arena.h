@@ -21,7 +21,7 @@ class AwkwardArena {
   Address allocate(std::int64_t bytes, const std::string& purpose);
   // From then on also the memory itself may not be touched.
   void release(Address address, std::int64_t bytes);
-  // Where that which `address` stands for is kept.
+  // Where that which `address` stands for is kept; an address that is not given out stands for itself.
   Address kept(Address address) const;
 
  private:

@@ -36,9 +36,9 @@ Buffer AwkwardBackend::allocate(std::int64_t bytes, const std::string& purpose) 
 
 Buffer AwkwardBackend::allocate_in_host(std::int64_t bytes, const std::string& purpose) {
   before_host_memory();
-  Buffer buffer = allocate(bytes, purpose);
-  upload(std::vector<std::byte>(static_cast<std::size_t>(bytes), kGarbage), buffer.address());
-  return buffer;
+  const auto memory = std::make_shared<Buffer>(allocate(bytes, purpose));
+  upload(std::vector<std::byte>(static_cast<std::size_t>(bytes), kGarbage), memory->address());
+  return {kept(memory->address()), bytes, memory};  // which this host may touch
 }
 
 void AwkwardBackend::upload(std::span<const std::byte> from, Address to) {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <functional>
 #include <latch>
 #include <memory>
@@ -33,6 +34,7 @@ struct GroupOptions {
   CacheWindow window{4, 28};
   bool dense = false;  // then the window is all that a session may see
   std::string backend = "cpu";
+  std::filesystem::path snapshots;  // where each rank has a directory for them; empty: there are none
   // With the awkward backend: called before a rank begins a turn, copies a slot or takes memory for a place,
   // and may throw.
   std::function<void(int rank)> before_turn = [](int) {}, before_copy = [](int) {}, before_place = [](int) {};
@@ -100,7 +102,9 @@ class TestGroup {
                                .sink_capacity = options_.window.sink_tokens,
                                .ring_capacity = options_.dense ? window : window + options_.prefill_chunk,
                                .num_layers = config.num_layers};
-    const KvCacheSizes cache = cache_sizes(session, options_.slots, options_.places, options_.ring);
+    const bool has_snapshots = !options_.snapshots.empty();
+    const std::int32_t places = options_.places + (has_snapshots ? 2 : 0);
+    const KvCacheSizes cache = cache_sizes(session, options_.slots, places, options_.ring);
     const std::int64_t max_rows = options_.slots + options_.prefill_chunk;
     Model model(
         config, shard,
@@ -108,16 +112,22 @@ class TestGroup {
         cache, max_rows, *backend);
     PlanLimits limits;
     limits.num_slots = options_.slots;
-    limits.num_places = options_.places;
+    limits.num_places = places;
+    limits.has_snapshots = has_snapshots;
     limits.max_rows = max_rows;
     limits.vocab_size = config.vocab_size;
     limits.session = session;
-    StepRunner runner(model, limits);
+    std::unique_ptr<SnapshotFiles> files;
+    if (has_snapshots) {
+      files = std::make_unique<SnapshotFiles>(
+          SnapshotSettings{options_.snapshots / std::to_string(rank), "a test", std::int64_t{1} << 30});
+    }
+    StepRunner runner(model, limits, files.get());
     if (rank > 0) {
       ready.count_down();
       follow(communicator, runner, limits);
     } else {
-      lead(communicator, runner, config, session, ready);
+      lead(communicator, runner, config, session, files.get(), ready);
     }
     if (const auto* awkward = dynamic_cast<const kernels::AwkwardBackend*>(backend.get())) {
       most_in_flight_[static_cast<std::size_t>(rank)] = awkward->most_marks_unwaited();
@@ -125,7 +135,7 @@ class TestGroup {
   }
 
   void lead(Communicator& communicator, StepRunner& runner, const ModelConfig& config,
-            const SessionShape& session, std::latch& ready) {
+            const SessionShape& session, const SnapshotFiles* files, std::latch& ready) {
     EngineLimits engine_limits;
     engine_limits.vocab_size = config.vocab_size;
     engine_limits.session = session;
@@ -134,6 +144,9 @@ class TestGroup {
     SchedulerLimits scheduler_limits{
         options_.slots,         options_.places,        /*place_bytes=*/1, options_.max_queue,
         options_.prefill_chunk, options_.prefill_chunk, session,           {}};
+    if (files) {
+      scheduler_limits.find_snapshot = [files](std::uint64_t number) { return files->find(number); };
+    }
     loop_ = std::make_unique<EngineLoop>(engine_limits, scheduler_limits, runner, communicator);
     engine = loop_.get();
     engine->connect(ledger);

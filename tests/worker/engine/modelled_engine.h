@@ -10,6 +10,9 @@
 #include <functional>
 #include <map>
 #include <numeric>
+#include <optional>
+#include <set>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -42,11 +45,15 @@ class ModelledSlots {
   explicit ModelledSlots(const SchedulerLimits& limits)
       : ring_capacity_(limits.session.ring_capacity),
         slots_(static_cast<std::size_t>(limits.num_slots)),
-        places_(static_cast<std::size_t>(limits.num_places)) {}
+        places_(static_cast<std::size_t>(limits.num_places) + 2) {}
 
   std::vector<kernels::Choice> apply(const StepPlan& plan) {
-    for (const SlotOperation& operation : plan.operations) {
-      std::visit([this](const auto& o) { apply(o); }, operation);
+    failures.clear();
+    for (std::size_t i = 0; i < plan.operations.size(); ++i) {
+      std::visit([this](const auto& o) { apply(o); }, plan.operations[i]);
+      if (const auto* const asked = std::get_if<AskJob>(&plan.operations[i])) {
+        answer(asked->job, static_cast<std::int32_t>(i));
+      }
     }
     for (const PlanRow& row : plan.rows) take_in(row);
     for (const PlanRow& row : plan.rows)
@@ -82,6 +89,16 @@ class ModelledSlots {
   }
 
   std::int64_t rows = 0;  // taken in
+
+  // ---- Files
+  enum class Job { done, unfinished, failed };
+  std::function<Job(std::uint64_t job)> look_at_job = [](std::uint64_t) { return Job::done; };
+  std::vector<OperationFailure> failures;  // of the last plan: what came of jobs that it asks for
+  std::optional<Snapshot> find(std::uint64_t session) const {
+    const auto file = files_.find(session);
+    return file == files_.end() ? std::nullopt : std::optional(file->second.first);
+  }
+  std::size_t num_files() const { return files_.size(); }
 
  private:
   struct Slot {
@@ -166,6 +183,46 @@ class ModelledSlots {
     EXPECT_TRUE(saved.open);
     saved = {};
   }
+  void apply(const WriteSnapshot& operation) {
+    const Slot& saved = places_.at(static_cast<std::size_t>(operation.place));
+    EXPECT_TRUE(saved.open);
+    EXPECT_GE(std::ssize(saved.content), operation.snapshot.seen);
+    EXPECT_EQ(saved.window, operation.snapshot.window);
+    EXPECT_EQ(saved.written, operation.snapshot.written);
+    ++jobs_;
+    files_[operation.snapshot.name.session] = {operation.snapshot, saved};
+    files_[operation.snapshot.name.session].second.content.resize(
+        static_cast<std::size_t>(operation.snapshot.seen));
+  }
+  // One that isn't there as it is asked for: a job that fails.
+  void apply(const ReadSnapshot& operation) {
+    ++jobs_;
+    const auto file = files_.find(operation.snapshot.name.session);
+    if (file == files_.end() || file->second.first != operation.snapshot) {
+      failed_jobs_.insert(jobs_);
+      return save({.open = true, .window = {}, .content = {}, .ring = {}}, operation.place);
+    }
+    save(file->second.second, operation.place);
+  }
+  void apply(const RemoveSnapshot& operation) {
+    ++jobs_;
+    files_.erase(operation.session);
+  }
+  void apply(const KeepOnlySnapshots& operation) {
+    ++jobs_;
+    std::erase_if(files_, [&](const auto& file) {
+      return std::ranges::find(operation.sessions, file.first) == operation.sessions.end();
+    });
+  }
+  void apply(const AskJob& operation) {
+    EXPECT_GE(operation.job, 1u);
+    EXPECT_LE(operation.job, jobs_);
+  }
+  void answer(std::uint64_t job, std::int32_t operation) {
+    const Job outcome = failed_jobs_.contains(job) ? Job::failed : look_at_job(job);
+    if (outcome == Job::unfinished) failures.push_back({operation, "", true});
+    if (outcome == Job::failed) failures.push_back({operation, "it is damaged"});
+  }
   void save(const Slot& slot, std::int32_t place) {
     Slot& saved = places_.at(static_cast<std::size_t>(place));
     EXPECT_FALSE(saved.open);
@@ -197,15 +254,18 @@ class ModelledSlots {
 
   std::int64_t ring_capacity_;
   std::vector<Slot> slots_, places_;
+  std::uint64_t jobs_ = 0;
+  std::set<std::uint64_t> failed_jobs_;
+  std::map<std::uint64_t, std::pair<Snapshot, Slot>> files_;  // by session
 };
 
 // Drives a scheduler with it. A step's outcome comes when `depth` are under way, or when there is no other to
 // launch.
 class ModelledEngine {
  public:
-  ModelledEngine(int depth, const SchedulerLimits& limits)
+  ModelledEngine(int depth, SchedulerLimits limits)
       : slots(limits),
-        scheduler(limits, [this](Event event) { ledger.on_event(std::move(event)); }),
+        scheduler(with_files(std::move(limits)), [this](Event event) { ledger.on_event(std::move(event)); }),
         depth_(static_cast<std::size_t>(depth)) {}
 
   template <typename C>
@@ -225,7 +285,7 @@ class ModelledEngine {
       const auto plan = scheduler.next();
       if (!plan) break;
       under_way_.push_back(slots.apply(*plan));
-      failures.clear();
+      failures = slots.failures;
       launched(*plan);
       scheduler.note_launch(failures);
     }
@@ -236,7 +296,11 @@ class ModelledEngine {
     return true;
   }
   void run(int steps = 10'000) {
-    for (int i = 0; i < steps && step(); ++i) {
+    for (int i = 0; i < steps; ++i) {
+      if (step()) continue;
+      const auto asks_at = scheduler.asks_at();
+      if (!asks_at) return;
+      std::this_thread::sleep_until(*asks_at);
     }
   }
   const Told& run(Generate command) {
@@ -257,6 +321,11 @@ class ModelledEngine {
   std::function<void(const StepPlan&)> launched = [](const StepPlan&) {};
 
  private:
+  SchedulerLimits with_files(SchedulerLimits limits) {
+    limits.find_snapshot = [this](std::uint64_t session) { return slots.find(session); };
+    return limits;
+  }
+
   std::size_t depth_;
   std::deque<std::vector<kernels::Choice>> under_way_;  // oldest first
   RequestId next_request_ = 1;

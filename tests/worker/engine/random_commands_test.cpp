@@ -240,7 +240,7 @@ class RandomCommands {
   void fail_next() { fails_ = true; }
   void look_at(const StepPlan& plan) {
     for (const SlotOperation& operation : plan.operations) {
-      if (vacates(operation)) must_be_vacated_.erase(changed_by(operation));
+      if (vacates(operation)) must_be_vacated_.erase(*changed_by(operation));
     }
     for (const auto& [where, index] : must_be_vacated_) {
       ADD_FAILURE() << (where == Standing::Where::slot ? "slot " : "place ") << index
@@ -249,7 +249,7 @@ class RandomCommands {
     if (!std::exchange(fails_, false) || plan.operations.empty()) return;
     const int index = below(static_cast<int>(plan.operations.size()));
     const SlotOperation& operation = plan.operations[static_cast<std::size_t>(index)];
-    const Standing standing = changed_by(operation);
+    const Standing standing = *changed_by(operation);
     bool stays = !vacates(operation);
     for (std::size_t i = static_cast<std::size_t>(index) + 1; i < plan.operations.size(); ++i) {
       stays = stays && !(vacates(plan.operations[i]) && changed_by(plan.operations[i]) == standing);

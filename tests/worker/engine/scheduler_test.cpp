@@ -114,7 +114,7 @@ TEST_P(SchedulerAtDepth, EveryPositionIsTakenInOnceAndInOrder) {
   std::map<std::int32_t, std::int64_t> next;
   for (const auto& plan : bench.plans) {
     std::map<std::int32_t, std::int64_t> rows_of;
-    for (const auto& operation : plan.operations) next[changed_by(operation).index] = 0;
+    for (const auto& operation : plan.operations) next[changed_by(operation)->index] = 0;
     std::int32_t previous_slot = -1;
     for (const auto& row : plan.rows) {
       if (row.slot != previous_slot) {

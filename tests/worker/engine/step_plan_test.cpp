@@ -12,6 +12,7 @@ PlanLimits limits() {
   PlanLimits limits;
   limits.num_slots = 4;
   limits.num_places = 2;
+  limits.has_snapshots = true;
   limits.max_rows = 16;
   limits.vocab_size = 100;
   limits.session.sink_capacity = 8;
@@ -40,7 +41,12 @@ StepPlan example() {
                      CopySaved{0, 1},
                      RestoreSlot{2, 1},
                      DropSaved{1},
-                     SkipSlot{2, 6'000'000'000}};
+                     SkipSlot{2, 6'000'000'000},
+                     WriteSnapshot{1, {{8, ~0ull}, {4, 60}, 6'000'000'000, 6'000'000'009, 70}},
+                     ReadSnapshot{0, {{~0ull, 9}, {4, 60}, 0, 0, 0}},
+                     RemoveSnapshot{~0ull},
+                     KeepOnlySnapshots{{1, ~0ull}},
+                     AskJob{1ull << 60}};
   plan.rows = {{2, 17, 0}, {2, 18, 1}, {3, kernels::kLastChosen, 5'000'000'000}};
   plan.outputs = {{PlanOutput::Kind::score, true, 0, 18, 5}, {PlanOutput::Kind::sample, false, 2, 0, 0}};
   return plan;
@@ -64,7 +70,7 @@ TEST(StepPlan, SurvivesTheWire) {
   EXPECT_EQ(encode(back), message);
   EXPECT_EQ(back.number, 7u);
   EXPECT_FALSE(back.last);
-  ASSERT_EQ(back.operations.size(), 11u);
+  ASSERT_EQ(back.operations.size(), 16u);
   EXPECT_EQ(std::get<CloseSlot>(back.operations[0]).slot, 1);
   EXPECT_EQ(std::get<OpenSlot>(back.operations[1]).window, (CacheWindow{4, 60}));
   const auto& sampling = std::get<BeginTurn>(back.operations[2]).sampling;
@@ -81,6 +87,13 @@ TEST(StepPlan, SurvivesTheWire) {
   EXPECT_EQ(std::get<RestoreSlot>(back.operations[8]).slot, 2);
   EXPECT_EQ(std::get<DropSaved>(back.operations[9]).place, 1);
   EXPECT_EQ(std::get<SkipSlot>(back.operations[10]).position, 6'000'000'000);
+  const Snapshot& written = std::get<WriteSnapshot>(back.operations[11]).snapshot;
+  EXPECT_EQ(written, (Snapshot{{8, ~0ull}, {4, 60}, 6'000'000'000, 6'000'000'009, 70}));
+  EXPECT_EQ(std::get<ReadSnapshot>(back.operations[12]).snapshot.name, (SnapshotName{~0ull, 9}));
+  EXPECT_EQ(std::get<RemoveSnapshot>(back.operations[13]).session, ~0ull);
+  EXPECT_EQ(std::get<KeepOnlySnapshots>(back.operations[14]).sessions,
+            (std::vector<std::uint64_t>{1, ~0ull}));
+  EXPECT_EQ(std::get<AskJob>(back.operations[15]).job, 1ull << 60);
   ASSERT_EQ(back.rows.size(), 3u);
   EXPECT_EQ(back.rows[2].position, 5'000'000'000);
   EXPECT_EQ(back.rows[2].token, kernels::kLastChosen);
@@ -111,7 +124,7 @@ TEST(StepPlan, SaysWhyItIsRefused) {
     return "step plan refused: " + reason + " (do all ranks run the same build?)";
   };
   auto other_layout = encode(example());
-  EXPECT_EQ(other_layout[3], std::byte{'7'});
+  EXPECT_EQ(other_layout[3], std::byte{'8'});
   other_layout[3] = std::byte{'4'};
   EXPECT_EQ(why(other_layout), refused("it does not begin like one"));
   EXPECT_EQ(why({}), refused("it is cut short"));

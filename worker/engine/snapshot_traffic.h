@@ -1,0 +1,40 @@
+// What is on its way between slots and snapshots: one session to files, and one from them, each through a
+// place of its own.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "engine/commands.h"
+#include "engine/events.h"
+#include "engine/snapshot.h"
+
+namespace sinkstream {
+
+// A job on every rank, until it is done on all.
+struct SnapshotJob {
+  std::uint64_t number = 0;
+  Snapshot snapshot;
+  std::string failure = {};  // on some rank; empty: none that is known
+};
+
+struct SnapshotTraffic {
+  std::uint64_t jobs = 0;  // that were begun
+  struct Out {
+    SnapshotJob job;
+    SessionChanged answer;
+  };
+  struct In {
+    SnapshotJob job;
+    SessionId session = kNoSession;
+    bool is_there = false;  // on every rank
+  };
+  std::optional<Out> out;
+  std::optional<In> in;
+  std::int64_t saved = 0, taken_up = 0, failed = 0;  // since the start
+
+  bool waits() const { return out || (in && !in->is_there); }
+};
+
+}  // namespace sinkstream

@@ -1,0 +1,35 @@
+// One rank's part of a snapshot in a file: what it is a snapshot of, then the memory of its slot, both with
+// checksums (XXH3), so that what is read is what was written, or an error.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/snapshot.h"
+
+namespace sinkstream {
+
+// Pieces of memory, in the order in which they stand in the file.
+using SavedParts = std::vector<std::span<const std::byte>>;
+using PartsToFill = std::vector<std::span<std::byte>>;
+
+// `layout`: whatever must be the same for the bytes to mean the same; a part of the file. It appears under
+// its name when all of it is on the disk; what was there before stays until then. All throw
+// std::runtime_error with what is wrong.
+void write_snapshot(const std::filesystem::path& file, const std::string& layout, const Snapshot& snapshot,
+                    const SavedParts& parts);
+// What the file is a snapshot of; nothing where it is none of this layout, or damaged there.
+std::optional<Snapshot> read_snapshot_head(const std::filesystem::path& file, const std::string& layout);
+// Fills the parts, which have the sizes that were written, with what was. After an error anything may stand
+// there.
+void read_snapshot(const std::filesystem::path& file, const std::string& layout, const Snapshot& snapshot,
+                   const PartsToFill& parts);
+
+// For what was begun and not finished.
+std::filesystem::path unfinished(const std::filesystem::path& file);
+
+}  // namespace sinkstream
