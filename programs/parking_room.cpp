@@ -8,7 +8,8 @@
 namespace sinkstream {
 namespace {
 
-// Of the host's memory that is left, what "auto" takes at most: it becomes physical only as sessions are parked.
+// Of the host's memory that is left, what "auto" takes at most: it becomes physical only as sessions are
+// parked.
 constexpr std::int64_t kAutoShare = 4;
 constexpr std::int64_t kMaxAutoPlaces = 1024;
 // Each is a piece of memory of its own, of which a process can't have any number.
@@ -29,18 +30,25 @@ std::int32_t choose_places(const Config& config, const RankSizing& rank, std::in
     return static_cast<std::int32_t>(std::min(share / rank.session_bytes, kMaxAutoPlaces));
   }
   if (*config.parking.bytes > host_bytes) {
-    throw StartupError(ExitCode::device, "not enough memory on rank " + std::to_string(rank.shard.rank) +
-                                             "'s host: sessions.parked_bytes asks for " +
-                                             show_bytes(*config.parking.bytes) + " of it for each rank, and " +
-                                             show_bytes(std::max<std::int64_t>(0, host_bytes)) +
-                                             " are left; lower it, or cache.slots");
+    throw StartupError(ExitCode::device,
+                       "not enough memory on rank " + std::to_string(rank.shard.rank) +
+                           "'s host: sessions.parked_bytes asks for " + show_bytes(*config.parking.bytes) +
+                           " of it for each rank, and " + show_bytes(std::max<std::int64_t>(0, host_bytes)) +
+                           " are left; lower it, or cache.slots");
   }
   return static_cast<std::int32_t>(std::min(*config.parking.bytes / rank.session_bytes, kMaxPlaces));
 }
 
-std::string describe_places(std::int32_t places, std::int64_t place_bytes) {
-  return "room to park " + std::to_string(places) + " session(s) of " + show_bytes(place_bytes) +
-         " beside the slots, in the memory of each rank's host (sessions.parked_bytes)";
+PlaceUse use_of_places(const Config& config, std::int32_t places) {
+  constexpr std::int32_t kForSnapshots = 2;
+  if (config.sessions.directory.empty() || places < kForSnapshots) return {.parking = places};
+  return {.parking = places - kForSnapshots, .has_snapshots = true};
+}
+
+std::string describe_places(const PlaceUse& use, std::int64_t place_bytes) {
+  return "room to park " + std::to_string(use.parking) + " session(s) of " + show_bytes(place_bytes) +
+         " beside the slots" + (use.has_snapshots ? ", and for two that go to disk or come from there" : "") +
+         ", in the memory of each rank's host (sessions.parked_bytes)";
 }
 
 }  // namespace sinkstream

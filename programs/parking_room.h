@@ -14,11 +14,18 @@ namespace sinkstream {
 std::int64_t host_bytes_left(const Config& config, const RankSizing& rank, std::int32_t slots,
                              std::int64_t available_bytes, int local_ranks);
 
-// Parking places for this rank, each of a session's bytes. Throws StartupError (ExitCode::device) where what is
-// asked for is more than there is.
+// Parking places for this rank, each of a session's bytes. Throws StartupError (ExitCode::device) where what
+// is asked for is more than there is.
 std::int32_t choose_places(const Config& config, const RankSizing& rank, std::int64_t host_bytes);
 
+// What they are for: where sessions are kept on disk, the last two are for snapshots that come and go.
+struct PlaceUse {
+  std::int32_t parking = 0;
+  bool has_snapshots = false;
+};
+PlaceUse use_of_places(const Config& config, std::int32_t places);
+
 // For --plan, one line.
-std::string describe_places(std::int32_t places, std::int64_t place_bytes);
+std::string describe_places(const PlaceUse& use, std::int64_t place_bytes);
 
 }  // namespace sinkstream

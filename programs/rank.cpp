@@ -59,6 +59,21 @@ std::int32_t agree_on_places(Communicator& group, const Config& config, const Ra
   return *std::min_element(all.begin(), all.end());
 }
 
+// What decides where a slot's keys and values stand, and what they are.
+std::unique_ptr<SnapshotFiles> make_snapshot_files(const Config& config, const ModelConfig& model,
+                                                   const ShardPlan& shard, const KvCacheSizes& cache,
+                                                   const Rank& rank) {
+  const auto directory =
+      config.sessions.directory / "snapshots" / fmt::format("rank-{}-of-{}", shard.rank, shard.world_size);
+  return std::make_unique<SnapshotFiles>(SnapshotSettings{
+      .directory = directory,
+      .layout =
+          fmt::format("{} weights {}; {} layers of KV heads {} to {}, {} each; ring {} {}",
+                      rank.model_fingerprint, config.model.weights, model.num_layers, shard.kv_heads.begin,
+                      shard.kv_heads.end, model.head_dim, cache.ring_capacity, config.cache.type),
+      .most_bytes = config.sessions.snapshot_bytes});
+}
+
 PlanLimits plan_limits(const ModelConfig& model, const SessionSizing& sessions, const KvCacheSizes& cache,
                        std::int64_t max_rows) {
   PlanLimits limits;
@@ -128,8 +143,8 @@ Rank load_rank(Communicator& group, const Config& config, const ModelConfig& mod
   const auto session_bytes = all_gather_value(group, sizing.session_bytes);
   rank.slot_bytes = std::accumulate(session_bytes.begin(), session_bytes.end(), std::int64_t{0});
   if (group.is_leader()) {
-    spdlog::info("{}",
-                 describe_places(places, *std::max_element(session_bytes.begin(), session_bytes.end())));
+    spdlog::info("{}", describe_places(use_of_places(config, places),
+                                       *std::max_element(session_bytes.begin(), session_bytes.end())));
   }
   const auto cpus = share_of_cpus(group, allowed_cpus());
   if (!bind_to_cpus(cpus))
@@ -148,12 +163,18 @@ Rank load_rank(Communicator& group, const Config& config, const ModelConfig& mod
 
   const auto begin = std::chrono::steady_clock::now();
   rank.limits = plan_limits(model_config, sessions, cache, max_step_rows(config, cache.num_slots));
+  const PlaceUse use = use_of_places(config, places);
+  rank.parking_places = use.parking;
+  rank.limits.has_snapshots = use.has_snapshots;
   together(group, [&] {
     Weights weights =
         load_weights(checkpoint, model_config, sizing.shard, weight_format(config), *rank.backend, progress);
     rank.model = std::make_unique<Model>(model_config, sizing.shard, std::move(weights), cache,
                                          rank.limits.max_rows, *rank.backend);
-    rank.runner = std::make_unique<StepRunner>(*rank.model, rank.limits);
+    if (use.has_snapshots) {
+      rank.snapshots = make_snapshot_files(config, model_config, sizing.shard, cache, rank);
+    }
+    rank.runner = std::make_unique<StepRunner>(*rank.model, rank.limits, rank.snapshots.get());
     rank.backend->wait(rank.backend->mark());  // what loading queued fails here, or not at all
   });
   if (group.is_leader()) {

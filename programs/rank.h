@@ -14,6 +14,7 @@
 #include "worker/engine/step_runner.h"
 #include "worker/model/checkpoint/checkpoint.h"
 #include "worker/model/model.h"
+#include "worker/snapshots/snapshot_files.h"
 
 namespace sinkstream {
 
@@ -21,9 +22,11 @@ struct Rank {
   std::unique_ptr<kernels::Backend> backend;
   std::unique_ptr<Model> model;
   PlanLimits limits;
-  std::int64_t slot_bytes = 0;    // of a session, on all ranks together
-  std::string model_fingerprint;  // of checkpoint and configuration
-  std::string arithmetic;         // what decides the bits of what is computed
+  std::int64_t slot_bytes = 0;               // of a session, on all ranks together
+  std::string model_fingerprint;             // of checkpoint and configuration
+  std::string arithmetic;                    // what decides the bits of what is computed
+  std::int32_t parking_places = 0;           // of those in the limits
+  std::unique_ptr<SnapshotFiles> snapshots;  // null: none are kept
   std::unique_ptr<StepRunner> runner;
 };
 

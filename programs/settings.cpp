@@ -143,11 +143,6 @@ Setting choice(std::string key, Field field, std::vector<std::string> words, std
           }};
 }
 
-Setting without_effect(Setting setting) {
-  setting.has_effect = false;
-  return setting;
-}
-
 #define FIELD(member)            \
   [](Config & config) -> auto& { \
     return config.member;        \
@@ -184,14 +179,6 @@ std::vector<Setting> make_table() {
       [](Config& config, const SettingValue& value) -> std::string {
         config.sessions.directory = value.text;
         return "";
-      }};
-
-  Setting snapshot_tokens{
-      "sessions.snapshot_tokens", range_text<std::int64_t>("a whole number", 1, kBillion), "1024",
-      "tokens between two snapshots of a kept session; none are kept yet",
-      [](Config&, const SettingValue& value) -> std::string {
-        const auto parsed = parse_number<std::int64_t>(value, 1, kBillion);
-        return parsed ? "" : must_be(range_text<std::int64_t>("a whole number", 1, kBillion), value);
       }};
 
   return {
@@ -259,7 +246,11 @@ std::vector<Setting> make_table() {
               "memory for those answers, together; the oldest go first"),
       real("sessions.retry_seconds", FIELD(sessions.retry_seconds), 0, 86400,
            "a turn that can be retried waits so long when its client has left, then ends"),
-      without_effect(snapshot_tokens),
+      integer("sessions.snapshot_tokens", FIELD(sessions.snapshot_tokens), 1, kBillion,
+              "a session on disk has a snapshot so often that no more than so many tokens need be taken in "
+              "anew"),
+      integer("sessions.snapshot_bytes", FIELD(sessions.snapshot_bytes), 0, 1LL << 50,
+              "disk for the snapshots of each rank; those that were used least recently go first"),
       text("server.listen", FIELD(server.listen), "host:port", "where to listen; port 0 takes a free one"),
       text("server.api_key_file", FIELD(server.api_key_file), "a file",
            "one API key a line; relative to this file; empty: no key needed"),
@@ -357,7 +348,6 @@ std::string nearest_setting(const std::string& key) {
 std::string describe_settings() {
   std::ostringstream out;
   for (const auto& setting : table()) {
-    if (!setting.has_effect) continue;
     out << "  " << setting.key << " = " << (setting.default_text.empty() ? "\"\"" : setting.default_text)
         << "\n      " << setting.meaning << " (" << setting.kind << ")\n";
   }

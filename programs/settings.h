@@ -23,7 +23,6 @@ struct Setting {
   // Stores the value; returns what is wrong with it, or nothing.
   std::function<std::string(Config&, const SettingValue&)> set;
   bool is_list = false;
-  bool has_effect = true;  // false: it waits for what a later version does, and the help leaves it out
 };
 
 const Setting* find_setting(const std::string& key);

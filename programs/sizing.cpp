@@ -219,7 +219,8 @@ std::string plan_places(const Config& config, const RankSizing& largest, std::in
   if (is_unknown && !config.parking.bytes) return "";
   const std::int64_t left = is_unknown ? std::numeric_limits<std::int64_t>::max()
                                        : host_bytes_left(config, largest, slots, available, world_size);
-  return describe_places(choose_places(config, largest, left), largest.session_bytes) + "\n";
+  return describe_places(use_of_places(config, choose_places(config, largest, left)), largest.session_bytes) +
+         "\n";
 }
 
 }  // namespace

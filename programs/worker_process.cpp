@@ -69,15 +69,16 @@ auto progress_logger(const Communicator& group, Liveness& liveness, Shutdown& sh
 }
 
 EngineLimits engine_limits(const Config& config, const ModelConfig& model, const SessionSizing& sessions,
-                           const PlanLimits& limits, const ModelText& text) {
+                           const Rank& rank, const ModelText& text) {
   EngineLimits engine;
   engine.vocab_size = model.vocab_size;
   engine.session = sessions.shape;
   engine.sink_token = text.sink_token;
   engine.end_tokens = text.end_tokens;
   engine.max_queue = static_cast<std::int32_t>(config.engine.max_queue);
-  engine.num_slots = limits.num_slots;
-  engine.num_places = limits.num_places;
+  engine.num_slots = rank.limits.num_slots;
+  engine.num_places = rank.parking_places;
+  engine.has_snapshots = rank.limits.has_snapshots;
   engine.stuck_seconds = config.parallel.stuck_seconds;
   return engine;
 }
@@ -93,21 +94,26 @@ ApiSettings api_settings(const Config& config, const Rank& rank) {
           .arithmetic = rank.arithmetic};
 }
 
+std::function<std::optional<Snapshot>(std::uint64_t)> find_in(const SnapshotFiles& files) {
+  return [&files](std::uint64_t session) { return files.find(session); };
+}
+
 SchedulerLimits scheduler_limits(const Config& config, const SessionSizing& sessions, const Rank& rank,
                                  const ModelText& text) {
   return {.num_slots = rank.limits.num_slots,
-          .num_places = rank.limits.num_places,
+          .num_places = rank.parking_places,
           .place_bytes = rank.slot_bytes,
           .max_queue = static_cast<std::int32_t>(config.engine.max_queue),
           .prefill_chunk = config.engine.prefill_chunk,
           .session_chunk = sessions.session_chunk,
           .session = sessions.shape,
-          .end_tokens = text.end_tokens};
+          .end_tokens = text.end_tokens,
+          .find_snapshot = rank.snapshots ? find_in(*rank.snapshots) : nullptr};
 }
 
 // Those that have neither a slot nor a parking place cost more than a copy.
-void warn_of_sessions_without_room(const Config& config, const PlanLimits& limits) {
-  const std::int64_t room = std::max(1, limits.num_slots + limits.num_places - 1);
+void warn_of_sessions_without_room(const Config& config, const Rank& rank) {
+  const std::int64_t room = std::max(1, rank.limits.num_slots + rank.parking_places - 1);
   if (config.sessions.max_sessions.value_or(0) <= room) return;
   spdlog::warn(
       "sessions.max_sessions is {}, but {} slots and {} parking places keep the cache of {} session(s) at "
@@ -115,7 +121,7 @@ void warn_of_sessions_without_room(const Config& config, const PlanLimits& limit
       "the least recently used are made anew from their tokens when they are used; more "
       "sessions.parked_bytes or "
       "cache.slots make that rare",
-      *config.sessions.max_sessions, limits.num_slots, limits.num_places, room);
+      *config.sessions.max_sessions, rank.limits.num_slots, rank.parking_places, room);
 }
 
 // Ends the whole group; the watchdog does it.
@@ -133,10 +139,10 @@ LoopEvents loop_events(WatchedCommunicator& group, Liveness& liveness) {
 void lead(WatchedCommunicator& group, Liveness& liveness, Shutdown& shutdown, const Config& config,
           const ModelConfig& model, const SessionSizing& sessions, Rank& rank, const ModelText& text,
           BoundAddress address) {
-  EngineLoop engine(engine_limits(config, model, sessions, rank.limits, text),
+  EngineLoop engine(engine_limits(config, model, sessions, rank, text),
                     scheduler_limits(config, sessions, rank, text), *rank.runner, group,
                     loop_events(group, liveness), [&liveness] { return liveness.ranks(); });
-  warn_of_sessions_without_room(config, rank.limits);
+  warn_of_sessions_without_room(config, rank);
   std::optional<Coordinator> coordinator;
   const Shutdown::Serving serving(shutdown);  // ends before the coordinator does
   together(group, [&] {

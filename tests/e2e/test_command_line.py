@@ -199,13 +199,6 @@ def test_each_setting_stands_in_the_documents_as_in_the_help():
     assert written == rows
 
 
-def test_help_leaves_out_settings_that_do_nothing_yet():
-    text = run("--help").stdout
-    assert "sessions.snapshot_tokens" not in text
-    result = run(PROJECT / "models/demo", "--plan", "--memory", "1G", "--set", "sessions.snapshot_tokens=7")
-    assert result.returncode == 0, "but it is known"
-
-
 @pytest.mark.parametrize("arguments, words", [
     (["--confg", "demo.yaml"], ["unknown option --confg"]),
     (["--listen=0.0.0.0:80"], ["unknown option --listen=0.0.0.0:80"]),

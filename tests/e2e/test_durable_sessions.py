@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from group import PROJECT, STREAM_WORKER, Group
+from group import PROJECT, STREAM_WORKER, Group, wait_until
 from test_session_settings import metric
 from test_sessions import post
 
@@ -20,9 +20,10 @@ def show(group, session, what=""):
 
 
 def test_a_group_that_is_killed_over_and_over_loses_nothing(tmp_path):
-    """A window that is soon full, so that sessions are made anew with tokens left out."""
+    """A window that is soon full, so that sessions are made anew with tokens left out, or taken up from snapshots."""
     result = subprocess.run([PROJECT / "tests/soak", "killed", "--kills", "6", "--sessions", "8", "--clients", "6", "--slots", "3",
-                             "--seconds", "1.5", "--set", "cache.window_tokens=24", "--output", tmp_path], capture_output=True, text=True,
+                             "--seconds", "1.5", "--set", "cache.window_tokens=24",
+                             "--set", "sessions.snapshot_tokens=50", "--output", tmp_path], capture_output=True, text=True,
                             timeout=900, env=os.environ | {"STREAM_WORKER": str(STREAM_WORKER)})
     assert result.returncode == 0, result.stdout + result.stderr
     summary = json.loads(result.stdout.splitlines()[-1])
@@ -56,6 +57,37 @@ def test_a_chat_goes_on_on_other_ranks(tmp_path, sync_seconds):
                       {"session": session, "messages": [{"role": "user", "content": "And now?"}], "max_tokens": 10})
         assert answer["usage"]["session"]["seen_tokens"] > len(tokens) + 10
         assert show(group, fork, "/transcript")["tokens"] == tokens + went_on
+
+
+def test_a_long_session_is_taken_up_where_its_snapshot_stands(tmp_path):
+    on_disk = (f"sessions.directory={tmp_path}", "sessions.snapshot_tokens=300")
+    long, short = [100 + i % 900 for i in range(1200)], [5] * 100
+    with Group(*on_disk, num_ranks=2) as group:
+        group.wait_until_listening()
+        session = post(group, "/v1/sessions", {})["id"]
+        post(group, f"/v1/sessions/{session}/append", {"prompt": long})
+        assert wait_until(lambda: metric(group, "snapshots_saved_total") == 1)
+        post(group, f"/v1/sessions/{session}/append", {"prompt": short})
+        for pid in group.processes():
+            os.kill(pid, signal.SIGKILL)
+    files = sorted(tmp_path.glob("snapshots/*/*.snapshot"))
+    assert [file.parent.name for file in files] == ["rank-0-of-2", "rank-1-of-2"]
+    with Group(*on_disk, num_ranks=2) as group:
+        group.wait_until_listening()
+        twin = post(group, "/v1/sessions", {})["id"]
+        for prompt in (long, short):
+            post(group, f"/v1/sessions/{twin}/append", {"prompt": prompt})
+        said = [post(group, "/v1/completions", OPTIONS | {"session": one})["choices"][0]["token_ids"] for one in (session, twin)]
+        assert said[0] == said[1]
+        assert metric(group, "snapshots_taken_up_total") == 1
+        assert metric(group, "replayed_tokens_total") == 99, "what came later, but for the token that the turn goes on from"
+    files[1].write_bytes(b"damaged")
+    with Group(*on_disk, num_ranks=2) as group:
+        group.wait_until_listening()
+        said = [post(group, "/v1/completions", OPTIONS | {"session": one})["choices"][0]["token_ids"] for one in (session, twin)]
+        assert said[0] == said[1]
+        assert metric(group, "snapshots_taken_up_total") < 2
+        assert "snapshot" in group.log(), "what was wrong is said"
 
 
 def test_a_directory_that_is_in_use_is_refused_at_once(tmp_path):

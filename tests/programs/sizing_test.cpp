@@ -196,6 +196,12 @@ TEST(Sizing, ParkedSessionsHaveRoomBesideSlots) {
     EXPECT_NE(std::string(error.what()).find("sessions.parked_bytes asks for"), std::string::npos);
   }
   EXPECT_NE(report_sizing(config, model, 2).text.find("room to park 5 session(s) of "), std::string::npos);
+  config.sessions.directory = "sessions";
+  const std::string with_snapshots = report_sizing(config, model, 2).text;
+  EXPECT_NE(with_snapshots.find("room to park 3 session(s) of "), std::string::npos);
+  EXPECT_NE(with_snapshots.find(" and for two that go to disk or come from there"), std::string::npos);
+  EXPECT_FALSE(use_of_places(config, 1).has_snapshots) << "there is no room for two";
+  config.sessions.directory.clear();
   config.parking.bytes = 0;
   EXPECT_NE(report_sizing(config, model, 2).text.find("room to park 0 session(s) of "), std::string::npos);
 

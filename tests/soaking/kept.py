@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 import urllib.parse
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from hosts.group import Group  # noqa: E402
 from processes import resident_bytes  # noqa: E402
 from soaking import checks, texts  # noqa: E402
-from soaking.kept_sessions import group_options, random_prompt, random_turn  # noqa: E402
+from soaking.kept_sessions import group_options, metric, random_prompt, random_turn  # noqa: E402
 
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 300  # of one request
@@ -120,14 +119,6 @@ class Memory(threading.Thread):
     def stop(self):
         self._ended.set()
         self.join()
-
-
-def metric(url, name):
-    with urllib.request.urlopen(f"{url}/metrics", timeout=PATIENCE_SECONDS) as response:
-        for line in response.read().decode().splitlines():
-            if line.startswith(f"sinkstream_{name} "):
-                return float(line.split()[1])
-    raise KeyError(name)
 
 
 class Soak:

@@ -1,5 +1,15 @@
 """What the soaks of sessions that clients keep have in common."""
 
+import urllib.request
+
+
+def metric(url, name):
+    with urllib.request.urlopen(f"{url}/metrics", timeout=60) as response:
+        for line in response.read().decode().splitlines():
+            if line.startswith(f"sinkstream_{name} "):
+                return float(line.split()[1])
+    raise KeyError(name)
+
 
 def group_options(config, *settings):
     """For a group: its configuration, and settings in its stead."""

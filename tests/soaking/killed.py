@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import threading
@@ -23,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hosts.group import Group  # noqa: E402
 from soaking import checks, texts  # noqa: E402
-from soaking.kept_sessions import group_options, random_prompt, random_turn  # noqa: E402
+from soaking.kept_sessions import group_options, metric, random_prompt, random_turn  # noqa: E402
 
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 300  # of one request
@@ -124,6 +125,7 @@ class Soak:
         self.failures = []
         self.kills = {what: 0 for what in KILLED}
         self.cut_off = self.told_and_cut_off = 0
+        self.taken_up = 0  # sessions, from snapshots
         self.ends = []
 
     def group(self, name, *more):
@@ -134,8 +136,7 @@ class Soak:
 
     def run(self):
         directory = self.args.output / "sessions"
-        for file in directory.glob("*"):
-            file.unlink()
+        shutil.rmtree(directory, ignore_errors=True)
         on_disk = f"sessions.directory={directory}"
         for kill in range(self.args.kills + 1):
             with self.group("killed", on_disk) as group:
@@ -180,6 +181,7 @@ class Soak:
         for thread in threads:
             thread.start()
         time.sleep(self.chance.uniform(0.05, self.args.seconds))
+        self.taken_up += metric(group.url, "snapshots_taken_up_total")
         self.kill(group)
         over.set()
         for thread in threads:
@@ -258,12 +260,13 @@ class Soak:
                            f"killed: {kills}; {self.cut_off} turns were cut off after {self.told_and_cut_off:,} tokens" +
                            "".join(f"; {failure}" for failure in self.failures[:3])),
             checks.Verdict("as uninterrupted", same == asked and asked > 0,
-                           f"{same:,} of {asked:,} turns, bit for bit; {tokens:,} tokens in {len(self.all)} sessions"),
+                           f"{same:,} of {asked:,} turns, bit for bit; {tokens:,} tokens in {len(self.all)} sessions; "
+                           f"{self.taken_up:,.0f} times one was taken up from a snapshot"),
             *(checks.ended_well(end) for end in self.ends)]
         for verdict in verdicts:
             print(verdict)
         summary = {"held": all(verdict.held for verdict in verdicts), "kills": sum(self.kills.values()), "turns": asked,
-                   "cut_off": self.cut_off, "tokens": tokens}
+                   "cut_off": self.cut_off, "tokens": tokens, "taken_up": self.taken_up}
         print(json.dumps(summary))
         return 0 if summary["held"] else 1
 

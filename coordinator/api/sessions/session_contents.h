@@ -8,6 +8,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <random>
 #include <span>
 #include <string>
 #include <vector>
@@ -47,6 +48,12 @@ struct SessionContents {
   std::string arithmetic;              // by which its answers were computed: ranks, instruction set, settings
   bool same_arithmetic = true;         // always the one by which they are now
   std::optional<std::int64_t> cut_at;  // it lost what came behind, which was damaged
+  // Of its snapshots: what names them (engine/snapshot.h), and how many tokens the newest that was asked for
+  // has at most.
+  std::uint64_t lineage = 0;
+  std::int64_t saved_tokens = 0;
+  // What names those from before a restart, until its first turn: the newest may have tokens that were lost.
+  std::optional<std::uint64_t> lineage_before = std::nullopt;
 
   std::int64_t tokens() const { return transcript.end(); }
 
@@ -121,6 +128,7 @@ struct SessionContents {
   // It has `end` tokens, no more than before, and then `next`.
   void replace_from(std::int64_t end, std::span<const TokenId> next) {
     transcript.truncate(end);
+    if (end < saved_tokens) begin_lineage();
     replaced = replaced || end < recorded;
     recorded = std::min(recorded, end);
     sinks.resize(std::min(sinks.size(), static_cast<std::size_t>(end)));
@@ -128,6 +136,13 @@ struct SessionContents {
     truncate_marks(tokens());
   }
   void truncate(std::int64_t end) { replace_from(end, {}); }
+
+  // No snapshot from before is one of its tokens.
+  void begin_lineage() {
+    std::random_device random;
+    lineage = (std::uint64_t{random()} << 32) | random();
+    saved_tokens = 0;
+  }
 
  private:
   void truncate_marks(std::int64_t end) {

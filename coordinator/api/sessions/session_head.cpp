@@ -56,6 +56,8 @@ std::string head_text(const SessionFacts& facts, const SessionContents& contents
                      {"arithmetic", contents.arithmetic},
                      {"same_arithmetic", contents.same_arithmetic},
                      {"cut_at", contents.cut_at ? json(*contents.cut_at) : json(nullptr)},
+                     {"lineage", contents.lineage},
+                     {"saved_tokens", contents.saved_tokens},
                      {"pinned_messages", messages_json(contents.pinned_messages)},
                      {"marks", marks_json(contents)}};
   return text.dump(-1, ' ', false, json::error_handler_t::replace);
@@ -81,6 +83,8 @@ SessionHead read_head(std::string_view text) {
   head.contents.arithmetic = value.at("arithmetic");
   head.contents.same_arithmetic = value.at("same_arithmetic");
   if (!value.at("cut_at").is_null()) head.contents.cut_at = value.at("cut_at").get<std::int64_t>();
+  head.contents.lineage = value.value("lineage", std::uint64_t{0});  // earlier versions had no snapshots
+  head.contents.saved_tokens = value.value("saved_tokens", std::int64_t{0});
   head.contents.pinned_messages = read_messages(value.at("pinned_messages"));
   read_marks(value.at("marks"), head.contents);
   return head;

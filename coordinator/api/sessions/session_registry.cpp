@@ -64,6 +64,8 @@ std::shared_ptr<ClientSession> SessionRegistry::add(SessionFacts facts, SessionC
                                                     const ClientSession* from) {
   expire();
   contents.arithmetic = arithmetic_;
+  contents.begin_lineage();
+  contents.lineage_before.reset();
   facts.id = new_session_id();
   facts.created_at = std::time(nullptr);
   const auto now = this->now();
@@ -217,6 +219,10 @@ void SessionRegistry::enter_engine(const std::shared_ptr<ClientSession>& session
   const SessionId id = name_in_engine(*session);
   if (id == kNoSession) return refuse(RefusalReason::unknown_session);
   OpenSession command{.request = 0, .session = id, .window = window, .past = contents.past(length, *begin)};
+  if (engine_.limits().has_snapshots) {
+    command.snapshot = SnapshotName{.session = session->facts().number,
+                                    .lineage = contents.lineage_before.value_or(contents.lineage)};
+  }
   engine_.ask(std::move(command),
               [self = shared_from_this(), session, length, done = std::move(done)](const Event& event) {
                 const auto* const refused = std::get_if<Refused>(&event);

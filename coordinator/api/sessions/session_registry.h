@@ -68,6 +68,9 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
   void record_turn(ClientSession& session, std::int64_t turn_from);
   // Of [from, to) what is kept on disk, not on the I/O thread. Throws RequestError (410).
   KeptTokens read(const ClientSession& session, std::int64_t from, std::int64_t to) const;
+  // At the end of its turn, before that is recorded: has the engine keep its state, if making it anew would
+  // cost more than it may.
+  void save_if_due(const std::shared_ptr<ClientSession>& session);
   // A turn has ended whose session is broken.
   void revert(ClientSession& session);
 
@@ -99,6 +102,8 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
   void record_new(ClientSession& session, const ClientSession* from);
   void record_end(const ClientSession& session);
   void load(ClientSession& session);
+  void keep_snapshots() const;
+  void drop_snapshot(const ClientSession& session);
   void take_failure(const std::string& id);
   bool make_room_in_engine();
 

@@ -105,6 +105,7 @@ void SessionRegistry::record_new(ClientSession& session, const ClientSession* fr
 void SessionRegistry::record_end(const ClientSession& session) {
   if (!journal_) return;
   const std::string& id = session.facts().id;
+  drop_snapshot(session);
   journal_->mend(id);  // it is removed, whatever was the matter with it
   journal_->write(id, [id](SessionStore& store) { store.remove(id); });
 }
@@ -126,6 +127,48 @@ void SessionRegistry::record_turn(ClientSession& session, std::int64_t turn_from
     if (first_kept > sinks) store.prune(changes.id, first_kept, sinks);
   };
   if_kept(changes.id, [&] { journal_->write(changes.id, change); });
+}
+
+// ---- Snapshots
+
+void SessionRegistry::save_if_due(const std::shared_ptr<ClientSession>& session) {
+  const SessionId id = session->engine_id();
+  if (!journal_ || !engine_.limits().has_snapshots || id == kNoSession || session->is_broken()) return;
+  const SessionContents& contents = session->contents();
+  const std::int64_t taken_in = contents.tokens() - contents.pending;
+  const std::int64_t saved = session->take_save_failure() ? 0 : contents.saved_tokens;
+  const CacheWindow& window = session->facts().window;
+  const auto begin = contents.past_begin(taken_in, window, shape());
+  const std::int64_t left_out = begin ? std::max<std::int64_t>(0, *begin - window.sink_tokens) : 0;
+  if (taken_in - std::max(saved, left_out) < settings_.snapshot_tokens) return;
+  session->update([&](SessionContents& changed) { changed.saved_tokens = taken_in; });
+  SaveSession command{.request = 0,
+                      .session = id,
+                      .tokens = contents.tokens(),
+                      .name = {.session = session->facts().number, .lineage = contents.lineage}};
+  engine_.ask(std::move(command), [session](const Event& event) {
+    if (std::holds_alternative<Refused>(event)) session->note_save_failure();
+  });
+}
+
+void SessionRegistry::drop_snapshot(const ClientSession& session) {
+  const auto executor = executor_.lock();
+  if (!executor || !engine_.limits().has_snapshots) return;
+  executor->post([&engine = engine_, number = session.facts().number] {
+    engine.send(DropSnapshot{.request = 0, .session = number});
+  });
+}
+
+// Those of sessions that ended while nobody was there to drop them go.
+void SessionRegistry::keep_snapshots() const {
+  const auto executor = executor_.lock();
+  if (!executor || !engine_.limits().has_snapshots) return;
+  KeepSnapshots command;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, session] : sessions_) command.sessions.push_back(session->facts().number);
+  }
+  executor->post([&engine = engine_, command = std::move(command)] { engine.send(command); });
 }
 
 // ---- And back
@@ -166,6 +209,7 @@ void SessionRegistry::take_up(std::int64_t slot_bytes) {
   for (const std::string& id : ended) {
     journal_->write(id, [id](SessionStore& store) { store.remove(id); });
   }
+  keep_snapshots();
   if (size() > 0) spdlog::info("took up {} session(s) from {}", size(), settings_.directory.string());
   expire();
 }
@@ -217,6 +261,11 @@ void SessionRegistry::load(ClientSession& session) {
   contents.recorded = known;
   contents.same_arithmetic = contents.same_arithmetic && contents.arithmetic == arithmetic_;
   contents.arithmetic = arithmetic_;
+  if (session.may_have_lost()) {
+    contents.lineage_before = contents.lineage;
+    contents.begin_lineage();
+    session.set_may_have_lost(false);
+  }
   if (!contents.marks.empty()) contents.marks.back().to = std::min(contents.marks.back().to, tokens);
   if (tokens < known || stored.is_cut) {
     spdlog::error("session {}: its tokens from {} on are damaged on disk; it goes on from there",
@@ -265,6 +314,7 @@ void SessionRegistry::take_failure(const std::string& id) {
 void SessionRegistry::revert(ClientSession& session) {
   leave_engine(session);
   const std::string id = session.facts().id;
+  session.set_may_have_lost(true);
   session.leave_memory();
   session.set_broken(false);
   journal_->mend(id);

@@ -77,6 +77,7 @@ void SessionTurn::accept() {
   session_->update([&](SessionContents& contents) {
     contents.unsent.clear();
     contents.pending = 0;
+    contents.lineage_before.reset();
     contents.append(added_);
     if (!chat_) return;
     chat_->from = contents.tokens();
@@ -100,6 +101,7 @@ void SessionTurn::settle(std::int64_t seen, const std::vector<TokenId>& pending)
         answer_from_ && !contents.marks.empty() && contents.marks.back().from == *answer_from_;
     if (ends_answer) contents.marks.back().to = contents.tokens();
   });
+  registry_->save_if_due(session_);
   registry_->record_turn(*session_, std::min(began_at_, contents().tokens()));
   release();
 }

@@ -1,0 +1,143 @@
+// When the coordinator has the engine save a session, and by which name it is taken up again.
+#include <filesystem>
+
+#include "tests/coordinator/api/sessions_fixture.h"
+#include "tests/temporary_directory.h"
+
+namespace sinkstream::testing {
+namespace {
+
+class SessionSnapshotsTest : public SessionsTest {
+ protected:
+  SessionSnapshotsTest() {
+    api_settings.sessions.directory = directory.path() / "sessions";
+    api_settings.sessions.snapshot_tokens = 100;
+    limits.has_snapshots = true;
+    limits.session.num_layers = 1000;  // making a session anew takes all its tokens in
+  }
+  void restart() {
+    coordinator->stop();
+    coordinator.reset();
+    start();
+  }
+  void give(const std::string& id, std::size_t tokens) const {
+    answer(path(id, "append"), {{"prompt", std::vector<TokenId>(tokens, 5)}});
+  }
+  std::vector<SaveSession> saves() const { return engine->commands<SaveSession>(); }
+  SnapshotName opened_with() const { return engine->commands<OpenSession>().back().snapshot.value(); }
+
+  TemporaryDirectory directory;
+};
+
+TEST_F(SessionSnapshotsTest, AreTakenEverySoManyTokens) {
+  start();
+  const std::string id = open();
+  give(id, 99);
+  EXPECT_TRUE(saves().empty());
+  give(id, 1);
+  ASSERT_EQ(saves().size(), 1u);
+  EXPECT_EQ(saves()[0].tokens, 100);
+  EXPECT_EQ(saves()[0].name, opened_with());
+  give(id, 99);
+  EXPECT_EQ(saves().size(), 1u);
+  give(id, 150);
+  ASSERT_EQ(saves().size(), 2u);
+  EXPECT_EQ(saves()[1].tokens, 349);
+  EXPECT_EQ(saves()[1].name, saves()[0].name);
+}
+
+TEST_F(SessionSnapshotsTest, AreNotTakenWhereMakingAnewCostsLess) {
+  limits.session.num_layers = 1;  // some window's worth of tokens
+  api_settings.sessions.snapshot_tokens = 100'000;
+  start();
+  const std::string id = open();
+  give(id, 3000);
+  EXPECT_TRUE(saves().empty());
+}
+
+TEST_F(SessionSnapshotsTest, AreNotTakenWithoutADirectoryOrRoom) {
+  limits.has_snapshots = false;
+  start();
+  give(open(), 500);
+  EXPECT_TRUE(saves().empty());
+  EXPECT_FALSE(engine->commands<OpenSession>().back().snapshot);
+}
+
+TEST_F(SessionSnapshotsTest, ThatFailedAreTakenWithTheNextTurn) {
+  start();
+  const std::string id = open();
+  give(id, 50);
+  engine->fail_saves(true);
+  give(id, 100);
+  ASSERT_EQ(saves().size(), 1u);
+  engine->fail_saves(false);
+  give(id, 1);
+  ASSERT_EQ(saves().size(), 2u);
+  give(id, 1);
+  EXPECT_EQ(saves().size(), 2u);
+}
+
+// Behind what was saved other tokens come: what was saved is none of the session's any more.
+TEST_F(SessionSnapshotsTest, HaveAnotherNameAfterTheSessionWentBack) {
+  start();
+  const std::string id = open();
+  give(id, 200);
+  const SnapshotName first = saves().back().name;
+  answer(path(id, "rollback"), {{"to", 199}});
+  give(id, 150);
+  const SnapshotName second = saves().back().name;
+  EXPECT_EQ(second.session, first.session);
+  EXPECT_NE(second.lineage, first.lineage);
+  give(id, 20);
+  answer(path(id, "rollback"), {{"to", 349}});  // to what was saved
+  give(id, 150);
+  EXPECT_EQ(saves().back().name, second);
+}
+
+TEST_F(SessionSnapshotsTest, AreOfOneSession) {
+  start();
+  const std::string one = open(), other = open();
+  for (const std::string& id : {one, other}) give(id, 200);
+  const std::string fork = answer(path(one, "fork"), Json::object())["id"];
+  give(fork, 200);
+  ASSERT_EQ(saves().size(), 3u);
+  EXPECT_NE(saves()[0].name.session, saves()[1].name.session);
+  EXPECT_NE(saves()[2].name.session, saves()[0].name.session);
+}
+
+// The disk may have lost what the snapshot has. So it is taken up once, by the turn that goes on from what
+// there is, and what comes then has another name.
+TEST_F(SessionSnapshotsTest, AreTakenUpAfterARestart) {
+  start();
+  const std::string id = open();
+  give(id, 200);
+  const SnapshotName saved = saves().back().name;
+  restart();
+  give(id, 10);
+  EXPECT_EQ(opened_with(), saved);
+  ASSERT_EQ(saves().size(), 1u) << "of the new engine";
+  EXPECT_NE(saves()[0].name, saved);
+  const SnapshotName after = saves()[0].name;
+  restart();
+  give(id, 1);
+  EXPECT_EQ(opened_with(), after);
+}
+
+TEST_F(SessionSnapshotsTest, GoWithTheirSessions) {
+  start();
+  const std::string one = open(), other = open();
+  for (const std::string& id : {one, other}) give(id, 200);
+  remove(one);
+  ask(get(kSessions));
+  const auto dropped = engine->commands<DropSnapshot>();
+  ASSERT_EQ(dropped.size(), 1u);
+  EXPECT_EQ(dropped[0].session, saves()[0].name.session);
+  restart();
+  ask(get(kSessions));
+  const auto kept = engine->commands<KeepSnapshots>();
+  ASSERT_EQ(kept.size(), 1u);
+  EXPECT_EQ(kept[0].sessions.size(), 1u);
+}
+
+}  // namespace
+}  // namespace sinkstream::testing
