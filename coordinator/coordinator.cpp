@@ -57,6 +57,9 @@ struct Coordinator::State {
             *records,
             journal.get(),
             static_cast<std::int64_t>(std::time(nullptr))} {
+    client.on_slot_wanted([registry = std::weak_ptr(sessions)](SessionId session) {
+      if (const auto there = registry.lock()) there->give_up_slot(session);
+    });
     if (!journal) return;
     journal->start(server.executor());
     sessions->take_up(api_settings.slot_bytes);

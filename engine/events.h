@@ -79,6 +79,13 @@ struct SessionChanged {
   std::vector<TokenId> pending;
 };
 
-using Event = std::variant<Accepted, Refused, TokenEvent, TurnEnded, SessionChanged>;
+// Others wait in vain for the slot of a session that rests: it cannot be parked, and no turn goes on that would
+// end. Whoever keeps it may close it, and open it again with its past.
+struct SlotWanted {
+  RequestId request = 0;  // nobody's
+  SessionId session = kNoSession;
+};
+
+using Event = std::variant<Accepted, Refused, TokenEvent, TurnEnded, SessionChanged, SlotWanted>;
 
 }  // namespace sinkstream

@@ -114,12 +114,16 @@ static auto fields(wire::Is<SessionChanged> auto& event) {
   auto& [request, session, usage, pending] = event;
   return std::tie(request, session, usage, pending);
 }
+static auto fields(wire::Is<SlotWanted> auto& event) {
+  auto& [request, session] = event;
+  return std::tie(request, session);
+}
 
 namespace {
 
 // Which layout the bytes have: another one, or another kind of message, is refused.
 constexpr std::uint32_t kCommandMagic = 0x33434b53;  // "SKC3"
-constexpr std::uint32_t kEventMagic = 0x31454b53;    // "SKE1"
+constexpr std::uint32_t kEventMagic = 0x32454b53;    // "SKE2"
 
 template <typename Message>
 Message decode_as(std::uint32_t magic, std::span<const std::byte> bytes) {

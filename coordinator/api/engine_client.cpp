@@ -28,6 +28,8 @@ class EngineClient::Inbox final : public EventSink, public std::enable_shared_fr
     requests_.emplace(request, Expecting{std::move(handler), choices});
   }
 
+  void on_slot_wanted(std::function<void(SessionId)> listener) { slot_wanted_ = std::move(listener); }
+
   // Returns the requests that were not over.
   std::vector<RequestId> close() {
     {
@@ -58,6 +60,9 @@ class EngineClient::Inbox final : public EventSink, public std::enable_shared_fr
   }
 
   void deliver(Event event) {
+    if (const auto* const wanted = std::get_if<SlotWanted>(&event)) {
+      return slot_wanted_ ? slot_wanted_(wanted->session) : void();
+    }
     const RequestId request = std::visit([](const auto& what) { return what.request; }, event);
     const auto found = requests_.find(request);
     if (found == requests_.end()) return;  // it is over
@@ -78,6 +83,7 @@ class EngineClient::Inbox final : public EventSink, public std::enable_shared_fr
   bool closed_ = false;        // guarded by mutex_
 
   // The I/O thread, and whoever closes when that has ended. Handlers may add requests.
+  std::function<void(SessionId)> slot_wanted_;
   std::unordered_map<RequestId, Expecting> requests_;
 };
 
@@ -101,6 +107,10 @@ RequestId EngineClient::expect(std::int32_t turns, Handler handler) {
   const RequestId request = next_request_++;
   inbox_->expect(request, turns, std::move(handler));
   return request;
+}
+
+void EngineClient::on_slot_wanted(std::function<void(SessionId)> listener) {
+  inbox_->on_slot_wanted(std::move(listener));
 }
 
 void EngineClient::close() {

@@ -35,6 +35,9 @@ class EngineClient {
   // About a request: Grant, EndTurn, Cancel.
   void send(Command command) { engine_.send(std::move(command)); }
 
+  // Whom to tell of SlotWanted.
+  void on_slot_wanted(std::function<void(SessionId session)> listener);
+
   // When the I/O thread has ended: cancels what still runs and lets its handlers go. Events are dropped from
   // then on.
   void close();

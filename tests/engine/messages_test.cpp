@@ -73,7 +73,8 @@ std::vector<Event> every_event() {
                     .usage = {1, 2, 3, 4},
                     .stop_token = 6,
                     .pending = {7}},
-          SessionChanged{.request = 5, .session = 6, .usage = {9, 8, 7, 6}, .pending = {5, 4}}};
+          SessionChanged{.request = 5, .session = 6, .usage = {9, 8, 7, 6}, .pending = {5, 4}},
+          SlotWanted{.request = 0, .session = 7}};
 }
 
 // Both kinds of message are held to the same.

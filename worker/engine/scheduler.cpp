@@ -239,6 +239,7 @@ void Scheduler::begin_turn(Session& session, const std::shared_ptr<ActiveRequest
   session.turn = {.request = request, .choice = choice, .phase_begin = session.began};
   session.last_request = request->command.request;
   session.last_use = ++uses_;
+  session.slot_wanted = false;
   table_.begin_turn(session, sampling_of(*request, choice));
 }
 

@@ -133,6 +133,7 @@ class Scheduler {
   bool can_make_room() const;
   void make_room();
   void go_on_where_they_stand();
+  void ask_for_slot();
   void settle_saves(const Launched& step);
   Session* copy_of(const Session& from, SessionId id);
   std::int32_t most_sessions() const;

@@ -73,7 +73,9 @@ void Scheduler::make_room() {
     if (!stands_in_slot(choices) && !waits_for_snapshot(choices))
       park_for(choices.share_prefill() ? 1 : choices.count, i + 1);
   }
-  if (!table_.free_place()) go_on_where_they_stand();
+  if (table_.free_place()) return;
+  go_on_where_they_stand();
+  ask_for_slot();
 }
 
 // Whoever cannot be parked keeps nobody waiting by going on.
@@ -85,6 +87,20 @@ void Scheduler::go_on_where_they_stand() {
     return stands;
   });
   for (Choices& turn : turns) start(std::move(turn));
+}
+
+// Of those that rest in all slots, the least recently used that was not asked yet.
+void Scheduler::ask_for_slot() {
+  if (waiting_.empty() || table_.free_slot()) return;
+  Session* first = nullptr;
+  bool all_rest = true;
+  table_.for_each([&](Session& session) {
+    all_rest = all_rest && session.can_be_parked();
+    if (!session.slot_wanted && (!first || session.last_use < first->last_use)) first = &session;
+  });
+  if (!all_rest || !first) return;
+  first->slot_wanted = true;
+  tell_(SlotWanted{.request = 0, .session = first->id});
 }
 
 // What the newest step saved is saved everywhere.

@@ -132,6 +132,7 @@ struct Session {
   std::vector<TokenId> pending;  // between turns: told, not taken in
   RequestId last_request = 0;    // of its last turn
   std::uint64_t last_use = 0;    // greater than that of those that were used before
+  bool slot_wanted = false;      // since then its slot was asked for (SlotWanted)
   std::optional<Turn> turn;
   std::chrono::steady_clock::time_point began;  // in its slot
   // Choices that begin where this session stands once it has its input: each with a copy of it, the last with

@@ -56,6 +56,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void take(TokenEvent event);
   void take(const TurnEnded& event);
   void take(const SessionChanged&) {}
+  void take(const SlotWanted&) {}
 
   void take_token(std::size_t index, TokenEvent event, bool own);
   void observe_token(Running& choice);

@@ -256,14 +256,27 @@ bool SessionRegistry::make_room_in_engine() {
     }
   }
   std::ranges::sort(there, {}, [](const auto& session) { return session->last_used(); });
-  for (const auto& session : there) {
-    const SessionId id = session->leave_engine_if_idle(shape());
-    if (id == kNoSession) continue;
-    engine_.ask(CloseSession{.request = 0, .session = id}, [](const Event&) {});
-    if (journal_) session->leave_memory_if_idle();
-    return true;
+  return std::ranges::any_of(there, [this](const auto& session) { return leave_engine_if_idle(*session); });
+}
+
+// False: it does not rest, or could not come back.
+bool SessionRegistry::leave_engine_if_idle(ClientSession& session) {
+  const SessionId id = session.leave_engine_if_idle(shape());
+  if (id == kNoSession) return false;
+  engine_.ask(CloseSession{.request = 0, .session = id}, [](const Event&) {});
+  if (journal_) session.leave_memory_if_idle();
+  return true;
+}
+
+void SessionRegistry::give_up_slot(SessionId wanted) {
+  std::shared_ptr<ClientSession> holder;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, session] : sessions_) {
+      if (session->engine_id() == wanted) holder = session;
+    }
   }
-  return false;
+  if (holder) leave_engine_if_idle(*holder);
 }
 
 std::size_t SessionRegistry::stored() const {

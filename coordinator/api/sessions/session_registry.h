@@ -82,6 +82,8 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
   // A name for a session there, unless it has ended; then kNoSession.
   SessionId name_in_engine(ClientSession& session);
   void leave_engine(ClientSession& session);
+  // The session's slot is wanted there: it leaves, if it rests and can come back.
+  void give_up_slot(SessionId wanted);
   Executor::TimePoint now() const;
 
  private:
@@ -106,6 +108,7 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
   void drop_snapshot(const ClientSession& session);
   void take_failure(const std::string& id);
   bool make_room_in_engine();
+  bool leave_engine_if_idle(ClientSession& session);
 
   EngineClient& engine_;
   const std::weak_ptr<Executor> executor_;

@@ -94,6 +94,11 @@ void FakeEngine::fail_saves(bool fail) {
   fails_saves_ = fail;
 }
 
+void FakeEngine::want_slot(SessionId session) {
+  const std::lock_guard lock(mutex_);
+  tell(SlotWanted{.request = 0, .session = session});
+}
+
 void FakeEngine::set_stats(const EngineStats& stats) {
   const std::lock_guard lock(mutex_);
   stats_ = stats;

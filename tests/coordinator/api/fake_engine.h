@@ -33,6 +33,7 @@ class FakeEngine : public Engine {
   // A turn may be told to end where its session cannot go back to, and then is cancelled.
   void allow_out_of_reach();
   void fail_saves(bool fail);  // each SaveSession is refused
+  void want_slot(SessionId session);
   void set_stats(const EngineStats& stats);
 
   std::size_t num_active() const;

@@ -83,6 +83,27 @@ TEST_F(SessionsMadeAnewTest, TheLeastRecentlyUsedLeavesTheEngineWhenItIsFull) {
   EXPECT_EQ(engine->requests().back().prompt.list(), std::vector<TokenId>{10});
 }
 
+TEST_F(SessionsMadeAnewTest, OneWhoseSlotIsWantedLeavesTheEngine) {
+  start();
+  const std::string id = open({{"prompt", {5, 6}}});
+  turn(id, {{"prompt", {7, 8}}, {"max_tokens", 1}});
+  engine->want_slot(engine->sessions().begin()->first);
+  EXPECT_TRUE(eventually([&] { return engine->sessions().empty(); }));
+  EXPECT_EQ(show(id)["bytes"], 0);
+  turn(id, {{"prompt", {9}}, {"max_tokens", 1}});
+  EXPECT_EQ(engine->commands<OpenSession>().back().past.tokens(), 5);
+}
+
+TEST_F(SessionsMadeAnewTest, OneThatCouldNotComeBackKeepsItsSlot) {
+  api_settings.sessions.transcript_tokens = 10;
+  start();
+  const std::string id = open({{"prompt", {5, 6}}});
+  turn(id, {{"prompt", many_tokens(1000)}, {"max_tokens", 1}});
+  engine->want_slot(engine->sessions().begin()->first);
+  turn(id, {{"prompt", {9}}, {"max_tokens", 1}});
+  EXPECT_EQ(engine->commands<OpenSession>().size(), 1u);
+}
+
 // A turn that begins with the newest token anew, and is refused then.
 TEST_F(SessionsMadeAnewTest, ARefusedTurnThatWouldGoBackChangesNothing) {
   start();

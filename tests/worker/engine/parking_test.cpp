@@ -145,6 +145,35 @@ TEST_P(Parking, WhoCannotBeParkedGoesOnAtOnce) {
   EXPECT_TRUE(engine.ledger.of(waiting).ends.empty());
 }
 
+// The only slot, and no place: what waits would wait for ever, unless the session is closed.
+TEST_P(Parking, WhoHoldsTheOnlySlotIsAskedForIt) {
+  ModelledEngine engine = make(1, 0);
+  make_sessions(engine, 1);
+  const RequestId request = engine.send(one_turn({5}, 3));
+  engine.run();
+  EXPECT_EQ(engine.ledger.slots_wanted(), std::vector<SessionId>{1});
+  engine.run(turn(1, {7}, 2));
+  EXPECT_EQ(engine.ledger.slots_wanted(), (std::vector<SessionId>{1, 1})) << "once, and again when it rests";
+  EXPECT_TRUE(engine.ledger.of(request).ends.empty());
+  engine.send(CloseSession{.session = 1});
+  engine.run();
+  EXPECT_EQ(engine.ledger.of(request).tokens(), said_after({5}, 3));
+}
+
+TEST_P(Parking, NobodyIsAskedWhereATurnWillEndOrAPlaceIsFree) {
+  ModelledEngine full = make(2, 0);
+  make_sessions(full, 1);
+  full.send(one_turn({5}, 30));
+  full.send(one_turn({6}, 3));
+  full.run();
+  ModelledEngine roomy = make(1, 1);
+  make_sessions(roomy, 1);
+  roomy.send(one_turn({5}, 30));
+  roomy.run();
+  EXPECT_TRUE(full.ledger.slots_wanted().empty());
+  EXPECT_TRUE(roomy.ledger.slots_wanted().empty());
+}
+
 TEST_P(Parking, ATurnInProgressIsNeverParked) {
   ModelledEngine engine = make(2, 5);
   make_sessions(engine, 2);

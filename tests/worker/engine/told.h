@@ -57,6 +57,11 @@ class Ledger final : public EventSink {
   std::optional<Refused> refused(RequestId request) const { return find(refused_, request); }
   std::optional<SessionChanged> changed(RequestId request) const { return find(sessions_, request); }
 
+  std::vector<SessionId> slots_wanted() const {
+    const std::lock_guard lock(mutex_);
+    return slots_wanted_;
+  }
+
   // Each throws when it takes too long.
   const TurnEnded& wait_for_end(RequestId request, std::int32_t choice = 0) {
     const Told* told = nullptr;
@@ -100,6 +105,7 @@ class Ledger final : public EventSink {
   void note(TokenEvent event) { record(event.request, event.choice).events.push_back(std::move(event)); }
   void note(TurnEnded event) { record(event.request, event.choice).ends.push_back(std::move(event)); }
   void note(SessionChanged event) { sessions_[event.request] = std::move(event); }
+  void note(SlotWanted event) { slots_wanted_.push_back(event.session); }
 
   mutable std::recursive_mutex mutex_;
   std::condition_variable_any changed_;
@@ -107,6 +113,7 @@ class Ledger final : public EventSink {
   std::map<RequestId, bool> accepted_;
   std::map<RequestId, Refused> refused_;
   std::map<RequestId, SessionChanged> sessions_;
+  std::vector<SessionId> slots_wanted_;
 };
 
 }  // namespace sinkstream
