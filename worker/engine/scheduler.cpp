@@ -24,12 +24,11 @@ Input input_of(const SharedTokens& prompt, std::vector<TokenId> pending, std::in
   return input;
 }
 
-// The same of a session that begins with its past.
-Input input_of(const SharedTokens& prompt, const NewSession& opened) {
-  const Past& past = opened.past;
+// The same of a session that takes in its past first.
+Input input_of(const SharedTokens& prompt, const std::vector<TokenId>& pending, const Past& past) {
   std::vector<TokenId> told = past.sinks.list();
   told.insert(told.end(), past.recent.begin(), past.recent.end());
-  told.insert(told.end(), opened.pending.begin(), opened.pending.end());
+  told.insert(told.end(), pending.begin(), pending.end());
   Input input = input_of(prompt, std::move(told), /*begin=*/0);
   input.gap_begin = std::ssize(past.sinks);
   input.gap_end = past.begin;
@@ -172,11 +171,10 @@ void Scheduler::start(Choices choices) {
   const std::int32_t slot = *table_.free_slot();
   Session& session = opened.found ? take_up(slot, request->command.session, opened)
                                   : table_.open(slot, request->command.session, opened.window);
-  session.input = input_of(choices.prompt(), opened);
+  session.input = input_of(choices.prompt(), opened.pending, opened.past);
   if (opened.past.has_gap() && !opened.found) {
     session.sound_from = sound_from(opened.past.begin, opened.window, limits_.session.num_layers);
   }
-  session.snapshot = opened.snapshot;
   session.past = std::move(opened.past);
   note_queueing(session, *request);
   session.input.scored =
@@ -192,7 +190,9 @@ void Scheduler::go_on(Session& session, const std::shared_ptr<ActiveRequest>& re
     table_.restore(session, *table_.free_slot());
     ++restores_;
   }
-  session.input = input_of(request->prompt(0), std::exchange(session.pending, {}), session.seen);
+  std::vector<TokenId> pending = std::exchange(session.pending, {});
+  session.input = session.replays() ? input_of(request->prompt(0), pending, session.past)
+                                    : input_of(request->prompt(0), std::move(pending), session.seen);
   session.input.scored = request->command.params.prompt_logprobs;
   session.began = Clock::now();
   note_queueing(session, *request);
@@ -269,7 +269,7 @@ void Scheduler::end_turn(Session& session, FinishReason reason, std::vector<Toke
   if (session.id != kNoSession && session.planned > session.seen) table_.roll_back(session, session.seen);
   session.last_use = ++uses_;
   session.input = {};
-  session.past = {};
+  if (!session.replays()) session.past = {};
   session.pending = std::move(pending);
   TurnEnded event = turn_ended(*turn.request, turn.choice, reason);
   event.usage = session.usage();
@@ -279,32 +279,16 @@ void Scheduler::end_turn(Session& session, FinishReason reason, std::vector<Toke
   if (session.id == kNoSession) table_.close(session);
 }
 
-// What a session was given stays its own; what it had no time for is pending.
+// What a session was given stays its own; what it had no time for is pending, but for its past, of which the
+// next turn takes in the rest.
 void Scheduler::cancel_turn(Session& session) {
-  if (session.replays()) return begin_anew(session);
   const std::int64_t known = std::max(session.seen, std::min(session.planned, session.input.end()));
   std::vector<TokenId> pending = session.turn->untaken();
-  for (std::int64_t position = known; position < session.input.end(); ++position) {
+  for (std::int64_t position = std::max(known, session.past.tokens()); position < session.input.end(); ++position) {
     pending.push_back(session.input.at(position));
   }
   if (session.id != kNoSession) table_.roll_back(session, known);
   end_turn(session, FinishReason::cancelled, std::move(pending));
-}
-
-// It has not taken in its past, which it does with its next turn, in a slot that it has then.
-void Scheduler::begin_anew(Session& session) {
-  NewSession again{
-      .window = session.window, .past = session.past, .pending = {}, .snapshot = session.snapshot};
-  for (std::int64_t position = again.past.tokens(); position < session.input.end(); ++position) {
-    again.pending.push_back(session.input.at(position));
-  }
-  TurnEnded event = turn_ended(*session.turn->request, session.turn->choice, FinishReason::cancelled);
-  event.usage = session_usage(again.past.tokens(), again.window);
-  event.pending = again.pending;
-  const SessionId id = session.id;
-  table_.close(session);
-  new_sessions_[id] = std::move(again);
-  tell_(std::move(event));
 }
 
 // Of those that had no turn yet. What a session was to take in stays pending.
@@ -382,7 +366,7 @@ void Scheduler::add_counts(EngineStats& stats) const {
   stats.resident_tokens = 0;
   stats.resident_sessions = 0;
   table_.for_each([&](const Session& session) {
-    stats.resident_tokens += session.usage().resident_tokens;
+    stats.resident_tokens += session_usage(session.seen, session.window).resident_tokens;
     stats.resident_sessions += session.id != kNoSession ? 1 : 0;
   });
   stats.parked_sessions = table_.parked();

@@ -117,7 +117,6 @@ class Scheduler {
   void end_turn(Session& session, FinishReason reason, std::vector<TokenId> pending,
                 std::optional<TokenId> stop_token = std::nullopt);
   void cancel_turn(Session& session);
-  void begin_anew(Session& session);
   void end_choices(const Choices& choices, FinishReason reason, const std::string& message);
   void stop(Session& session, const EndTurn& command);
   void end_waiting(const std::function<bool(const Choices&)>& which, FinishReason reason,

@@ -156,7 +156,7 @@ std::int64_t Scheduler::tokens_of(SessionId id) const {
 }
 
 std::int64_t Scheduler::taken_in(SessionId id) const {
-  if (const Session* const session = table_.find(id)) return session->seen;
+  if (const Session* const session = table_.find(id)) return session->taken_in();
   return new_sessions_.at(id).past.tokens();
 }
 
@@ -169,7 +169,9 @@ std::vector<TokenId>* Scheduler::pending_of(SessionId id) {
 bool Scheduler::can_go_back(SessionId id, std::int64_t tokens) const {
   if (tokens < 0 || tokens > tokens_of(id)) return false;
   if (tokens >= taken_in(id)) return true;
-  if (const Session* const session = table_.find(id)) return table_.can_roll_back(*session, tokens);
+  if (const Session* const session = table_.find(id)) {
+    return !session->replays() && table_.can_roll_back(*session, tokens);
+  }
   const NewSession& opened = new_sessions_.at(id);
   return tokens >= sound_from(opened.past.begin, opened.window, limits_.session.num_layers);
 }

@@ -24,8 +24,8 @@ void Scheduler::take(const SaveSession& command) {
 bool Scheduler::refuses_save(const SaveSession& command) {
   if (refuses(command.request, command.session)) return true;
   const Session* const session = table_.find(command.session);
-  if (!session) {
-    refuse(command.request, RefusalReason::invalid, "the session has not taken anything in yet");
+  if (!session || session->replays()) {
+    refuse(command.request, RefusalReason::invalid, "the session has not taken in what it has");
   } else if (session->tokens() != command.tokens) {
     refuse(command.request, RefusalReason::not_as_expected,
            "the session has " + std::to_string(session->tokens()) + " tokens", session);

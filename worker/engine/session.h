@@ -122,11 +122,10 @@ struct Session {
   CacheWindow window;
   // Tokens in plans; those of them in steps whose outcome is known; the most that ever stood in the ring.
   std::int64_t planned = 0, seen = 0, written = 0;
-  // What it had seen before it took its slot, and takes in anew; and the fewest tokens that it can go back to
-  // since, where some were left out.
+  // What it had seen before it took its slot, and takes in anew, by several turns where some are cancelled
+  // meanwhile; and the fewest tokens that it can go back to since, where some were left out.
   Past past;
   std::int64_t sound_from = 0;
-  std::optional<SnapshotName> snapshot;  // that it was opened with
   std::int64_t saved = 0;  // while it is parked: as many as it had then; it may have gone back since
   Input input;
   std::vector<TokenId> pending;  // between turns: told, not taken in
@@ -141,13 +140,15 @@ struct Session {
 
   bool replays() const { return planned < past.tokens(); }
   std::int64_t input_left() const { return std::max<std::int64_t>(0, input.end() - planned); }
-  std::int64_t tokens() const { return seen + static_cast<std::int64_t>(pending.size()); }
+  // Of its own, and not pending: all of its past, though that may still have to be taken in anew.
+  std::int64_t taken_in() const { return std::max(seen, past.tokens()); }
+  std::int64_t tokens() const { return taken_in() + static_cast<std::int64_t>(pending.size()); }
   bool resting() const { return !turn && branches.empty(); }
   // Whether it could give up its slot: it rests, outlives that, and is not about to.
   bool can_be_parked() const { return id != kNoSession && slot && !place && resting(); }
   // Whose prompt it takes in, or whose turn it is in.
   const std::shared_ptr<ActiveRequest>& request() const { return turn ? turn->request : branches.request; }
-  SessionUsage usage() const { return session_usage(seen, window); }
+  SessionUsage usage() const { return session_usage(taken_in(), window); }
 };
 
 }  // namespace sinkstream

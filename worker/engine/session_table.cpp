@@ -224,6 +224,7 @@ void SessionTable::become_copy(const Session& from, Session& copy) {
   copy.planned = copy.seen = from.planned;
   copy.written = std::max(from.written, from.planned);
   copy.sound_from = from.sound_from;
+  copy.past = from.past;
   copy.pending = from.pending;
 }
 

@@ -93,6 +93,43 @@ TEST_P(Pasts, SurviveACancel) {
   }
 }
 
+// A client that leaves before its session was made anew, and comes again, comes further each time.
+TEST_P(Pasts, AreTakenInOnceThoughTheirTurnsAreCancelled) {
+  auto content = counting_tokens(50);
+  open(past_of(content));
+  for (int i = 0; i < 4; ++i) {
+    const RequestId request = engine.send(turn({7}, 100));
+    engine.run(1);
+    engine.scheduler.take(Cancel{request});
+    const Told& told = engine.ledger.of(request);
+    content = joined(joined(content, {7}), told.tokens());
+    EXPECT_GE(told.ends.at(0).usage.seen_tokens, 50);
+    EXPECT_EQ(told.ends[0].usage.seen_tokens + std::ssize(told.ends[0].pending), std::ssize(content));
+  }
+  EXPECT_EQ(engine.run(turn({9}, 5)).tokens(), said_after(joined(content, {9}), 5));
+  EXPECT_EQ(replayed(), 2 + 2 * 9 + 1);
+}
+
+// It cannot go back before it is whole, but be copied and parked.
+TEST_P(Pasts, ThatAreTakenInByHalfAreCopiedAndParked) {
+  ModelledEngine parking(GetParam(), small_limits(1, 4));
+  const auto content = counting_tokens(50);
+  parking.send(OpenSession{.session = 1, .window = {}, .past = past_of(content, 7)});
+  const RequestId request = parking.send(turn({7}, 100));
+  parking.run(2);
+  parking.scheduler.take(Cancel{request});
+  EXPECT_EQ(parking.ledger.of(request).ends.at(0).usage.seen_tokens, 50);
+  EXPECT_TRUE(parking.ledger.refused(parking.send(RollBackSession{.session = 1, .to = 49})));
+  EXPECT_TRUE(parking.ledger.changed(parking.send(RollBackSession{.session = 1, .to = 50})));
+  parking.send(ForkSession{.session = 2, .from = 1});
+  EXPECT_EQ(parking.run(one_turn({5}, 3)).tokens(), said_after({5}, 3));
+  for (const SessionId id : {1, 2}) {
+    Generate command = turn({8}, 5);
+    command.session = id;
+    EXPECT_EQ(parking.run(std::move(command)).tokens(), said_after(joined(content, {8}), 5)) << id;
+  }
+}
+
 TEST(Past, ThatWouldNotDoIsRefused) {
   PlanLimits limits{.num_slots = 1, .max_rows = 8, .vocab_size = 100, .session = small_limits().session};
   const auto why = [&](const Past& past) {
