@@ -36,8 +36,9 @@ class RollBack : public std::enable_shared_from_this<RollBack> {
     exchange_->fail(error);
   }
   void end(const std::vector<TokenId>& pending) {
-    turn_->roll_back(to_, pending);
+    // As long as no other turn can begin.
     api_.records.forget_turns(turn_->session().facts().id);
+    turn_->roll_back(to_, pending);
     exchange_->respond({200, "application/json", to_text(session_json(turn_->session()))});
   }
 

@@ -193,7 +193,8 @@ void AnswerRecords::forget_turns(const std::string& session) {
   for (Records* records : {&running_, &whole_, &gone_}) {
     for (auto place = records->begin(); place != records->end();) {
       const Place next = std::next(place);
-      if (place->asked.session == session) unname_turn(place);
+      const bool is_over = records != &running_ || place->answer->is_under_way();
+      if (is_over && place->asked.session == session) unname_turn(place);
       place = next;
     }
   }

@@ -38,7 +38,8 @@ class AnswerRecords : public std::enable_shared_from_this<AnswerRecords> {
   // another request of its session finds under way is ended first.
   void answer(const Asked& asked, const std::shared_ptr<Exchange>& exchange, Handler handler);
 
-  // The session's turns may come again: it was rolled back. Answers to an Idempotency-Key stay.
+  // The session's turns so far may come again: it is being rolled back, as its present turn. Answers to an
+  // Idempotency-Key stay.
   void forget_turns(const std::string& session);
 
   // Of all requests that it knows, and what they take in memory.

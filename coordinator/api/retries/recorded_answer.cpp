@@ -140,6 +140,7 @@ void RecordedAnswer::note_tokens(const TokenCounts& tokens) {
 }
 
 void RecordedAnswer::on_abandoned(std::function<void(AbandonCause)> callback) {
+  under_way_ = true;
   if (state_ != State::running) return;
   if (given_up_) return callback(*given_up_);
   abandoned_callback_ = std::move(callback);

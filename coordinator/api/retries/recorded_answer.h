@@ -40,6 +40,8 @@ class RecordedAnswer : public std::enable_shared_from_this<RecordedAnswer> {
   bool is_recorded() const { return records_; }
   bool is_stream() const { return streaming_; }
   bool is_given_up() const { return state_ == State::running && given_up_.has_value(); }
+  // Its endpoint has set out, and before that it had all it needs: a session's turn is its own, or was.
+  bool is_under_way() const { return under_way_; }
   bool is_unread() const { return state_ == State::running && readers_.empty(); }
   std::size_t readers_ever() const { return readers_ever_; }
   // Its last reader left before it had all, so that somebody may still ask for it.
@@ -101,6 +103,7 @@ class RecordedAnswer : public std::enable_shared_from_this<RecordedAnswer> {
   std::size_t readers_ever_ = 0;
   bool was_left_ = false;
   bool broke_off_ = false;
+  bool under_way_ = false;
   std::optional<AbandonCause> given_up_;
   std::function<void(AbandonCause)> abandoned_callback_;
   std::function<void()> room_callback_;

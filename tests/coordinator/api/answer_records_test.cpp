@@ -334,7 +334,7 @@ TEST_F(AnswerRecordsTest, ARollbackForgetsTurnsAndKeepsKeys) {
   respond("a");
   ask(keyed("key"));
   respond("b");
-  ask(turn("c"));  // the rollback itself, say
+  ask(turn("c"));  // its answer is on its way
   records->forget_turns("another");
   EXPECT_EQ(records->size(), 3u);
   records->forget_turns("s");
@@ -342,6 +342,20 @@ TEST_F(AnswerRecordsTest, ARollbackForgetsTurnsAndKeepsKeys) {
   respond("c");
   EXPECT_EQ(records->size(), 1u) << "nobody could ask for it";
   EXPECT_EQ(ask(keyed("key"))->body, "b");
+}
+
+// It came while the session was in its rollback, and waits for that.
+TEST_F(AnswerRecordsTest, ARollbackForgetsNoTurnThatHasNotBegun) {
+  std::shared_ptr<Exchange> waiting;
+  records->answer(turn("a"), std::make_shared<Client>(),
+                  [&](const std::shared_ptr<Exchange>& exchange) { waiting = exchange; });
+  executor->run_all();
+  records->forget_turns("s");
+  waiting->respond({200, "", "a"});
+  waiting.reset();
+  executor->run_all();
+  EXPECT_EQ(ask(turn("a"))->body, "a");
+  EXPECT_EQ(endpoint, nullptr) << "it is not done twice";
 }
 
 TEST_F(AnswerRecordsTest, TheServersEndEndsWhatIsRecorded) {
