@@ -65,15 +65,15 @@ void AnswerRecords::take_up() {
   const std::int64_t unix_now = std::time(nullptr);
   for (const auto& stored : journal_->read([&](SessionStore& store) { return store.keys(unix_now); })) {
     const Place place =
-        gone_.insert(gone_.end(), Record{.asked = {.owner = stored.owner, .key = stored.key}});
-    place->list = &gone_;
+        ended_.insert(ended_.end(), Record{.asked = {.owner = stored.owner, .key = stored.key}});
+    place->list = &ended_;
     place->why_gone = kRestarted;
     const auto left = static_cast<double>(stored.expires_at - unix_now);
     place->expires = executor->now() + seconds(std::min(left, settings_.replay_seconds));
     by_key_.emplace(Name{place->asked.owner, place->asked.key}, place);
     measure(place);
   }
-  gone_.sort([](const Record& a, const Record& b) { return a.expires < b.expires; });
+  ended_.sort([](const Record& a, const Record& b) { return a.expires < b.expires; });
   shrink();
   arm();
 }
@@ -190,7 +190,7 @@ AnswerRecords::Place AnswerRecords::add(const Asked& asked) {
 }
 
 void AnswerRecords::forget_turns(const std::string& session) {
-  for (Records* records : {&running_, &whole_, &gone_}) {
+  for (Records* records : {&running_, &ended_}) {
     for (auto place = records->begin(); place != records->end();) {
       const Place next = std::next(place);
       const bool is_over = records != &running_ || place->answer->is_under_way();
@@ -241,7 +241,7 @@ void AnswerRecords::end(Place place) {
   write_key(place->asked,
             std::time(nullptr) + static_cast<std::int64_t>(std::ceil(settings_.replay_seconds)));
   place->expires = executor->now() + seconds(settings_.replay_seconds);
-  move(place, whole_);
+  add_ended(place);
   if (place->asked.key.empty() && !is_named(place)) {
     erase(place);  // the session was rolled back
   } else if (state == State::ended_early) {
@@ -267,7 +267,6 @@ void AnswerRecords::forget_content(Place place, const char* why) {
     place->asked.text.clear();
     place->asked.text.shrink_to_fit();
   }
-  move(place, gone_);
   measure(place);
 }
 
@@ -276,6 +275,7 @@ void AnswerRecords::erase(Place place) {
   by_key_.erase(Name{place->asked.owner, place->asked.key});
   bytes_ -= place->bytes;
   if (is_named(place)) by_turn_.erase(Name{place->asked.owner, place->asked.text});
+  if (place == kept_from_) ++kept_from_;
   place->list->erase(place);
 }
 
@@ -291,9 +291,10 @@ void AnswerRecords::unname_turn(Place place) {
   if (place->asked.key.empty() && place->list != &running_) erase(place);
 }
 
-void AnswerRecords::move(Place place, Records& to) {
-  to.splice(to.end(), *place->list, place);
-  place->list = &to;
+void AnswerRecords::add_ended(Place place) {
+  ended_.splice(ended_.end(), running_, place);
+  place->list = &ended_;
+  if (kept_from_ == ended_.end()) kept_from_ = place;
 }
 
 // ---- bounds
@@ -314,8 +315,11 @@ void AnswerRecords::stop_recording(Place place) {
 
 // The oldest go first: answers, then keys.
 void AnswerRecords::shrink() {
-  while (bytes_ > settings_.max_bytes && !whole_.empty()) forget_content(whole_.begin(), kNotKept);
-  while (bytes_ > settings_.max_bytes && !gone_.empty()) erase(gone_.begin());
+  while (bytes_ > settings_.max_bytes && kept_from_ != ended_.end()) {
+    const Place place = kept_from_++;
+    if (place->answer) forget_content(place, kNotKept);
+  }
+  while (bytes_ > settings_.max_bytes && !ended_.empty()) erase(ended_.begin());
   for (Place place = running_.begin(); place != running_.end() && bytes_ > settings_.max_bytes; ++place) {
     stop_recording(place);
   }
@@ -324,19 +328,14 @@ void AnswerRecords::shrink() {
 void AnswerRecords::expire() {
   const auto executor = executor_.lock();
   if (!executor) return;
-  for (Records* records : {&whole_, &gone_}) {
-    while (!records->empty() && records->front().expires <= executor->now()) erase(records->begin());
-  }
+  while (!ended_.empty() && ended_.front().expires <= executor->now()) erase(ended_.begin());
 }
 
 // One timer, for the first that expires.
 void AnswerRecords::arm() {
   const auto executor = executor_.lock();
-  auto first = Executor::TimePoint::max();
-  for (const Records* records : {&whole_, &gone_}) {
-    if (!records->empty()) first = std::min(first, records->front().expires);
-  }
-  if (!executor || first >= armed_for_) return;
+  if (!executor || ended_.empty() || ended_.front().expires >= armed_for_) return;
+  const auto first = ended_.front().expires;
   armed_for_ = first;
   executor->post_at(first, [weak = weak_from_this()] {
     const auto self = weak.lock();

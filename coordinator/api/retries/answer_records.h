@@ -43,7 +43,7 @@ class AnswerRecords : public std::enable_shared_from_this<AnswerRecords> {
   void forget_turns(const std::string& session);
 
   // Of all requests that it knows, and what they take in memory.
-  std::size_t size() const { return running_.size() + whole_.size() + gone_.size(); }
+  std::size_t size() const { return running_.size() + ended_.size(); }
   std::int64_t bytes() const { return bytes_; }
   std::int64_t num_replays() const { return num_replays_; }
 
@@ -84,14 +84,14 @@ class AnswerRecords : public std::enable_shared_from_this<AnswerRecords> {
   void shrink();
   void expire();
   void arm();
-  void move(Place place, Records& to);
+  void add_ended(Place place);
 
   const std::weak_ptr<Executor> executor_;
   const RecordSettings settings_;
   Journal* const journal_;
   Records running_;  // by age
-  Records whole_;    // by their end, so by their expiry
-  Records gone_;     // likewise: what is known, and whose answer is not kept
+  Records ended_;    // by their end, so by their expiry; of some the answer is kept
+  Place kept_from_ = ended_.end();  // none before it
   Names by_key_;
   Names by_turn_;
   std::int64_t bytes_ = 0;

@@ -299,6 +299,26 @@ TEST_F(AnswerRecordsTest, TheOldestGoFirst) {
   }
 }
 
+// Also where its answer went later than that of one that ended after it.
+TEST_F(AnswerRecordsTest, EachIsForgottenAtItsTime) {
+  make({.replay_seconds = 100, .retry_seconds = 10, .max_bytes = 45'000});
+  ask(keyed("first"));
+  respond(std::string(10'000, 'x'));
+  executor->pass(seconds(40));
+  ask(keyed("left"))->leave();
+  executor->pass(seconds(10));
+  done();
+  for (const char* key : {"third", "fourth", "fifth", "sixth"}) {
+    ask(keyed(key));
+    respond(std::string(10'000, 'x'));
+  }
+  EXPECT_EQ(ask(keyed("first"))->code, "answer_not_kept");
+  EXPECT_EQ(records->size(), 6u);
+  executor->pass(seconds(50));
+  EXPECT_EQ(records->size(), 5u);
+  EXPECT_EQ(ask(keyed("left"))->code, "turn_ended_early");
+}
+
 TEST_F(AnswerRecordsTest, AnAnswerThatIsTooLargeIsGivenAndNotKept) {
   make({.replay_seconds = 100, .retry_seconds = 10, .max_bytes = 100'000});
   ask(turn("small"));
