@@ -58,24 +58,32 @@ AnswerRecords::AnswerRecords(std::weak_ptr<Executor> executor, const RecordSetti
                              Journal* journal)
     : executor_(std::move(executor)), settings_(settings), journal_(journal) {}
 
-// Their answers ended with the process that gave them.
+// Their answers ended with the process that gave them. What was under way then ended with it: its time begins
+// now, whatever starts come after this one.
 void AnswerRecords::take_up() {
   const auto executor = executor_.lock();
   if (!journal_ || !executor) return;
   const std::int64_t unix_now = std::time(nullptr);
+  const std::int64_t latest = expiry_from(unix_now);
   for (const auto& stored : journal_->read([&](SessionStore& store) { return store.keys(unix_now); })) {
     const Place place =
         ended_.insert(ended_.end(), Record{.asked = {.owner = stored.owner, .key = stored.key}});
     place->list = &ended_;
     place->why_gone = kRestarted;
-    const auto left = static_cast<double>(stored.expires_at - unix_now);
-    place->expires = executor->now() + seconds(std::min(left, settings_.replay_seconds));
+    if (stored.expires_at > latest) write_key(place->asked, latest);
+    place->expires =
+        executor->now() + std::chrono::seconds(std::min(stored.expires_at, latest) - unix_now);
     by_key_.emplace(Name{place->asked.owner, place->asked.key}, place);
     measure(place);
   }
   ended_.sort([](const Record& a, const Record& b) { return a.expires < b.expires; });
   shrink();
   arm();
+}
+
+// Whole seconds are kept.
+std::int64_t AnswerRecords::expiry_from(std::int64_t unix_time) const {
+  return unix_time + static_cast<std::int64_t>(std::ceil(settings_.replay_seconds));
 }
 
 // Before anything that the request does: whatever of that is written, so is its key.
@@ -238,8 +246,7 @@ void AnswerRecords::end(Place place) {
     write_key(place->asked, 0);
     return erase(place);
   }
-  write_key(place->asked,
-            std::time(nullptr) + static_cast<std::int64_t>(std::ceil(settings_.replay_seconds)));
+  write_key(place->asked, expiry_from(std::time(nullptr)));
   place->expires = executor->now() + seconds(settings_.replay_seconds);
   add_ended(place);
   if (place->asked.key.empty() && !is_named(place)) {

@@ -71,6 +71,7 @@ class AnswerRecords : public std::enable_shared_from_this<AnswerRecords> {
   void run(const Asked& asked, const std::shared_ptr<Exchange>& exchange, Handler handler);
   Place add(const Asked& asked);
 
+  std::int64_t expiry_from(std::int64_t unix_time) const;
   void write_key(const Asked& asked, std::int64_t expires_at);
   void take(Place place, RecordedAnswer::Change change);
   void wait_for_retry(Place place);

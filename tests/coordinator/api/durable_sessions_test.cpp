@@ -178,6 +178,30 @@ TEST_F(DurableSessionsTest, AKeyIsKnownAfterARestart) {
   EXPECT_EQ(keyed(address, kText, body, "failed").status, 200) << "what changed nothing is tried again";
 }
 
+// What was under way when the server ended is known for its time after that, not after each start.
+TEST_F(DurableSessionsTest, AKeyThatWasUnderWayExpires) {
+  api_settings.sessions.replay_seconds = 1;
+  api_settings.sessions.sync_seconds = 1000;
+  start();
+  const std::string id = open();
+  const Json body = {{"session", id}, {"prompt", {5, 6}}, {"max_tokens", 3}};
+  engine->hold(true);
+  RawClient client(address);
+  client.send(post(kText, body.dump(), "Idempotency-Key: key\r\n"));
+  ASSERT_TRUE(eventually([&] { return engine->num_active() == 1; }));
+  for (int i = 0; i < 2; ++i) show(id);  // it is written, and nothing is under way
+  const TemporaryDirectory copy;         // as kill -9 leaves it
+  std::filesystem::copy(api_settings.sessions.directory, copy.path() / "sessions");
+  coordinator->stop();
+  coordinator.reset();
+  api_settings.sessions.directory = copy.path() / "sessions";
+  start();
+  EXPECT_EQ(error_of(keyed(address, kText, body, "key"))["code"], "answer_not_kept");
+  std::this_thread::sleep_for(std::chrono::milliseconds(2100));  // whole seconds are kept
+  restart();
+  EXPECT_EQ(keyed(address, kText, body, "key").status, 200);
+}
+
 TEST_F(DurableSessionsTest, OtherArithmeticIsSaid) {
   start();
   const std::string id = open();
