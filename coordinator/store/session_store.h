@@ -89,7 +89,7 @@ class SessionStore {
   struct StoredKey {
     std::string owner;
     std::string key;
-    std::string what;
+    std::string what;  // came with it: a fingerprint
     std::int64_t expires_at = 0;
   };
   // Makes or replaces an Idempotency-Key.

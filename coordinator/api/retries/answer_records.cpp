@@ -67,7 +67,7 @@ void AnswerRecords::take_up() {
   const std::int64_t latest = expiry_from(unix_now);
   for (const auto& stored : journal_->read([&](SessionStore& store) { return store.keys(unix_now); })) {
     const Place place =
-        ended_.insert(ended_.end(), Record{.asked = {.owner = stored.owner, .key = stored.key}});
+        ended_.insert(ended_.end(), Record{.asked = {.owner = stored.owner, .key = stored.key, .fingerprint = stored.what}});
     place->list = &ended_;
     place->why_gone = kRestarted;
     if (stored.expires_at > latest) write_key(place->asked, latest);
@@ -89,8 +89,9 @@ std::int64_t AnswerRecords::expiry_from(std::int64_t unix_time) const {
 // Before anything that the request does: whatever of that is written, so is its key.
 void AnswerRecords::write_key(const Asked& asked, std::int64_t expires_at) {
   if (!journal_ || asked.key.empty()) return;
-  journal_->write({}, [owner = asked.owner, key = asked.key, expires_at](SessionStore& store) {
-    store.put_key(owner, key, {}, expires_at);
+  journal_->write({}, [asked = Asked{.owner = asked.owner, .key = asked.key, .fingerprint = asked.fingerprint},
+                       expires_at](SessionStore& store) {
+    store.put_key(asked.owner, asked.key, asked.fingerprint, expires_at);
   });
 }
 
@@ -127,8 +128,8 @@ AnswerRecords::Place AnswerRecords::find(const Asked& asked) {
     const auto found = by_key_.find(Name{asked.owner, asked.key});
     if (found != by_key_.end()) {
       const Place place = found->second;
+      if (place->asked.fingerprint != asked.fingerprint) throw reused_key();
       if (!place->answer) throw gone(place->why_gone);
-      if (place->asked.text != asked.text) throw reused_key();
       if (!place->answer->is_recorded()) throw gone(kNotKept);
       return place;
     }
@@ -308,6 +309,7 @@ void AnswerRecords::add_ended(Place place) {
 
 void AnswerRecords::measure(Place place) {
   const std::size_t texts = place->asked.owner.size() + place->asked.text.size() + place->asked.key.size() +
+                            place->asked.fingerprint.size() +
                             (place->answer ? place->answer->bytes() : 0);
   const std::int64_t bytes = kRecordOverhead + static_cast<std::int64_t>(texts);
   bytes_ += bytes - std::exchange(place->bytes, bytes);

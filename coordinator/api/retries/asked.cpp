@@ -9,6 +9,7 @@
 
 #include "coordinator/api/sessions/session_request.h"
 #include "coordinator/http/message/request_error.h"
+#include "coordinator/store/sha256.h"
 
 namespace sinkstream {
 namespace {
@@ -51,6 +52,7 @@ Asked read_asked(const Request& request, const std::string& owner, const std::st
               .session = session_id_in(request.path),
               .expects_seen = reads_expected_seen && has(body, "expected_seen"),
               .retry_count = read_retry_count(request)};
+  if (!asked.key.empty()) asked.fingerprint = to_hex(sha256(asked.text));
   const auto session = body.find("session");
   if (asked.session.empty() && session != body.end() && session->is_string()) {
     asked.session = session->get<std::string>();

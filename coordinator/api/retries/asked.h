@@ -15,6 +15,7 @@ struct Asked {
   std::string owner;              // API key
   std::string text;               // path and body: a retry's are the same, byte for byte
   std::string key;                // Idempotency-Key; empty: none
+  std::string fingerprint;        // of the text, where there is a key
   std::string session;            // whose turn it asks for; empty: none
   bool expects_seen = false;      // it has an expected_seen, and its endpoint reads it
   // x-stainless-retry-count, by which the official clients say that they retry, and how often they have.

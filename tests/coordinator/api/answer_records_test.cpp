@@ -70,7 +70,7 @@ class AnswerRecordsTest : public ::testing::Test {
   void make(const RecordSettings& settings) { records = std::make_shared<AnswerRecords>(executor, settings); }
 
   static Asked keyed(const std::string& key, const std::string& text = "text") {
-    return {.changes_sessions = true, .text = text, .key = key, .session = "s"};
+    return {.changes_sessions = true, .text = text, .key = key, .fingerprint = text, .session = "s"};
   }
   static Asked turn(const std::string& text) {
     return {.changes_sessions = true, .text = text, .session = "s", .expects_seen = true};
@@ -289,6 +289,7 @@ TEST_F(AnswerRecordsTest, TheOldestGoFirst) {
   EXPECT_EQ(ask(keyed("key 7"))->status, 200);
   const auto old = ask(keyed("key 0"));
   EXPECT_EQ(old->code, "answer_not_kept") << "but it is not done again";
+  EXPECT_EQ(ask(keyed("key 0", "another text"))->code, "idempotency_key_reused");
   EXPECT_EQ(endpoint, nullptr);
   executor->pass(seconds(100));
   EXPECT_EQ(records->size(), 0u);

@@ -175,6 +175,7 @@ TEST_F(DurableSessionsTest, AKeyIsKnownAfterARestart) {
   EXPECT_EQ(again.status, 409);
   EXPECT_EQ(error_of(again)["code"], "answer_not_kept");
   EXPECT_EQ(show(id)["seen_tokens"], seen) << "it is not done twice";
+  EXPECT_EQ(error_of(keyed(address, kText, {{"session", id}}, "key"))["code"], "idempotency_key_reused");
   EXPECT_EQ(keyed(address, kText, body, "failed").status, 200) << "what changed nothing is tried again";
 }
 
