@@ -25,16 +25,22 @@ class Append : public std::enable_shared_from_this<Append> {
     exchange_->on_abandoned([weak = weak_from_this()](AbandonCause) {
       if (const auto self = weak.lock()) self->abandon();
     });
-    if (!gone_) enter_engine();
+    if (gone_) return drop();
+    enter_engine();
   }
 
  private:
   void enter_engine() {
     turn_->enter_engine(engine_, [self = shared_from_this()](const Refused* refused) {
       if (refused) return self->take(*refused);
-      if (self->gone_) return self->turn_->release();
+      if (self->gone_) return self->drop();
       self->ask();
     });
+  }
+  // The client has gone before the engine was asked.
+  void drop() {
+    turn_->release();
+    exchange_->fail(left_before());
   }
   void ask() {
     Generate command;
@@ -57,6 +63,7 @@ class Append : public std::enable_shared_from_this<Append> {
   void take(const TurnEnded& event) {
     request_ = 0;
     turn_->settle(event);
+    if (gone_) return;
     if (event.reason != FinishReason::length) return exchange_->fail(broken_off(event));
     exchange_->respond({200, "application/json", to_text(session_json(turn_->session()))});
   }

@@ -21,6 +21,12 @@ RequestError refusal_error(const Refused& event, const std::string& request_id) 
   }
 }
 
+// Nobody reads it.
+RequestError left_before() {
+  constexpr int kClientLeft = 499;
+  return {kClientLeft, "client_error", "client_left", "The client left before anything was done."};
+}
+
 // The turn was taken in: the session keeps what it was given, and what was told.
 RequestError broken_off(const TurnEnded& event) {
   RequestError error = [&]() -> RequestError {

@@ -15,6 +15,8 @@ inline Refused refused_for(RefusalReason reason) {
 
 // A refusal that the command's checks should have made impossible is our bug: it is logged, and answered 500.
 RequestError refusal_error(const Refused& event, const std::string& request_id);
+// Nothing was done for a client that left before.
+RequestError left_before();
 // A client may try again where another start of the server would help, and only there.
 RequestError broken_off(const TurnEnded& event);
 

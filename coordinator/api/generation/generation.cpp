@@ -49,6 +49,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   };
 
   void enter_engine();
+  void drop();
   void generate();
   void take_event(Event event);
   void take(const Accepted& event);
@@ -118,7 +119,7 @@ void Generation::begin() {
   exchange_->on_abandoned([weak = weak_from_this()](AbandonCause cause) {
     if (const auto self = weak.lock()) self->abandon(cause);
   });
-  if (over_) return;  // the client has gone already
+  if (over_) return drop();
   exchange_->on_room([weak = weak_from_this()] {
     if (const auto self = weak.lock()) self->grant_all();
   });
@@ -129,10 +130,16 @@ void Generation::begin() {
 void Generation::enter_engine() {
   spec_.session->enter_engine(engine_, [self = shared_from_this()](const Refused* refused) {
     if (refused) return self->take(*refused);
-    if (self->over_) return self->spec_.session->release();  // the client has gone meanwhile
+    if (self->over_) return self->drop();
     self->command_.session = self->spec_.session->engine_id();
     self->generate();
   });
+}
+
+// The client has gone before the engine was asked.
+void Generation::drop() {
+  if (spec_.session) spec_.session->release();
+  exchange_->fail(left_before());
 }
 
 void Generation::generate() {
@@ -159,7 +166,7 @@ void Generation::take(const Refused& event) {
   if (spec_.session && !over_ && spec_.session->may_ask_again(event)) return enter_engine();
   unfinished_ = 0;
   if (spec_.session) spec_.session->release();
-  if (std::exchange(over_, true)) return;
+  over_ = true;
   const std::string& id = exchange_->request().id;
   exchange_->fail(spec_.session ? state_error(event, *spec_.session, spec_.session->tokens_before(), id)
                                 : refusal_error(event, id));

@@ -132,7 +132,7 @@ void RecordedAnswer::fail(const RequestError& error) {
   if (state_ != State::running) return;
   error_ = error;
   broke_off_ = error.leaves_changes;
-  end(given_up_ || broke_off_ ? State::ended_early : State::failed);
+  end(broke_off_ ? State::ended_early : State::failed);
 }
 
 void RecordedAnswer::note_tokens(const TokenCounts& tokens) {
@@ -147,7 +147,9 @@ void RecordedAnswer::on_abandoned(std::function<void(AbandonCause)> callback) {
 }
 
 void RecordedAnswer::let_go() {
-  fail(internal_error());
+  if (state_ != State::running) return;
+  error_ = internal_error();
+  end(given_up_ ? State::ended_early : State::failed);
 }
 
 void RecordedAnswer::tell(Change change) {

@@ -69,7 +69,7 @@ class RecordedAnswer : public std::enable_shared_from_this<RecordedAnswer> {
   void note_tokens(const TokenCounts& tokens);
   void on_abandoned(std::function<void(AbandonCause)> callback);
   void on_room(std::function<void()> callback) { room_callback_ = std::move(callback); }
-  void let_go();  // nothing more comes
+  void let_go();  // nothing more comes; of what was given up, something was done
   // Nobody reads, or everybody is behind.
   bool is_held_back() const;
 

@@ -242,6 +242,15 @@ TEST_F(AnswerRecordsTest, FailuresAreForgotten) {
   EXPECT_EQ(records->bytes(), 0);
 }
 
+TEST_F(AnswerRecordsTest, WhatIsRefusedAfterItsClientLeftIsForgottenToo) {
+  ask(keyed("a"))->leave();
+  executor->pass(seconds(10));
+  EXPECT_EQ(abandoned, 1);
+  endpoint->fail({429, "", "", ""});
+  done();
+  EXPECT_EQ(records->size(), 0u);
+}
+
 TEST_F(AnswerRecordsTest, EachReaderGetsAStreamAtItsOwnPace) {
   const auto quick = ask(keyed("a"));
   auto streaming = endpoint;

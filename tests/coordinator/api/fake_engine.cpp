@@ -63,6 +63,17 @@ void FakeEngine::hold(bool held) {
   changed_.notify_all();
 }
 
+void FakeEngine::listen(bool listens) {
+  const std::lock_guard lock(mutex_);
+  listens_ = listens;
+  changed_.notify_all();
+}
+
+std::size_t FakeEngine::num_unheard() const {
+  const std::lock_guard lock(mutex_);
+  return inbox_.size();
+}
+
 void FakeEngine::end() {
   const std::lock_guard lock(mutex_);
   ending_ = true;
@@ -151,7 +162,7 @@ void FakeEngine::send(Command command) {
 }
 
 void FakeEngine::take_commands() {
-  for (; !inbox_.empty(); inbox_.pop_front()) {
+  for (; listens_ && !inbox_.empty(); inbox_.pop_front()) {
     received_.push_back(inbox_.front());
     std::visit([this](const auto& command) { take(command); }, inbox_.front());
     drop_ended();

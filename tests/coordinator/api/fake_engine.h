@@ -26,6 +26,8 @@ class FakeEngine : public Engine {
   void set_reply(std::vector<TokenId> tokens, bool endless = false);
   void set_token_time(std::chrono::milliseconds time);
   void hold(bool held);  // nothing is generated meanwhile: everything waits in the queue
+  void listen(bool listens);  // to commands; else they wait
+  std::size_t num_unheard() const;
   void fail_all(const std::string& message, FinishReason reason = FinishReason::ending);
   void end();                                                          // takes nothing new
   void refuse_next(RefusalReason reason, const std::string& message);  // whatever is asked for
@@ -135,6 +137,7 @@ class FakeEngine : public Engine {
   bool endless_ = false;
   bool held_ = false;
   bool ending_ = false;
+  bool listens_ = true;
   bool hears_late_ = false;
   bool allows_out_of_reach_ = false;
   bool fails_saves_ = false;

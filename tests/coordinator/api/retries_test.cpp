@@ -1,5 +1,6 @@
 // Requests that change sessions, sent again: nothing is done twice, and the answer is the one that was made.
 #include <fstream>
+#include <functional>
 
 #include "tests/coordinator/api/sessions_fixture.h"
 #include "tests/temporary_directory.h"
@@ -268,6 +269,37 @@ TEST_F(RetriesTest, FailuresAreTriedAgain) {
       << "what was told stays, so it is not taken in twice";
   EXPECT_EQ(show(id)["seen_tokens"], seen);
   EXPECT_EQ(ask_keyed(kText, next, "another").status, 200);
+}
+
+// Also where its client has left before: it is not in the engine yet, or is refused there.
+TEST_F(RetriesTest, WhatWasLeftBeforeItBeganIsTriedAgain) {
+  api_settings.sessions.retry_seconds = 0.001;
+  start();
+  const std::string id = open();
+  const Json turn = {{"session", id}, {"prompt", {5, 6}}, {"max_tokens", 3}};
+  const Json appended = {{"prompt", {5, 6}}};
+  const auto leave = [&](const std::string& where, const Json& body, const std::string& key,
+                         const std::function<bool()>& is_noticed) {
+    const std::int64_t seen = show(id)["seen_tokens"];
+    engine->listen(false);
+    RawClient client(address);
+    client.send(keyed(where, body, key));
+    ASSERT_TRUE(eventually([&] { return engine->num_unheard() == 1; }));
+    client.close();
+    ASSERT_TRUE(eventually(is_noticed));
+    engine->listen(true);
+    ASSERT_TRUE(eventually([&] { return show(id)["status"] == "idle"; }));
+    EXPECT_EQ(show(id)["seen_tokens"], seen);
+    EXPECT_EQ(ask_keyed(where, body, key).status, 200) << key;
+  };
+  leave(kText, turn, "opened", [&] {
+    return metric("sinkstream_aborted_total{why=\"client_left\"}") == 1;
+  });
+  const auto is_cancelled = [&] { return engine->num_unheard() == 2; };
+  engine->refuse_next(RefusalReason::ending, "");
+  leave(kText, turn, "refused", is_cancelled);
+  engine->refuse_next(RefusalReason::ending, "");
+  leave(path(id, "append"), appended, "refused append", is_cancelled);
 }
 
 // A turn works where no answer may be kept.
