@@ -46,7 +46,7 @@ class Exchange {
   // without the end of its chunked body, so that no client takes the answer for whole.
   virtual void fail(const RequestError& error) = 0;
 
-  // For the log; before the answer's end.
+  // For the log; before the answer's end. Of a session's turn first when it has been taken in.
   virtual void note_tokens(const TokenCounts& tokens) = 0;
 
   // Called once on the I/O thread when the client has gone or the server has given the exchange up before its

@@ -53,7 +53,10 @@ class Append : public std::enable_shared_from_this<Append> {
     });
   }
 
-  void take(const Accepted&) { turn_->accept(); }
+  void take(const Accepted&) {
+    turn_->accept();
+    exchange_->note_tokens({std::ssize(turn_->prompt()), 0});
+  }
   void take(const Refused& event) {
     request_ = 0;
     if (!gone_ && turn_->may_ask_again(event)) return enter_engine();

@@ -154,7 +154,10 @@ void Generation::take_event(Event event) {
 }
 
 void Generation::take(const Accepted&) {
-  if (spec_.session) spec_.session->accept();
+  if (spec_.session) {
+    spec_.session->accept();
+    note_tokens();
+  }
   if (over_) return;
   answer_.begin();
   for (std::size_t i = 0; i < choices_.size(); ++i) {

@@ -6,9 +6,14 @@ namespace {
 // A disk that does not keep up holds its readers back.
 constexpr std::size_t kMostUnwritten = 262144;
 
-RequestError not_written(const std::string& why) {
-  return {503, "server_error", "journal_failed",
-          "The session's change could not be kept, and is undone: " + why + "."};
+// A turn that was written in part has changed the session.
+RequestError not_written(const std::string& why, bool in_part) {
+  RequestError error{503, "server_error", "journal_failed",
+                     in_part ? "The turn could not be kept from some point on: " + why +
+                                   ". GET the session to see how far it came."
+                             : "The session's change could not be kept, and is undone: " + why + "."};
+  error.leaves_changes = in_part;
+  return error;
 }
 
 }  // namespace
@@ -21,11 +26,12 @@ struct JournalledExchange::State {
   // The I/O thread.
   std::function<void(AbandonCause)> abandoned;
   std::function<void()> room;
+  bool takes_in = false;  // what is written from now on stays
   bool failed = false;
 
   void fail(const std::string& why) {
     if (std::exchange(failed, true)) return;
-    exchange->fail(not_written(why));
+    exchange->fail(not_written(why, takes_in));
     if (const auto callback = std::exchange(abandoned, nullptr)) callback(AbandonCause::server_ended);
   }
 };
@@ -90,7 +96,10 @@ void JournalledExchange::fail(const RequestError& error) {
 }
 
 void JournalledExchange::note_tokens(const TokenCounts& tokens) {
-  when_written([tokens](Exchange& exchange) { exchange.note_tokens(tokens); });
+  when_written([state = state_.get(), tokens](Exchange& exchange) {
+    state->takes_in = true;
+    exchange.note_tokens(tokens);
+  });
 }
 
 // ---- At once: what the client does waits for nothing
