@@ -31,6 +31,7 @@ class Salvage {
 
   void run() {
     to_.execute("BEGIN IMMEDIATE");
+    put_salt(to_, salt_of(from_));
     for (const std::string& id : index_.ids()) {
       if (copy_head(id)) copy_tokens(id);
     }

@@ -14,6 +14,7 @@
 #include "coordinator/store/salvage.h"
 #include "coordinator/store/session_index.h"
 #include "coordinator/store/store_directory.h"
+#include "coordinator/store/store_format.h"
 #include "coordinator/store/token_rows.h"
 #include "coordinator/store/write_ahead_log.h"
 
@@ -105,6 +106,10 @@ SessionStore::SessionStore(StoreSettings settings) {
 }
 
 SessionStore::~SessionStore() = default;
+
+std::string SessionStore::salt() {
+  return salt_of(impl_->database);
+}
 
 std::vector<StoredSession> SessionStore::list() {
   std::vector<StoredSession> sessions;

@@ -57,6 +57,8 @@ class SessionStore {
   SessionStore(const SessionStore&) = delete;
   SessionStore& operator=(const SessionStore&) = delete;
 
+  // To hash with what must not be read on the disk; the same as long as the directory is.
+  std::string salt();
   // Those whose heads are sound, the oldest first; for each other a warning in the log.
   std::vector<StoredSession> list();
   // Those of [from, to), as far as they are there, sound, and without a gap: where pruned ones lie between,

@@ -5,6 +5,7 @@
 #include <array>
 #include <charconv>
 #include <optional>
+#include <random>
 
 #include "base/error.h"
 #include "coordinator/store/row_checksum.h"
@@ -13,7 +14,8 @@ namespace sinkstream {
 
 namespace {
 
-constexpr int kVersion = 1;
+// 1 kept API keys as they are.
+constexpr int kVersion = 2;
 
 // Every row has a checksum of all that is in it. Numbers stand for sessions where their ids would be many.
 // `extents` says how far a session's tokens go, since rows that are not there have no checksum;
@@ -64,6 +66,12 @@ void put_meta(Database& database, std::string_view name, std::string_view value)
       .run(name, value, row_checksum("meta", name, value));
 }
 
+// 128 bits from the system.
+std::string new_salt() {
+  std::random_device random;
+  return fmt::format("{:08x}{:08x}{:08x}{:08x}", random(), random(), random(), random());
+}
+
 std::string meta(Database& database, std::string_view name) {
   Statement statement(database, "SELECT value, crc FROM meta WHERE name = ?1");
   Query rows = statement.query(name);
@@ -80,6 +88,7 @@ void make(Database& database, const std::string& model, const std::string& model
   put_meta(database, "version", std::to_string(kVersion));
   put_meta(database, "model", model);
   put_meta(database, "model_name", model_name);
+  put_meta(database, "salt", new_salt());
   database.execute("COMMIT");
   // Into the file: one without tables, but with pages, is then never taken for a new one.
   database.execute("PRAGMA wal_checkpoint(TRUNCATE)");
@@ -99,6 +108,11 @@ void check_version(Database& database) {
         fmt::format("its format has version {}, and this server knows {}: a newer one wrote it; start that "
                     "one again, or name another directory",
                     text, kVersion));
+  }
+  if (version == 1) {
+    refuse(database,
+           "its format has version 1, which kept API keys in clear, and this server does not take it over: "
+           "move it away to begin without sessions, or name another directory");
   }
   if (version != kVersion) refuse_damaged(database, fmt::format("version '{}'", text));
 }
@@ -138,6 +152,16 @@ void open_format(Database& database, bool sync_each_write, const std::string& mo
   check_version(database);
   check_tables(database);
   check_model(database, model, model_name);
+  salt_of(database);
+}
+
+std::string salt_of(Database& database) {
+  return meta(database, "salt");
+}
+
+void put_salt(Database& database, const std::string& salt) {
+  database.execute("DELETE FROM meta WHERE name = 'salt'");
+  put_meta(database, "salt", salt);
 }
 
 }  // namespace sinkstream

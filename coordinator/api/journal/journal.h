@@ -43,7 +43,8 @@ class Journal {
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
 
-  void start(std::weak_ptr<Executor> executor);  // once, before all else
+  void start(std::weak_ptr<Executor> executor);      // once, before all else
+  const std::string& salt() const { return salt_; }  // as SessionStore has it
   void write(const std::string& session, Change change);
   // Tokens at the end of a session's: those that come soon after one another become one row.
   void append(const std::string& session, std::int64_t begin, std::span<const TokenId> tokens);
@@ -123,6 +124,7 @@ class Journal {
 
   // The journal's thread only.
   SessionStore store_;
+  const std::string salt_ = store_.salt();
   std::map<std::string, std::string> broken_;  // sessions whose changes are not written, and why
   std::vector<std::function<void()>> tasks_;   // for the I/O thread, when the entries at hand are written
   std::chrono::steady_clock::time_point next_sync_, next_count_;

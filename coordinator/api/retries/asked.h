@@ -12,7 +12,7 @@ namespace sinkstream {
 
 struct Asked {
   bool changes_sessions = false;  // others change nothing, and may be done again
-  std::string owner;              // API key
+  std::string owner;              // SessionRegistry::owner_of
   std::string text;               // path and body: a retry's are the same, byte for byte
   std::string key;                // Idempotency-Key; empty: none
   std::string fingerprint;        // of the text, where there is a key

@@ -18,7 +18,7 @@ namespace sinkstream {
 
 struct SessionFacts {  // never change
   std::string id;
-  std::string owner;         // API key; empty where no keys are asked for
+  std::string owner;         // SessionRegistry::owner_of; empty where no keys are asked for
   std::uint64_t number = 0;  // in the order of their making
   CacheWindow window;
   std::int64_t prefix_tokens = 0;  // that it began with, pinned

@@ -7,9 +7,11 @@
 #include <random>
 
 #include "coordinator/api/generation/engine_errors.h"
+#include "coordinator/api/journal/journal.h"
 #include "coordinator/api/sessions/session_turn.h"
 #include "coordinator/http/access/access.h"
 #include "coordinator/http/message/request_error.h"
+#include "coordinator/store/sha256.h"
 
 namespace sinkstream {
 namespace {
@@ -54,10 +56,11 @@ SessionRegistry::SessionRegistry(EngineClient& engine, std::weak_ptr<Executor> e
       max_sessions_(most_sessions(settings, engine.limits())),
       has_keys_(has_keys),
       journal_(journal),
+      salt_(journal ? journal->salt() : std::string()),
       arithmetic_(std::move(arithmetic)) {}
 
 std::string SessionRegistry::owner_of(const Request& request) const {
-  return has_keys_ ? std::string(api_key_of(request)) : std::string();
+  return has_keys_ ? to_hex(hmac_sha256(salt_, api_key_of(request))) : std::string();
 }
 
 std::shared_ptr<ClientSession> SessionRegistry::add(SessionFacts facts, SessionContents contents,

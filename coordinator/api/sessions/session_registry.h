@@ -36,6 +36,7 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
 
   const SessionSettings& settings() const { return settings_; }
   const SessionShape& shape() const { return engine_.limits().session; }
+  // What stands for the request's API key: the key itself is not kept.
   std::string owner_of(const Request& request) const;
 
   // Fills in the id, the number and the time. It is busy until whoever makes it calls end_turn. Throws
@@ -116,6 +117,7 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
   const std::size_t max_sessions_;
   const bool has_keys_;
   Journal* const journal_;
+  const std::string salt_;
   const std::string arithmetic_;
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<ClientSession>> sessions_;  // guarded by mutex_

@@ -3,6 +3,8 @@
 
 #include <csignal>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <optional>
 
 #include "base/error.h"
@@ -201,6 +203,28 @@ TEST_F(DurableSessionsTest, AKeyThatWasUnderWayExpires) {
   std::this_thread::sleep_for(std::chrono::milliseconds(2100));  // whole seconds are kept
   restart();
   EXPECT_EQ(keyed(address, kText, body, "key").status, 200);
+}
+
+TEST_F(DurableSessionsTest, BelongToTheirKeysWhichAreNotOnTheDisk) {
+  settings.api_key_file = directory.write("keys", "a-secret-key\nanother-key\n").string();
+  start();
+  const auto show_to = [&](const std::string& key, const std::string& id) {
+    return ask("GET " + path(id) + " HTTP/1.1\r\nHost: localhost\r\nx-api-key: " + key + "\r\n\r\n");
+  };
+  const auto make_as = [&](const std::string& key) {
+    return ask(post(kSessions, "{}", "x-api-key: " + key + "\r\nIdempotency-Key: make\r\n"));
+  };
+  const std::string id = Json::parse(make_as("a-secret-key").body)["id"];
+  restart();
+  EXPECT_EQ(show_to("a-secret-key", id).status, 200);
+  EXPECT_EQ(show_to("another-key", id).status, 404);
+  EXPECT_EQ(make_as("a-secret-key").status, 409) << "it is known";
+  EXPECT_EQ(make_as("another-key").status, 200);
+  for (const auto& file : std::filesystem::directory_iterator(api_settings.sessions.directory)) {
+    std::ifstream in(file.path(), std::ios::binary);
+    const std::string bytes(std::istreambuf_iterator<char>(in), {});
+    EXPECT_EQ(bytes.find("a-secret-key"), bytes.npos) << file.path();
+  }
 }
 
 TEST_F(DurableSessionsTest, OtherArithmeticIsSaid) {

@@ -110,8 +110,10 @@ TEST_F(DamageTest, FlippedBitsInTheDatabase) {
 // It goes on in a database without the damaged pages; other sessions are whole, and its own begin is.
 TEST_F(DamageTest, PagesThatDoNotFitTogether) {
   TemporaryDirectory directory{quick_place()};
+  std::string salt;
   {
     SessionStore store(settings(directory.path()));
+    salt = store.salt();
     store.begin();
     for (const std::string id : {"sess_a", "sess_b", "sess_c"}) {
       store.put(id, "head of " + id, 1);
@@ -134,6 +136,7 @@ TEST_F(DamageTest, PagesThatDoNotFitTogether) {
   EXPECT_TRUE(std::filesystem::exists(directory.path() / "sessions.db.damaged"));
   EXPECT_EQ(3u, store.list().size());
   EXPECT_EQ(1u, store.keys(0).size());
+  EXPECT_EQ(salt, store.salt());
   const StoredTokens damaged = store.tokens("sess_a", 0, 50'000);
   EXPECT_EQ(static_cast<std::int64_t>(damaged.tokens.size()), damaged.damaged_from);
   EXPECT_EQ(some_tokens(0, *damaged.damaged_from), damaged.tokens);

@@ -52,13 +52,19 @@ TEST(RefusalsTest, AnotherModel) {
   EXPECT_THAT(message, HasSubstr("'llama' (4567cdef)"));
 }
 
-TEST(RefusalsTest, ANewerFormat) {
+TEST(RefusalsTest, AnotherFormat) {
   TemporaryDirectory directory{quick_place()};
   EXPECT_EQ("", refusal(settings(directory.path())));
-  const std::int64_t crc = row_checksum("meta", std::string_view("version"), std::string_view("2"));
-  execute_in(database_file(directory.path()), "CREATE TABLE more(a); UPDATE meta SET value = '2', crc = " +
-                                                  std::to_string(crc) + " WHERE name = 'version'");
-  EXPECT_THAT(refusal(settings(directory.path())), HasSubstr("version 2, and this server knows 1"));
+  const auto refusal_of_version = [&](const std::string& version) {
+    const std::int64_t crc = row_checksum("meta", std::string_view("version"), std::string_view(version));
+    execute_in(database_file(directory.path()), "UPDATE meta SET value = '" + version +
+                                                    "', crc = " + std::to_string(crc) +
+                                                    " WHERE name = 'version'");
+    return refusal(settings(directory.path()));
+  };
+  EXPECT_THAT(refusal_of_version("1"), HasSubstr("version 1, which kept API keys in clear"));
+  execute_in(database_file(directory.path()), "CREATE TABLE more(a)");
+  EXPECT_THAT(refusal_of_version("3"), HasSubstr("version 3, and this server knows 2"));
 }
 
 TEST(RefusalsTest, WhatIsNotAStore) {
