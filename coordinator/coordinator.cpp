@@ -8,6 +8,7 @@
 #include "coordinator/api/endpoints/endpoints.h"
 #include "coordinator/api/journal/journal.h"
 #include "coordinator/api/metrics.h"
+#include "coordinator/api/quota/token_quota.h"
 #include "coordinator/api/retries/answer_records.h"
 #include "coordinator/api/sessions/session_registry.h"
 #include "coordinator/http/server.h"
@@ -32,6 +33,7 @@ struct Coordinator::State {
         settings(settings_of_server),
         journal(open_journal(api_settings)),
         live_prompts(settings.max_live_prompt_tokens),
+        quota(settings.tokens_per_minute),
         server(settings),
         client(engine, server.executor()),
         sessions(std::make_shared<SessionRegistry>(client, server.executor(), api_settings.sessions,
@@ -53,6 +55,7 @@ struct Coordinator::State {
             unknown_fields,
             warnings,
             live_prompts,
+            quota,
             *sessions,
             *records,
             journal.get(),
@@ -74,6 +77,7 @@ struct Coordinator::State {
   UnknownFieldLog unknown_fields;
   Warnings warnings;
   LivePrompts live_prompts;
+  TokenQuota quota;
   Server server;
   EngineClient client;
   const std::shared_ptr<SessionRegistry> sessions;

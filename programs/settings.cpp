@@ -270,6 +270,8 @@ std::vector<Setting> make_table() {
               "connections at once; more wait to be accepted"),
       integer("server.max_live_prompt_tokens", FIELD(server.max_live_prompt_tokens), 1024, 1LL << 36,
               "prompt tokens of all requests at once; more are answered 429"),
+      integer_or_auto("server.tokens_per_minute", FIELD(server.tokens_per_minute), 1, 1LL << 40,
+                      "tokens that each API key may have a minute, taken in and generated; auto: any number"),
       integer("server.max_stream_buffer_bytes", FIELD(server.max_stream_buffer_bytes), 4096, 1LL << 32,
               "unsent output of a stream before its session pauses"),
       real("server.header_seconds", FIELD(server.header_seconds), 0.01, 86400,

@@ -23,6 +23,7 @@ class AnswerRecords;
 class Journal;
 class Metrics;
 class SessionRegistry;
+class TokenQuota;
 
 // Whether new generations are taken. Any thread.
 class Availability {
@@ -87,6 +88,7 @@ struct ApiContext {
   UnknownFieldLog& unknown_fields;
   Warnings& warnings;
   LivePrompts& live_prompts;
+  TokenQuota& quota;
   SessionRegistry& sessions;
   AnswerRecords& records;
   Journal* journal;         // null: there is none

@@ -14,6 +14,7 @@
 #include "coordinator/api/engine_health.h"
 #include "coordinator/api/journal/journal.h"
 #include "coordinator/api/process_metrics.h"
+#include "coordinator/api/quota/token_quota.h"
 #include "coordinator/api/retries/answer_records.h"
 #include "coordinator/api/served_model.h"
 #include "coordinator/api/sessions/session_registry.h"
@@ -77,6 +78,11 @@ std::vector<MetricFamily> journal_families(const Journal* journal) {
                  stats.write_seconds),
           family("sinkstream_journal_failures_total", "Changes of sessions that could not be written.",
                  MetricType::Counter, static_cast<double>(stats.failures))};
+}
+
+std::vector<MetricFamily> quota_families(const TokenQuota& quota) {
+  return {family("sinkstream_quota_refusals_total", "Requests whose key had no tokens left for them.",
+                 MetricType::Counter, static_cast<double>(quota.num_refusals()))};
 }
 
 MetricFamily histogram_family(const char* name, const char* help, const DurationHistogram& histogram) {
@@ -256,6 +262,7 @@ std::string Metrics::render(const ApiContext& api) const {
                      {build_info(api.settings)},
                      session_families(api.sessions),
                      record_families(api.records),
+                     quota_families(api.quota),
                      journal_families(api.journal),
                      rank_families(stats.ranks),
                      process_families()}) {

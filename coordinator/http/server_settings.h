@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,7 @@ struct ServerSettings {
   std::int64_t max_header_bytes = 65536;
   std::int64_t max_connections = 1024;
   std::int64_t max_live_prompt_tokens = 67108864;  // of all requests that wait or are being answered
+  std::optional<std::int64_t> tokens_per_minute;   // of each API key, taken in and generated; none: any number
   std::int64_t max_stream_buffer_bytes = 262144;   // unsent output of one stream before its session pauses
   double header_seconds = 10;                      // a request's head must be complete by then
   double body_seconds = 60;                        // and its body

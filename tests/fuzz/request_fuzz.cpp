@@ -7,6 +7,7 @@
 #include "coordinator/api/request/chat_prompt.h"
 #include "coordinator/api/request/generation_options.h"
 #include "coordinator/api/request/request_json.h"
+#include "coordinator/api/quota/token_quota.h"
 #include "coordinator/api/retries/answer_records.h"
 #include "coordinator/api/sessions/session_registry.h"
 #include "tests/fuzz/scratch.h"
@@ -57,11 +58,12 @@ struct Parts {
   UnknownFieldLog unknown_fields;
   Warnings warnings;
   LivePrompts live_prompts{1000};
+  TokenQuota quota{std::nullopt};
   std::weak_ptr<Executor> no_executor;
   SessionRegistry sessions{client, no_executor, settings.sessions, /*has_keys=*/false};
   AnswerRecords records{no_executor, {}};
   ApiContext api{client,         settings, tokenizer,    chat_template, nullptr, metrics, availability,
-                 unknown_fields, warnings, live_prompts, sessions,      records, 0};
+                 unknown_fields, warnings, live_prompts, quota,         sessions, records, 0};
 };
 
 // Looks at the warnings that the answer would bear.

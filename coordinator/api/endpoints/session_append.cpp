@@ -3,6 +3,7 @@
 
 #include "coordinator/api/endpoints/endpoints.h"
 #include "coordinator/api/generation/engine_errors.h"
+#include "coordinator/api/quota/quota_of_request.h"
 #include "coordinator/api/request/generation_options.h"
 #include "coordinator/api/retries/answer_once.h"
 #include "coordinator/api/sessions/session_registry.h"
@@ -15,11 +16,12 @@ namespace {
 class Append : public std::enable_shared_from_this<Append> {
  public:
   Append(ApiContext& api, std::shared_ptr<Exchange> exchange, std::shared_ptr<SessionTurn> turn,
-         std::shared_ptr<void> held_prompt)
+         std::shared_ptr<void> held_prompt, std::shared_ptr<QuotaUse> quota_use)
       : engine_(api.engine),
         exchange_(std::move(exchange)),
         turn_(std::move(turn)),
-        held_prompt_(std::move(held_prompt)) {}
+        held_prompt_(std::move(held_prompt)),
+        quota_use_(std::move(quota_use)) {}
 
   void begin() {
     exchange_->on_abandoned([weak = weak_from_this()](AbandonCause) {
@@ -54,6 +56,7 @@ class Append : public std::enable_shared_from_this<Append> {
   }
 
   void take(const Accepted&) {
+    if (quota_use_) quota_use_->take_in();
     turn_->accept();
     exchange_->note_tokens({std::ssize(turn_->prompt()), 0});
   }
@@ -82,6 +85,7 @@ class Append : public std::enable_shared_from_this<Append> {
   const std::shared_ptr<Exchange> exchange_;
   const std::shared_ptr<SessionTurn> turn_;
   const std::shared_ptr<void> held_prompt_;
+  const std::shared_ptr<QuotaUse> quota_use_;  // null: there is no quota
   RequestId request_ = 0;  // 0: none is under way
   bool gone_ = false;
 };
@@ -108,7 +112,8 @@ void append(ApiContext& api, const std::shared_ptr<Exchange>& exchange, const nl
   check_prompt_length(turn->tokens_before() + given, limits.session.endless() ? "auto" : "disabled",
                       limits.session);
   auto held = api.live_prompts.hold(given);
-  const auto task = std::make_shared<Append>(api, exchange, turn, std::move(held));
+  auto quota_use = begin_quota_use(api, *exchange, given);
+  const auto task = std::make_shared<Append>(api, exchange, turn, std::move(held), std::move(quota_use));
   api.executor->post([task] { task->begin(); });
 }
 

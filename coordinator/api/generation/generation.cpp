@@ -12,6 +12,7 @@
 #include "coordinator/api/generation/generation_budget.h"
 #include "coordinator/api/generation/usage.h"
 #include "coordinator/api/metrics.h"
+#include "coordinator/api/quota/quota_of_request.h"
 #include "coordinator/api/sessions/session_request.h"
 #include "coordinator/api/sessions/session_turn.h"
 
@@ -35,9 +36,9 @@ const char* to_label(AbandonCause cause) {
 // The I/O thread only, but for its start and for the task that writes a whole answer.
 class Generation : public std::enable_shared_from_this<Generation> {
  public:
-  // `held_prompts` is kept as long as the prompts are.
+  // `held_prompts` is kept as long as the prompts are. `quota_use`: null where there is no quota.
   Generation(ApiContext& api, std::shared_ptr<Exchange> exchange, GenerationSpec spec,
-             std::shared_ptr<void> held_prompts);
+             std::shared_ptr<void> held_prompts, std::shared_ptr<QuotaUse> quota_use);
 
   void begin();
 
@@ -79,6 +80,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   const std::shared_ptr<Exchange> exchange_;
   const GenerationSpec spec_;
   const std::shared_ptr<void> held_prompts_;
+  const std::shared_ptr<QuotaUse> quota_use_;
   Generate command_;
   Answer answer_;
   const Tokenizer& tokenizer_;
@@ -92,13 +94,14 @@ class Generation : public std::enable_shared_from_this<Generation> {
 };
 
 Generation::Generation(ApiContext& api, std::shared_ptr<Exchange> exchange, GenerationSpec spec,
-                       std::shared_ptr<void> held_prompts)
+                       std::shared_ptr<void> held_prompts, std::shared_ptr<QuotaUse> quota_use)
     : engine_(api.engine),
       metrics_(api.metrics),
       executor_(api.executor),
       exchange_(std::move(exchange)),
       spec_(std::move(spec)),
       held_prompts_(std::move(held_prompts)),
+      quota_use_(std::move(quota_use)),
       command_(generate_command(spec_, api.engine.limits())),
       answer_(exchange_, spec_, [this] { return usage(); }),
       tokenizer_(api.tokenizer),
@@ -154,6 +157,7 @@ void Generation::take_event(Event event) {
 }
 
 void Generation::take(const Accepted&) {
+  if (quota_use_) quota_use_->take_in();
   if (spec_.session) {
     spec_.session->accept();
     note_tokens();
@@ -178,6 +182,7 @@ void Generation::take(const Refused& event) {
 // A prompt is taken in once for all its choices: its tokens come as those of the first.
 void Generation::take(TokenEvent event) {
   const auto index = static_cast<std::size_t>(event.choice);
+  if (quota_use_ && !event.from_prompt) quota_use_->generate();
   if (spec_.session && !event.from_prompt) spec_.session->tell(event.token);
   if (over_ || index >= choices_.size()) return;
   if (event.from_prompt) {
@@ -319,8 +324,9 @@ void start_generation(ApiContext& api, const std::shared_ptr<Exchange>& exchange
   api.availability.require();
   check_budget(spec, api.engine.limits());
   std::shared_ptr<void> held_prompts = api.live_prompts.hold(count_prompt_tokens(spec));
-  const auto generation =
-      std::make_shared<Generation>(api, exchange, std::move(spec), std::move(held_prompts));
+  std::shared_ptr<QuotaUse> quota_use = begin_quota_use(api, *exchange, count_prompt_tokens(spec));
+  const auto generation = std::make_shared<Generation>(api, exchange, std::move(spec),
+                                                       std::move(held_prompts), std::move(quota_use));
   api.executor->post([generation] { generation->begin(); });
 }
 

@@ -9,7 +9,9 @@ namespace {
 
 // Browsers keep an answer for at most two hours (Chromium) or a day (Firefox).
 constexpr const char* kMaxAgeSeconds = "7200";
-constexpr const char* kReadableHeaders = "x-request-id, x-sinkstream-warning, Idempotent-Replayed, Retry-After";
+constexpr const char* kReadableHeaders =
+    "x-request-id, x-sinkstream-warning, Idempotent-Replayed, Retry-After, x-ratelimit-limit-tokens, "
+    "x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens";
 
 std::string lower(std::string_view text) {
   std::string result(text);
