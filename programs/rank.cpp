@@ -115,6 +115,10 @@ std::string describe_arithmetic(Communicator& group, const Config& config, const
 
 }  // namespace
 
+std::string model_fingerprint(const Checkpoint& checkpoint, const ModelConfig& config) {
+  return fmt::format("{:016x}{:016x}", checkpoint.fingerprint(), config.fingerprint);
+}
+
 Rank load_rank(Communicator& group, const Config& config, const ModelConfig& model_config,
                const Checkpoint& checkpoint, const SessionSizing& sessions, const LocalRanks& local,
                const std::function<void(std::int64_t, std::int64_t)>& progress) {
@@ -158,7 +162,7 @@ Rank load_rank(Communicator& group, const Config& config, const ModelConfig& mod
                                            .patience = to_milliseconds(config.parallel.stuck_seconds)};
   rank.backend = make_together(group, [&] { return kernels::make_backend(options, group); });
 
-  rank.model_fingerprint = fmt::format("{:016x}{:016x}", checkpoint.fingerprint(), model_config.fingerprint);
+  rank.model_fingerprint = model_fingerprint(checkpoint, model_config);
   rank.arithmetic = describe_arithmetic(group, config, *rank.backend);
 
   const auto begin = std::chrono::steady_clock::now();

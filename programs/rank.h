@@ -23,12 +23,15 @@ struct Rank {
   std::unique_ptr<Model> model;
   PlanLimits limits;
   std::int64_t slot_bytes = 0;               // of a session, on all ranks together
-  std::string model_fingerprint;             // of checkpoint and configuration
+  std::string model_fingerprint;
   std::string arithmetic;                    // what decides the bits of what is computed
   std::int32_t parking_places = 0;           // of those in the limits
   std::unique_ptr<SnapshotFiles> snapshots;  // null: none are kept
   std::unique_ptr<StepRunner> runner;
 };
+
+// Of all that makes it the model that it is.
+std::string model_fingerprint(const Checkpoint& checkpoint, const ModelConfig& config);
 
 // Collective. Binds this rank's CPUs, settles the numbers of slots and parking places with the other ranks,
 // makes sure that all see the same model and settings, loads this rank's slice and logs what was loaded.

@@ -16,7 +16,7 @@
 #include "coordinator/coordinator.h"
 #include "coordinator/http/bound_address.h"
 #include "coordinator/http/server.h"
-#include "coordinator/store/store_directory.h"
+#include "coordinator/store/session_store.h"
 #include "parallel/communicator/mpi_communicator.h"
 #include "parallel/start/affinity.h"
 #include "parallel/start/launch_mismatch.h"
@@ -175,8 +175,6 @@ int serve(Communicator& mpi_group, const WorkerOptions& options) {
     if (!mpi_group.is_leader()) return;
     check_server_settings(config.server);
     address.emplace(config.server);
-    if (!config.sessions.directory.empty())
-      StoreDirectory{config.sessions.directory};  // can be used, and is free
   });
   if (mpi_group.is_leader()) {
     for (const auto& warning : sessions.warnings) spdlog::warn("{}", warning);
@@ -194,6 +192,12 @@ int serve(Communicator& mpi_group, const WorkerOptions& options) {
   try {
     const auto checkpoint =
         make_together(group, [&] { return Checkpoint(config.model.path, model.tied_tensors()); });
+    together(group, [&] {
+      if (!group.is_leader() || config.sessions.directory.empty()) return;
+      check_store({.directory = config.sessions.directory,
+                   .model = model_fingerprint(checkpoint, model),
+                   .model_name = config.model.name});
+    });
     const ModelText text = load_model_text(group, config.model, model);
     Rank rank = load_rank(group, config, model, checkpoint, sessions, local,
                           progress_logger(group, liveness, shutdown));

@@ -50,11 +50,15 @@ struct SessionStore::Impl {
 
 namespace {
 
-Database open_database(const StoreDirectory& directory, const StoreSettings& settings) {
+// Whoever opens the database takes the log in.
+void warn_of_damaged_log(const StoreDirectory& directory) {
   const std::string damage = damage_of_log(directory.log_file());
-  if (!damage.empty()) {
-    spdlog::warn("sessions: {}: {}: what was written last is lost", directory.log_file().string(), damage);
-  }
+  if (damage.empty()) return;
+  spdlog::warn("sessions: {}: {}: what was written last is lost", directory.log_file().string(), damage);
+}
+
+Database open_database(const StoreDirectory& directory, const StoreSettings& settings) {
+  warn_of_damaged_log(directory);
   Database database = open_sound(directory, settings);
   directory.sync();
   return database;
@@ -97,12 +101,31 @@ void SessionStore::Impl::fail_damaged(const std::string& what) const {
                                                       database.file().string(), what));
 }
 
-SessionStore::SessionStore(StoreSettings settings) {
+namespace {
+
+template <typename Action>
+void at_start(Action action) {
   try {
-    impl_ = std::make_unique<Impl>(settings);
+    action();
   } catch (const StoreFailure& failure) {
     throw StartupError(ExitCode::config, std::string("sessions.directory: ") + failure.what());
   }
+}
+
+}  // namespace
+
+void check_store(const StoreSettings& settings) {
+  at_start([&] {
+    const StoreDirectory directory(settings.directory);
+    if (size_of(directory.database_file()) == 0) return;  // it is new
+    warn_of_damaged_log(directory);
+    Database database(directory.database_file());
+    open_format(database, settings.sync_each_write, settings.model, settings.model_name);
+  });
+}
+
+SessionStore::SessionStore(StoreSettings settings) {
+  at_start([&] { impl_ = std::make_unique<Impl>(settings); });
 }
 
 SessionStore::~SessionStore() = default;

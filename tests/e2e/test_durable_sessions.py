@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import urllib.request
@@ -98,3 +99,17 @@ def test_a_directory_that_is_in_use_is_refused_at_once(tmp_path):
             assert second.wait() == 2
             assert f"sessions.directory: {tmp_path}: another process uses it" in second.log()
             assert "loaded" not in second.log(), "before the model is loaded"
+
+
+def test_a_directory_of_another_model_is_refused_at_once(tmp_path):
+    on_disk = f"sessions.directory={tmp_path / 'kept'}"
+    with Group(on_disk, num_ranks=1) as group:
+        group.wait_until_listening()
+    other = tmp_path / "other"
+    shutil.copytree(PROJECT / "models/demo", other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 2e-5}))
+    with Group(on_disk, f"model.path={other}", num_ranks=1) as second:
+        assert second.wait() == 2
+        assert "holds sessions of the model 'demo'" in second.log()
+        assert "loaded" not in second.log(), "before the model is loaded"

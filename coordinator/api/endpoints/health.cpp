@@ -5,6 +5,7 @@
 #include "coordinator/api/endpoints/endpoints.h"
 #include "coordinator/api/engine_health.h"
 #include "coordinator/api/generation/answer_format.h"
+#include "coordinator/api/journal/journal.h"
 
 namespace sinkstream {
 namespace {
@@ -31,7 +32,11 @@ Response health(const ApiContext& api) {
     return status_response(kUnavailable, {{"status", "failed"}, {"message", message}});
   }
   if (api.availability.draining()) return status_response(kUnavailable, {{"status", "draining"}});
-  return status_response(200, {{"status", "ok"}});
+  Json body = {{"status", "ok"}};
+  // Another start would not help, and requests without a session are answered.
+  const std::string problem = api.journal ? api.journal->stats().problem : std::string();
+  if (!problem.empty()) body["journal"] = {{"status", "failed"}, {"message", problem}};
+  return status_response(200, std::move(body));
 }
 
 }  // namespace

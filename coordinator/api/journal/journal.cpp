@@ -112,12 +112,21 @@ void Journal::run() {
     take_in(entries);
     sync_at_its_time();
   }
-  if (!unsynced_) return;
+  if (unsynced_) sync();
+}
+
+void Journal::sync() {
   try {
     store_.sync();
   } catch (const StoreFailure& failure) {
     spdlog::error("sessions: {}", failure.what());
+    note_problem(failure.what());
   }
+}
+
+void Journal::note_problem(const std::string& problem) {
+  const std::lock_guard lock(mutex_);
+  stats_.problem = problem;
 }
 
 // Waits for entries; none: it ends.
@@ -183,6 +192,7 @@ void Journal::write_together(std::span<Entry> entries) {
         if (is_written(entry)) entry.apply(store_);
       }
       store_.commit();
+      note_problem("");
     } catch (const std::exception&) {
       store_.rollback();
       for (Entry& entry : entries) {
@@ -200,11 +210,13 @@ void Journal::write_alone(const Entry& entry) {
     store_.begin();
     entry.apply(store_);
     store_.commit();
+    note_problem("");
   } catch (const std::exception& failure) {
     store_.rollback();
     {
       const std::lock_guard lock(mutex_);
       ++stats_.failures;
+      stats_.problem = failure.what();
     }
     spdlog::error("session {}: {}", entry.session, failure.what());
     if (entry.session.empty()) return;  // nobody waits for it
@@ -226,11 +238,7 @@ void Journal::sync_at_its_time() {
   if (!unsynced_ || Clock::now() < next_sync_) return;
   next_sync_ = Clock::now() + to_milliseconds(sync_seconds_);
   unsynced_ = false;
-  try {
-    store_.sync();
-  } catch (const StoreFailure& failure) {
-    spdlog::error("sessions: {}", failure.what());
-  }
+  sync();
 }
 
 }  // namespace sinkstream

@@ -84,6 +84,7 @@ class Journal {
     double write_seconds = 0;
     std::int64_t failures = 0;
     std::int64_t bytes = 0;  // on disk, about
+    std::string problem;     // why the newest write failed; empty: it did not
   };
   Stats stats() const;
 
@@ -110,6 +111,8 @@ class Journal {
   void write_alone(const Entry& entry);
   void answer(Entry& entry);
   void sync_at_its_time();
+  void sync();
+  void note_problem(const std::string& problem);  // empty: it works
 
   std::weak_ptr<Executor> executor_;
   const double sync_seconds_;

@@ -278,11 +278,15 @@ TEST_F(DurableSessionsTest, WhatCantBeWrittenIsNotTold) {
     EXPECT_EQ(error_of(refused)["code"], "journal_failed");
     EXPECT_EQ(post_json(kSessions, Json::object()).status, 503);
     EXPECT_EQ(post_json(kText, {{"prompt", "x"}, {"max_tokens", 1}}).status, 200) << "others need no disk";
+    const RawResponse health = ask(get("/health"));
+    EXPECT_EQ(health.status, 200);
+    EXPECT_EQ(Json::parse(health.body)["journal"]["status"], "failed") << health.body;
   }
   EXPECT_TRUE(eventually([&] { return show(id)["seen_tokens"] == std::ssize(tokens); })) << show(id);
   EXPECT_EQ(Json::parse(ask(get(kSessions)).body)["data"].size(), 1u);
   turn(id, {{"prompt", {7}}, {"max_tokens", 1}});
   EXPECT_EQ(newest_past().tokens(), std::ssize(tokens));
+  EXPECT_EQ(ask(get("/health")).body, R"({"status":"ok"})");
   restart();
   EXPECT_EQ(show(id)["seen_tokens"], std::ssize(tokens) + 2);
 }
