@@ -61,7 +61,7 @@ struct Coordinator::State {
             journal.get(),
             static_cast<std::int64_t>(std::time(nullptr))} {
     client.on_slot_wanted([registry = std::weak_ptr(sessions)](SessionId session) {
-      if (const auto there = registry.lock()) there->give_up_slot(session);
+      if (const auto there = registry.lock()) there->in_engine().give_up_slot(session);
     });
     if (!journal) return;
     journal->start(server.executor());

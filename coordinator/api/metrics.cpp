@@ -55,7 +55,7 @@ std::vector<MetricFamily> session_families(const SessionRegistry& sessions) {
   return {family("sinkstream_open_sessions", "Sessions that clients keep.", MetricType::Gauge,
                  static_cast<double>(sessions.size())),
           family("sinkstream_stored_sessions", "Of those, the ones that the engine does not have.",
-                 MetricType::Gauge, static_cast<double>(sessions.stored()))};
+                 MetricType::Gauge, static_cast<double>(sessions.in_engine().num_elsewhere()))};
 }
 
 std::vector<MetricFamily> record_families(const AnswerRecords& records) {

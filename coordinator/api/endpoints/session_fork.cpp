@@ -19,7 +19,7 @@ class Fork : public std::enable_shared_from_this<Fork> {
   void begin() {
     const Refused not_there = refused_for(RefusalReason::out_of_reach);
     if (turn_->engine_id() == kNoSession) return take(not_there);
-    const SessionId name = api_.sessions.name_in_engine(*copy_);
+    const SessionId name = api_.sessions.in_engine().name(*copy_);
     if (name == kNoSession) return take(not_there);  // it was deleted already
     const ForkSession command{.request = 0, .session = name, .from = turn_->engine_id(), .at = at_};
     api_.engine.ask(command, [self = shared_from_this()](const Event& event) {
@@ -41,7 +41,7 @@ class Fork : public std::enable_shared_from_this<Fork> {
     turn_->release();
     copy_->update([&](SessionContents& contents) { contents.pending = pending; });
     copy_->end_turn(api_.sessions.now());
-    api_.sessions.when_written(exchange_, copy_->facts().id)
+    api_.sessions.on_disk().when_written(exchange_, copy_->facts().id)
         ->respond({200, "application/json", to_text(session_json(*copy_))});
   }
 

@@ -100,7 +100,7 @@ void create(ApiContext& api, const std::shared_ptr<Exchange>& exchange, const js
   facts.slot_bytes = api.settings.slot_bytes;
   api.unknown_fields.note(exchange->request().id, fields.unknown());
 
-  SessionContents contents{.transcript = api.sessions.new_transcript(),
+  SessionContents contents{.transcript = api.sessions.on_disk().new_transcript(),
                            .sink_tokens = facts.window.sink_tokens,
                            .reach = api.engine.limits().session.ring_capacity};
   contents.append(pinned.tokens);
@@ -108,14 +108,14 @@ void create(ApiContext& api, const std::shared_ptr<Exchange>& exchange, const js
   contents.pinned_messages = std::move(pinned.messages);
   const auto session = api.sessions.add(std::move(facts), std::move(contents));
   session->end_turn(api.sessions.now());
-  api.sessions.when_written(exchange, session->facts().id)
+  api.sessions.on_disk().when_written(exchange, session->facts().id)
       ->respond({200, "application/json", to_text(session_json(*session))});
 }
 
 void list(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
   Json data = Json::array();
   for (const auto& session : api.sessions.list(exchange->request())) data.push_back(session_json(*session));
-  const auto written = api.sessions.when_written(exchange, {});
+  const auto written = api.sessions.on_disk().when_written(exchange, {});
   written->respond({200, "application/json",
                     to_text({{"object", "list"}, {"data", std::move(data)}, {"has_more", false}})});
 }

@@ -44,9 +44,9 @@ void SessionTurn::set_chat(nlohmann::ordered_json messages, bool answering) {
                    .answering = answering};
 }
 
-void SessionTurn::enter_engine(EngineClient& engine, SessionRegistry::Done done) {
+void SessionTurn::enter_engine(EngineClient& engine, SessionsInEngine::Done done) {
   const auto enter = [registry = registry_, session = session_, length = tokens_before_](auto then) {
-    registry->enter_engine(session, length, std::move(then));
+    registry->in_engine().enter(session, length, std::move(then));
   };
   if (engine_id() == kNoSession) return enter(std::move(done));
   if (!goes_back_) return done(nullptr);
@@ -54,7 +54,7 @@ void SessionTurn::enter_engine(EngineClient& engine, SessionRegistry::Done done)
   engine.ask(command,
              [registry = registry_, session = session_, enter, done = std::move(done)](const Event& event) {
                if (std::holds_alternative<SessionChanged>(event)) return done(nullptr);
-               registry->leave_engine(*session);
+               registry->in_engine().leave(*session);
                enter(done);
              });
 }
@@ -85,12 +85,12 @@ void SessionTurn::accept() {
     answer_from_ = chat_->answering ? std::optional(chat_->from) : std::nullopt;
     contents.mark(*chat_);
   });
-  registry_->record_turn(*session_, began_at_);
+  registry_->on_disk().record_turn(*session_, began_at_);
 }
 
 void SessionTurn::tell(TokenId token) {
   session_->update([&](SessionContents& contents) { contents.append({&token, 1}); });
-  registry_->record_tokens(*session_);
+  registry_->on_disk().record_tokens(*session_);
 }
 
 void SessionTurn::settle(std::int64_t seen, const std::vector<TokenId>& pending) {
@@ -101,8 +101,8 @@ void SessionTurn::settle(std::int64_t seen, const std::vector<TokenId>& pending)
         answer_from_ && !contents.marks.empty() && contents.marks.back().from == *answer_from_;
     if (ends_answer) contents.marks.back().to = contents.tokens();
   });
-  registry_->save_if_due(session_);
-  registry_->record_turn(*session_, std::min(began_at_, contents().tokens()));
+  registry_->snapshots().save_if_due(session_);
+  registry_->on_disk().record_turn(*session_, std::min(began_at_, contents().tokens()));
   release();
 }
 
@@ -118,7 +118,7 @@ void SessionTurn::roll_back(std::int64_t to, const std::vector<TokenId>& pending
     contents.truncate(to);
     contents.pending = static_cast<std::int64_t>(pending.size());
   });
-  registry_->record_turn(*session_, to);
+  registry_->on_disk().record_turn(*session_, to);
   release();
 }
 
@@ -126,11 +126,11 @@ void SessionTurn::release() {
   if (std::exchange(released_, true)) return;
   // It went back in the engine for a turn that was not taken in: what is known of it there is not true any
   // more.
-  if (goes_back_ && !accepted_) registry_->leave_engine(*session_);
+  if (goes_back_ && !accepted_) registry_->in_engine().leave(*session_);
   last_usage_ = session_->view().usage;
   if (session_->is_broken()) {
-    registry_->revert(*session_);
-  } else if (registry_->keeps_on_disk() && engine_id() == kNoSession) {
+    registry_->on_disk().revert(*session_);
+  } else if (registry_->on_disk().is_there() && engine_id() == kNoSession) {
     session_->leave_memory();
   }
   session_->end_turn(registry_->now());

@@ -36,12 +36,12 @@ class SessionTurn {
   // ---- The engine; the I/O thread
   SessionId engine_id() const { return session_->engine_id(); }
   // Has the session there as it was before the prompt, made anew if need be.
-  void enter_engine(EngineClient& engine, SessionRegistry::Done done);
+  void enter_engine(EngineClient& engine, SessionsInEngine::Done done);
   // A turn was refused: whether the engine has lost the session, and may be asked once more.
   bool may_ask_again(const Refused& refused);
   // It can go back to `position` in the engine's stead, which has it no more then.
   bool can_be_made_anew(std::int64_t position) const;
-  void leave_engine() { registry_->leave_engine(*session_); }
+  void leave_engine() { registry_->in_engine().leave(*session_); }
 
   // ---- As the engine tells
   void accept();

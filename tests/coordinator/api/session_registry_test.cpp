@@ -21,7 +21,7 @@ class SessionRegistryTest : public ::testing::Test {
   std::string add(double ttl_seconds) const {
     SessionContents contents{.transcript = Transcript(10)};
     const auto session = registry->add({.ttl_seconds = ttl_seconds}, std::move(contents));
-    registry->name_in_engine(*session);
+    registry->in_engine().name(*session);
     session->end_turn(registry->now());
     return session->facts().id;
   }

@@ -1,4 +1,5 @@
-// What of sessions goes to the journal, and comes back from it.
+#include "coordinator/api/sessions/sessions_on_disk.h"
+
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
@@ -11,8 +12,8 @@
 
 #include "coordinator/api/journal/journal.h"
 #include "coordinator/api/journal/journalled_exchange.h"
+#include "coordinator/api/sessions/session_errors.h"
 #include "coordinator/api/sessions/session_head.h"
-#include "coordinator/api/sessions/session_registry.h"
 #include "coordinator/http/message/request_error.h"
 
 namespace sinkstream {
@@ -57,15 +58,26 @@ Changes take_changes(ClientSession& session, bool with_head) {
 
 }  // namespace
 
+SessionsOnDisk::SessionsOnDisk(Journal* journal, std::string arithmetic, const SessionSettings& settings,
+                               const SessionShape& shape, std::weak_ptr<Executor> executor,
+                               std::shared_ptr<KeptSessions> kept,
+                               std::shared_ptr<SessionsInEngine> in_engine)
+    : journal_(journal),
+      arithmetic_(std::move(arithmetic)),
+      settings_(settings),
+      shape_(shape),
+      executor_(std::move(executor)),
+      kept_(std::move(kept)),
+      in_engine_(std::move(in_engine)) {}
+
 // Of a session's newest tokens, those that its state is made anew from, also after it has gone back.
-std::int64_t SessionRegistry::needed_tokens() const {
-  const SessionShape& shape = this->shape();
-  if (!shape.endless()) return shape.max_context;
-  return 2 * shape.ring_capacity + shape.num_layers * shape.window.window_tokens;
+std::int64_t SessionsOnDisk::needed_tokens() const {
+  if (!shape_.endless()) return shape_.max_context;
+  return 2 * shape_.ring_capacity + shape_.num_layers * shape_.window.window_tokens;
 }
 
 // Where there is a journal, they are always there.
-Transcript SessionRegistry::new_transcript(std::int64_t begin) const {
+Transcript SessionsOnDisk::new_transcript(std::int64_t begin) const {
   const std::int64_t most =
       journal_ ? std::max(settings_.transcript_tokens, needed_tokens()) : settings_.transcript_tokens;
   return Transcript(most, begin);
@@ -73,19 +85,14 @@ Transcript SessionRegistry::new_transcript(std::int64_t begin) const {
 
 // ---- To the journal
 
-std::shared_ptr<Exchange> SessionRegistry::when_written(const std::shared_ptr<Exchange>& exchange,
-                                                        const std::string& session) const {
+std::shared_ptr<Exchange> SessionsOnDisk::when_written(const std::shared_ptr<Exchange>& exchange,
+                                                       const std::string& session) const {
   if (!journal_) return exchange;
   return std::make_shared<JournalledExchange>(exchange, *journal_, session);
 }
 
-// Nothing of one that has been removed may follow its removal.
-void SessionRegistry::if_kept(const std::string& id, const std::function<void()>& write) {
-  const std::lock_guard lock(mutex_);
-  if (sessions_.contains(id)) write();
-}
-
-void SessionRegistry::record_new(ClientSession& session, const ClientSession* from) {
+// Nothing of one that has been removed may follow its removal: hence if_kept.
+void SessionsOnDisk::record_new(ClientSession& session, const ClientSession* from) {
   if (!journal_) return;
   if (from) {
     session.update([](SessionContents& contents) {
@@ -99,24 +106,23 @@ void SessionRegistry::record_new(ClientSession& session, const ClientSession* fr
     changes(store);
     if (!source.empty()) store.copy(source, changes.id, tokens);
   };
-  if_kept(changes.id, [&] { journal_->write(changes.id, change); });
+  kept_->if_kept(changes.id, [&] { journal_->write(changes.id, change); });
 }
 
-void SessionRegistry::record_end(const ClientSession& session) {
+void SessionsOnDisk::record_end(const ClientSession& session) {
   if (!journal_) return;
   const std::string& id = session.facts().id;
-  drop_snapshot(session);
   journal_->mend(id);  // it is removed, whatever was the matter with it
   journal_->write(id, [id](SessionStore& store) { store.remove(id); });
 }
 
-void SessionRegistry::record_tokens(ClientSession& session) {
+void SessionsOnDisk::record_tokens(ClientSession& session) {
   if (!journal_ || session.is_broken()) return;
   const Changes changes = take_changes(session, /*with_head=*/false);
-  if_kept(changes.id, [&] { journal_->append(changes.id, changes.begin, changes.tokens); });
+  kept_->if_kept(changes.id, [&] { journal_->append(changes.id, changes.begin, changes.tokens); });
 }
 
-void SessionRegistry::record_turn(ClientSession& session, std::int64_t turn_from) {
+void SessionsOnDisk::record_turn(ClientSession& session, std::int64_t turn_from) {
   if (!journal_ || session.is_broken()) return;
   const std::int64_t kept = std::max(settings_.transcript_tokens, needed_tokens());
   const std::int64_t sinks = session.facts().window.sink_tokens;
@@ -126,60 +132,19 @@ void SessionRegistry::record_turn(ClientSession& session, std::int64_t turn_from
     store.merge(changes.id, turn_from);
     if (first_kept > sinks) store.prune(changes.id, first_kept, sinks);
   };
-  if_kept(changes.id, [&] { journal_->write(changes.id, change); });
-}
-
-// ---- Snapshots
-
-void SessionRegistry::save_if_due(const std::shared_ptr<ClientSession>& session) {
-  const SessionId id = session->engine_id();
-  if (!journal_ || !engine_.limits().has_snapshots || id == kNoSession || session->is_broken()) return;
-  const SessionContents& contents = session->contents();
-  const std::int64_t taken_in = contents.tokens() - contents.pending;
-  const std::int64_t saved = session->take_save_failure() ? 0 : contents.saved_tokens;
-  const CacheWindow& window = session->facts().window;
-  const auto begin = contents.past_begin(taken_in, window, shape());
-  const std::int64_t left_out = begin ? std::max<std::int64_t>(0, *begin - window.sink_tokens) : 0;
-  if (taken_in - std::max(saved, left_out) < settings_.snapshot_tokens) return;
-  session->update([&](SessionContents& changed) { changed.saved_tokens = taken_in; });
-  SaveSession command{.request = 0,
-                      .session = id,
-                      .tokens = contents.tokens(),
-                      .name = {.session = session->facts().number, .lineage = contents.lineage}};
-  engine_.ask(std::move(command), [session](const Event& event) {
-    if (std::holds_alternative<Refused>(event)) session->note_save_failure();
-  });
-}
-
-void SessionRegistry::drop_snapshot(const ClientSession& session) {
-  const auto executor = executor_.lock();
-  if (!executor || !engine_.limits().has_snapshots) return;
-  executor->post([&engine = engine_, number = session.facts().number] {
-    engine.send(DropSnapshot{.request = 0, .session = number});
-  });
-}
-
-// Those of sessions that ended while nobody was there to drop them go.
-void SessionRegistry::keep_snapshots() const {
-  const auto executor = executor_.lock();
-  if (!executor || !engine_.limits().has_snapshots) return;
-  KeepSnapshots command;
-  {
-    const std::lock_guard lock(mutex_);
-    for (const auto& [id, session] : sessions_) command.sessions.push_back(session->facts().number);
-  }
-  executor->post([&engine = engine_, command = std::move(command)] { engine.send(command); });
+  kept_->if_kept(changes.id, [&] { journal_->write(changes.id, change); });
 }
 
 // ---- And back
 
-void SessionRegistry::take_up(std::int64_t slot_bytes) {
-  if (!journal_) return;
+std::uint64_t SessionsOnDisk::take_up(std::int64_t slot_bytes) {
+  if (!journal_) return 0;
   journal_->on_failure([weak = weak_from_this()](const std::string& id) {
     if (const auto self = weak.lock()) self->take_failure(id);
   });
   const std::int64_t unix_now = std::time(nullptr);
   const auto now = this->now();
+  std::uint64_t last_number = 0;
   std::vector<std::string> ended;
   for (const StoredSession& stored : journal_->read([](SessionStore& store) { return store.list(); })) {
     SessionHead head;
@@ -201,22 +166,22 @@ void SessionRegistry::take_up(std::int64_t slot_bytes) {
         .unsent = stored.tokens == head.tokens ? head.unsent : 0,
         .same_arithmetic = head.contents.same_arithmetic && head.contents.arithmetic == arithmetic_,
         .cut_at = head.contents.cut_at};
-    const std::lock_guard lock(mutex_);
-    next_number_ = std::max(next_number_, head.facts.number + 1);
-    sessions_.emplace(stored.id, std::make_shared<ClientSession>(std::move(head.facts), summary,
-                                                                 stored.last_used_at, now - seconds(unused)));
+    last_number = std::max(last_number, head.facts.number);
+    const auto session = std::make_shared<ClientSession>(std::move(head.facts), summary, stored.last_used_at,
+                                                         now - seconds(unused));
+    kept_->with_all([&](KeptSessions::Map& sessions) { sessions.emplace(stored.id, session); });
   }
   for (const std::string& id : ended) {
     journal_->write(id, [id](SessionStore& store) { store.remove(id); });
   }
-  keep_snapshots();
-  if (size() > 0) spdlog::info("took up {} session(s) from {}", size(), settings_.directory.string());
-  expire();
+  const std::size_t count = kept_->size();
+  if (count > 0) spdlog::info("took up {} session(s) from {}", count, settings_.directory.string());
+  return last_number;
 }
 
 // Of its tokens, the newest that its state and penalties depend on. What is damaged of them, and what stood
 // behind, is lost.
-SessionRegistry::Stored SessionRegistry::read_stored(const ClientSession& session) const {
+SessionsOnDisk::Stored SessionsOnDisk::read_stored(const ClientSession& session) const {
   const std::string& id = session.facts().id;
   const auto read = [&](SessionStore& store) {
     std::int64_t tokens = session.tokens();
@@ -247,7 +212,7 @@ SessionRegistry::Stored SessionRegistry::read_stored(const ClientSession& sessio
   }
 }
 
-void SessionRegistry::load(ClientSession& session) {
+void SessionsOnDisk::load(ClientSession& session) {
   Stored stored = read_stored(session);
   const std::int64_t tokens = stored.begin + std::ssize(stored.tokens);
   const std::int64_t known = session.tokens();
@@ -255,7 +220,7 @@ void SessionRegistry::load(ClientSession& session) {
   contents.transcript = new_transcript(stored.begin);
   contents.transcript.append(stored.tokens);
   contents.sinks = std::move(stored.sinks);
-  contents.reach = shape().ring_capacity;
+  contents.reach = shape_.ring_capacity;
   const std::int64_t unsent = tokens == stored.head.tokens ? stored.head.unsent : 0;
   contents.unsent = contents.transcript.read(tokens - unsent, tokens);
   contents.recorded = known;
@@ -277,7 +242,7 @@ void SessionRegistry::load(ClientSession& session) {
   session.put_in_memory(std::move(contents));
 }
 
-KeptTokens SessionRegistry::read(const ClientSession& session, std::int64_t from, std::int64_t to) const {
+KeptTokens SessionsOnDisk::read(const ClientSession& session, std::int64_t from, std::int64_t to) const {
   StoredTokens stored;
   try {
     stored = journal_->read([&](SessionStore& store) { return store.tokens(session.facts().id, from, to); });
@@ -296,23 +261,17 @@ KeptTokens SessionRegistry::read(const ClientSession& session, std::int64_t from
 
 // ---- What could not be written
 
-void SessionRegistry::take_failure(const std::string& id) {
-  std::shared_ptr<ClientSession> session;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto found = sessions_.find(id);
-    if (found == sessions_.end()) return;
-    session = found->second;
-  }
+void SessionsOnDisk::take_failure(const std::string& id) {
+  const auto session = kept_->find(id);
+  if (!session) return;
   session->set_broken(true);
   if (!session->begin_turn()) return;  // whoever has its turn reverts it
   revert(*session);
   session->end_turn(now());
 }
 
-// It is as it is on disk. One that never came there is none.
-void SessionRegistry::revert(ClientSession& session) {
-  leave_engine(session);
+void SessionsOnDisk::revert(ClientSession& session) {
+  in_engine_->leave(session);
   const std::string id = session.facts().id;
   session.set_may_have_lost(true);
   session.leave_memory();
@@ -330,15 +289,21 @@ void SessionRegistry::revert(ClientSession& session) {
     } catch (const std::exception&) {
       is_there = false;
     }
-    const std::lock_guard lock(self->mutex_);
-    const auto found = self->sessions_.find(id);
-    if (found == self->sessions_.end()) return;
-    if (is_there) {
-      found->second->set_tokens_on_disk(tokens);
-    } else {
-      self->sessions_.erase(found);
-    }
+    self->kept_->with_all([&](KeptSessions::Map& sessions) {
+      const auto found = sessions.find(id);
+      if (found == sessions.end()) return;
+      if (is_there) {
+        found->second->set_tokens_on_disk(tokens);
+      } else {
+        sessions.erase(found);
+      }
+    });
   });
+}
+
+Executor::TimePoint SessionsOnDisk::now() const {
+  const auto executor = executor_.lock();
+  return executor ? executor->now() : Executor::TimePoint();
 }
 
 }  // namespace sinkstream
