@@ -1,5 +1,5 @@
 // A key that has had its tokens of the minute.
-#include "tests/coordinator/api/sessions_fixture.h"
+#include "tests/coordinator/api/sessions/sessions_fixture.h"
 #include "tests/temporary_directory.h"
 
 namespace sinkstream::testing {

@@ -1,7 +1,7 @@
 // When the coordinator has the engine save a session, and by which name it is taken up again.
 #include <filesystem>
 
-#include "tests/coordinator/api/sessions_fixture.h"
+#include "tests/coordinator/api/sessions/sessions_fixture.h"
 #include "tests/temporary_directory.h"
 
 namespace sinkstream::testing {

@@ -8,7 +8,7 @@
 #include <optional>
 
 #include "base/error.h"
-#include "tests/coordinator/api/sessions_fixture.h"
+#include "tests/coordinator/api/sessions/sessions_fixture.h"
 #include "tests/temporary_directory.h"
 
 namespace sinkstream::testing {

@@ -2,7 +2,7 @@
 // from their tokens.
 #include <gtest/gtest.h>
 
-#include "tests/coordinator/api/sessions_fixture.h"
+#include "tests/coordinator/api/sessions/sessions_fixture.h"
 
 namespace sinkstream::testing {
 namespace {
