@@ -31,8 +31,22 @@ double processor_seconds() {
 
 }  // namespace
 
+struct Journal::Watchers {
+  struct Watcher {
+    std::string session;
+    std::weak_ptr<Failed> failed;
+  };
+  void remove(const Failed* ended) {
+    const std::lock_guard lock(mutex);
+    all.erase(ended);
+  }
+  std::mutex mutex;
+  std::map<const Failed*, Watcher> all;  // guarded by mutex
+};
+
 Journal::Journal(const JournalSettings& settings)
     : sync_seconds_(settings.sync_seconds),
+      watchers_(std::make_shared<Watchers>()),
       store_([&] {
         StoreSettings store = settings.store;
         store.sync_each_write = settings.sync_seconds == 0;
@@ -81,6 +95,31 @@ void Journal::write(const std::string& session, Change change) {
 
 void Journal::after(const std::string& session, std::function<void()> done, Failed failed) {
   add({.session = session, .done = std::move(done), .failed = std::move(failed)});
+}
+
+std::shared_ptr<void> Journal::watch(const std::string& session, Failed failed) {
+  const std::shared_ptr<Failed> watcher(new Failed(std::move(failed)),
+                                        [weak = std::weak_ptr(watchers_)](const Failed* ended) {
+                                          if (const auto watchers = weak.lock()) watchers->remove(ended);
+                                          delete ended;
+                                        });
+  const std::lock_guard lock(watchers_->mutex);
+  watchers_->all[watcher.get()] = {session, watcher};
+  return watcher;
+}
+
+// Who has waited hears of it before what is done about it.
+void Journal::tell_of_failure(const std::string& session, const std::string& why) {
+  std::vector<std::shared_ptr<Failed>> told;
+  {
+    const std::lock_guard lock(watchers_->mutex);
+    for (const auto& [key, watcher] : watchers_->all) {
+      if (watcher.session != session) continue;
+      if (auto failed = watcher.failed.lock()) told.push_back(std::move(failed));
+    }
+  }
+  for (const auto& failed : told) (*failed)(why);
+  if (listener_) listener_(session);
 }
 
 void Journal::mend(const std::string& session) {
@@ -221,8 +260,8 @@ void Journal::write_alone(const Entry& entry) {
     spdlog::error("session {}: {}", entry.session, failure.what());
     if (entry.session.empty()) return;  // nobody waits for it
     broken_[entry.session] = failure.what();
-    tasks_.push_back([this, session = entry.session] {
-      if (listener_) listener_(session);
+    tasks_.push_back([this, session = entry.session, why = std::string(failure.what())] {
+      tell_of_failure(session, why);
     });
   }
 }

@@ -51,6 +51,9 @@ class Journal {
   // When all that was given before is written: `done`; where that of this session was not: `failed`. The I/O
   // thread.
   void after(const std::string& session, std::function<void()> done, Failed failed);
+  // Who is told as soon as a change of the session could not be written, whether anybody waits for it or not,
+  // as long as the result is kept. The I/O thread.
+  std::shared_ptr<void> watch(const std::string& session, Failed failed);
   // What a session's failure asks for is done: its changes are written again from here on.
   void mend(const std::string& session);
 
@@ -110,6 +113,7 @@ class Journal {
   void write_together(std::span<Entry> entries);
   void write_alone(const Entry& entry);
   void answer(Entry& entry);
+  void tell_of_failure(const std::string& session, const std::string& why);
   void sync_at_its_time();
   void sync();
   void note_problem(const std::string& problem);  // empty: it works
@@ -124,6 +128,8 @@ class Journal {
   std::unordered_map<std::string, std::size_t> growing_;
   bool stopping_ = false;  // guarded by mutex_
   Stats stats_;            // guarded by mutex_
+  struct Watchers;         // who watches may outlive the journal
+  const std::shared_ptr<Watchers> watchers_;
 
   // The journal's thread only.
   SessionStore store_;

@@ -22,6 +22,7 @@ struct JournalledExchange::State {
   std::shared_ptr<Exchange> exchange;
   Journal* journal = nullptr;  // outlives every exchange
   std::string session;
+  std::shared_ptr<void> watch;  // a turn that goes on for long asks for nothing to be written meanwhile
   std::atomic<std::size_t> unwritten_bytes{0};
   // The I/O thread.
   std::function<void(AbandonCause)> abandoned;
@@ -42,6 +43,9 @@ JournalledExchange::JournalledExchange(std::shared_ptr<Exchange> exchange, Journ
   state_->exchange = std::move(exchange);
   state_->journal = &journal;
   state_->session = std::move(session);
+  state_->watch = journal.watch(state_->session, [weak = std::weak_ptr(state_)](const std::string& why) {
+    if (const auto state = weak.lock()) state->fail(why);
+  });
 }
 
 // What it let go unanswered is let go when all before it went out.

@@ -291,5 +291,29 @@ TEST_F(DurableSessionsTest, WhatCantBeWrittenIsNotTold) {
   EXPECT_EQ(show(id)["seen_tokens"], std::ssize(tokens) + 2);
 }
 
+// It ends at once. A retry would take in once more what is there.
+TEST_F(DurableSessionsTest, ATurnThatWasWrittenInPartIsNotTriedAgain) {
+  start();
+  const std::string id = open();
+  say("word ", true);
+  engine->set_token_time(std::chrono::milliseconds(1));
+  const Json body = {{"session", id}, {"prompt", {5, 6}}, {"max_tokens", 90000}};
+  {
+    RawClient client(address);
+    client.send(post(kText, body.dump(), "Idempotency-Key: key\r\n"));
+    ASSERT_TRUE(eventually([&] { return show(id)["seen_tokens"] > 20; }));
+    const NoRoom full;
+    const RawResponse broken_off = client.receive();
+    EXPECT_EQ(broken_off.status, 503);
+    EXPECT_EQ(error_of(broken_off)["code"], "journal_failed");
+  }
+  ASSERT_TRUE(eventually([&] { return show(id)["status"] == "idle"; }));
+  EXPECT_LT(engine->num_events(), 90000);
+  const Json kept = show(id)["seen_tokens"];
+  EXPECT_GT(kept, 20);
+  EXPECT_EQ(error_of(keyed(address, kText, body, "key"))["code"], "turn_ended_early");
+  EXPECT_EQ(show(id)["seen_tokens"], kept);
+}
+
 }  // namespace
 }  // namespace sinkstream::testing
