@@ -79,8 +79,8 @@ struct SessionChanged {
   std::vector<TokenId> pending;
 };
 
-// Others wait in vain for the slot of a session that rests: it cannot be parked, and no turn goes on that would
-// end. Whoever keeps it may close it, and open it again with its past.
+// Others wait in vain for the slot of a session that rests: it cannot be parked, and no turn goes on that
+// would end. Whoever keeps it may close it, and open it again with its past.
 struct SlotWanted {
   RequestId request = 0;  // nobody's
   SessionId session = kNoSession;

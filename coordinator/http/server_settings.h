@@ -20,11 +20,11 @@ struct ServerSettings {
   std::int64_t max_header_bytes = 65536;
   std::int64_t max_connections = 1024;
   std::int64_t max_live_prompt_tokens = 67108864;  // of all requests that wait or are being answered
-  std::optional<std::int64_t> tokens_per_minute;   // of each API key, taken in and generated; none: any number
-  std::int64_t max_stream_buffer_bytes = 262144;   // unsent output of one stream before its session pauses
-  double header_seconds = 10;                      // a request's head must be complete by then
-  double body_seconds = 60;                        // and its body
-  double idle_seconds = 75;                        // keep-alive between requests
+  std::optional<std::int64_t> tokens_per_minute;  // of each API key, taken in and generated; none: any number
+  std::int64_t max_stream_buffer_bytes = 262144;  // unsent output of one stream before its session pauses
+  double header_seconds = 10;                     // a request's head must be complete by then
+  double body_seconds = 60;                       // and its body
+  double idle_seconds = 75;                       // keep-alive between requests
   double pipeline_seconds = 1;  // how long requests that fill the buffer wait for an answer ahead
   double stall_seconds = 30;    // a reader that takes nothing for this long is dropped
   double ping_seconds = 15;     // comment on a silent stream

@@ -44,8 +44,8 @@ struct StoredTokens {
   std::optional<std::int64_t> damaged_from;
 };
 
-// Throws StartupError as the constructor of SessionStore does, as far as what is in the way can be seen without
-// reading it all.
+// Throws StartupError as the constructor of SessionStore does, as far as what is in the way can be seen
+// without reading it all.
 void check_store(const StoreSettings& settings);
 
 // One thread at a time. Times are whatever the caller counts. What is not named throws StoreFailure; calls

@@ -13,7 +13,8 @@ namespace sinkstream {
 void open_format(Database& database, bool sync_each_write, const std::string& model,
                  const std::string& model_name);
 
-// Of its own, chosen when it is made: what was hashed with it is known again as long as the database is there.
+// Of its own, chosen when it is made: what was hashed with it is known again as long as the database is
+// there.
 std::string salt_of(Database& database);
 void put_salt(Database& database, const std::string& salt);
 

@@ -3,11 +3,11 @@
 #include <nlohmann/json.hpp>
 
 #include "coordinator/api/metrics.h"
+#include "coordinator/api/quota/token_quota.h"
 #include "coordinator/api/request/chat_messages.h"
 #include "coordinator/api/request/chat_prompt.h"
 #include "coordinator/api/request/generation_options.h"
 #include "coordinator/api/request/request_json.h"
-#include "coordinator/api/quota/token_quota.h"
 #include "coordinator/api/retries/answer_records.h"
 #include "coordinator/api/sessions/session_registry.h"
 #include "tests/fuzz/scratch.h"
@@ -62,7 +62,7 @@ struct Parts {
   std::weak_ptr<Executor> no_executor;
   SessionRegistry sessions{client, no_executor, settings.sessions, /*has_keys=*/false};
   AnswerRecords records{no_executor, {}};
-  ApiContext api{client,         settings, tokenizer,    chat_template, nullptr, metrics, availability,
+  ApiContext api{client,         settings, tokenizer,    chat_template, nullptr,  metrics, availability,
                  unknown_fields, warnings, live_prompts, quota,         sessions, records, 0};
 };
 

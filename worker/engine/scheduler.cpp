@@ -284,7 +284,8 @@ void Scheduler::end_turn(Session& session, FinishReason reason, std::vector<Toke
 void Scheduler::cancel_turn(Session& session) {
   const std::int64_t known = std::max(session.seen, std::min(session.planned, session.input.end()));
   std::vector<TokenId> pending = session.turn->untaken();
-  for (std::int64_t position = std::max(known, session.past.tokens()); position < session.input.end(); ++position) {
+  for (std::int64_t position = std::max(known, session.past.tokens()); position < session.input.end();
+       ++position) {
     pending.push_back(session.input.at(position));
   }
   if (session.id != kNoSession) table_.roll_back(session, known);

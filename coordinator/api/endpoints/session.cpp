@@ -13,7 +13,8 @@ std::shared_ptr<ClientSession> find(ApiContext& api, const Exchange& exchange) {
 
 void show(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
   const auto session = find(api, *exchange);
-  api.sessions.on_disk().when_written(exchange, session->facts().id)
+  api.sessions.on_disk()
+      .when_written(exchange, session->facts().id)
       ->respond({200, "application/json", to_text(session_json(*session))});
 }
 
@@ -21,7 +22,8 @@ void remove(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
   const auto session = find(api, *exchange);
   api.sessions.remove(*session);
   const Json answer = {{"id", session->facts().id}, {"object", "session.deleted"}, {"deleted", true}};
-  api.sessions.on_disk().when_written(exchange, session->facts().id)
+  api.sessions.on_disk()
+      .when_written(exchange, session->facts().id)
       ->respond({200, "application/json", to_text(answer)});
 }
 

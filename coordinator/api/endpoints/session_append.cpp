@@ -86,7 +86,7 @@ class Append : public std::enable_shared_from_this<Append> {
   const std::shared_ptr<SessionTurn> turn_;
   const std::shared_ptr<void> held_prompt_;
   const std::shared_ptr<QuotaUse> quota_use_;  // null: there is no quota
-  RequestId request_ = 0;  // 0: none is under way
+  RequestId request_ = 0;                      // 0: none is under way
   bool gone_ = false;
 };
 

@@ -41,7 +41,8 @@ class Fork : public std::enable_shared_from_this<Fork> {
     turn_->release();
     copy_->update([&](SessionContents& contents) { contents.pending = pending; });
     copy_->end_turn(api_.sessions.now());
-    api_.sessions.on_disk().when_written(exchange_, copy_->facts().id)
+    api_.sessions.on_disk()
+        .when_written(exchange_, copy_->facts().id)
         ->respond({200, "application/json", to_text(session_json(*copy_))});
   }
 

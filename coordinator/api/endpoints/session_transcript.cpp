@@ -48,7 +48,7 @@ KeptTokens read(ApiContext& api, const ClientSession& session, const Span& span)
   const std::int64_t begin =
       std::max(span.from.value_or(0), session.tokens() - api.sessions.settings().transcript_tokens);
   KeptTokens kept = api.sessions.on_disk().is_there() ? api.sessions.on_disk().read(session, begin, span.to)
-                                                 : session.read(begin, span.to);
+                                                      : session.read(begin, span.to);
   if (span.from && *span.from < kept.begin) refuse_dropped(kept.begin);
   return kept;
 }
@@ -74,7 +74,8 @@ void transcript(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
     answer["to"] = kept.begin + std::ssize(kept.tokens);
     answer["tokens"] = kept.tokens;
     answer["text"] = api.tokenizer.decode(kept.tokens, /*skip_special_tokens=*/false);
-    api.sessions.on_disk().when_written(exchange, session->facts().id)
+    api.sessions.on_disk()
+        .when_written(exchange, session->facts().id)
         ->respond({200, "application/json", to_text(answer)});
   });
 }

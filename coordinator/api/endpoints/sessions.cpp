@@ -108,7 +108,8 @@ void create(ApiContext& api, const std::shared_ptr<Exchange>& exchange, const js
   contents.pinned_messages = std::move(pinned.messages);
   const auto session = api.sessions.add(std::move(facts), std::move(contents));
   session->end_turn(api.sessions.now());
-  api.sessions.on_disk().when_written(exchange, session->facts().id)
+  api.sessions.on_disk()
+      .when_written(exchange, session->facts().id)
       ->respond({200, "application/json", to_text(session_json(*session))});
 }
 

@@ -60,10 +60,11 @@ std::shared_ptr<QuotaUse> TokenQuota::begin(const std::string& owner, std::int64
           std::move(told));
     }
     told.push_back({"Retry-After", fmt::format("{}", std::ceil(seconds_to_have(wanted, *budget)))});
-    throw too_many_tokens(fmt::format("Your key may have {} tokens a minute (server.tokens_per_minute); it has "
-                                      "{} left, and the prompt has {}.",
-                                      *per_minute_, std::floor(budget->left), prompt_tokens),
-                          std::move(told));
+    throw too_many_tokens(
+        fmt::format("Your key may have {} tokens a minute (server.tokens_per_minute); it has "
+                    "{} left, and the prompt has {}.",
+                    *per_minute_, std::floor(budget->left), prompt_tokens),
+        std::move(told));
   }
   budget->left -= static_cast<double>(prompt_tokens);
   headers = headers_for(*budget);

@@ -41,8 +41,8 @@ class QuotaUse {
   bool is_taken_in_ = false;
 };
 
-// What a key has left must cover a prompt before anything starts. How much will be generated is not known then:
-// that is charged as it comes, and waited for by the key's next request. Any thread.
+// What a key has left must cover a prompt before anything starts. How much will be generated is not known
+// then: that is charged as it comes, and waited for by the key's next request. Any thread.
 class TokenQuota {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
@@ -63,8 +63,9 @@ class TokenQuota {
 
   const std::optional<std::int64_t> per_minute_;
   mutable std::mutex mutex_;
-  std::map<std::string, std::shared_ptr<TokenBudget>> budgets_;  // by owner; guarded by mutex_, and so are they
-  std::int64_t num_refusals_ = 0;                                // guarded by mutex_
+  std::map<std::string, std::shared_ptr<TokenBudget>>
+      budgets_;                    // by owner; guarded by mutex_, and so are they
+  std::int64_t num_refusals_ = 0;  // guarded by mutex_
 };
 
 }  // namespace sinkstream

@@ -20,7 +20,8 @@ Handler answer_once(ApiContext& api, JsonHandler handler, bool reads_expected_se
     const Handler begin = [&api, handler, session = asked.session,
                            body = std::make_shared<const nlohmann::ordered_json>(std::move(body))](
                               const std::shared_ptr<Exchange>& answered) {
-      handler(api, session.empty() ? answered : api.sessions.on_disk().when_written(answered, session), *body);
+      handler(api, session.empty() ? answered : api.sessions.on_disk().when_written(answered, session),
+              *body);
     };
     api.executor->post(
         [&api, exchange, asked = std::move(asked), begin] { api.records.answer(asked, exchange, begin); });

@@ -66,13 +66,13 @@ void AnswerRecords::take_up() {
   const std::int64_t unix_now = std::time(nullptr);
   const std::int64_t latest = expiry_from(unix_now);
   for (const auto& stored : journal_->read([&](SessionStore& store) { return store.keys(unix_now); })) {
-    const Place place =
-        ended_.insert(ended_.end(), Record{.asked = {.owner = stored.owner, .key = stored.key, .fingerprint = stored.what}});
+    const Place place = ended_.insert(
+        ended_.end(),
+        Record{.asked = {.owner = stored.owner, .key = stored.key, .fingerprint = stored.what}});
     place->list = &ended_;
     place->why_gone = kRestarted;
     if (stored.expires_at > latest) write_key(place->asked, latest);
-    place->expires =
-        executor->now() + std::chrono::seconds(std::min(stored.expires_at, latest) - unix_now);
+    place->expires = executor->now() + std::chrono::seconds(std::min(stored.expires_at, latest) - unix_now);
     by_key_.emplace(Name{place->asked.owner, place->asked.key}, place);
     measure(place);
   }
@@ -89,10 +89,10 @@ std::int64_t AnswerRecords::expiry_from(std::int64_t unix_time) const {
 // Before anything that the request does: whatever of that is written, so is its key.
 void AnswerRecords::write_key(const Asked& asked, std::int64_t expires_at) {
   if (!journal_ || asked.key.empty()) return;
-  journal_->write({}, [asked = Asked{.owner = asked.owner, .key = asked.key, .fingerprint = asked.fingerprint},
-                       expires_at](SessionStore& store) {
-    store.put_key(asked.owner, asked.key, asked.fingerprint, expires_at);
-  });
+  journal_->write(
+      {},
+      [asked = Asked{.owner = asked.owner, .key = asked.key, .fingerprint = asked.fingerprint}, expires_at](
+          SessionStore& store) { store.put_key(asked.owner, asked.key, asked.fingerprint, expires_at); });
 }
 
 // ---- requests
@@ -309,8 +309,7 @@ void AnswerRecords::add_ended(Place place) {
 
 void AnswerRecords::measure(Place place) {
   const std::size_t texts = place->asked.owner.size() + place->asked.text.size() + place->asked.key.size() +
-                            place->asked.fingerprint.size() +
-                            (place->answer ? place->answer->bytes() : 0);
+                            place->asked.fingerprint.size() + (place->answer ? place->answer->bytes() : 0);
   const std::int64_t bytes = kRecordOverhead + static_cast<std::int64_t>(texts);
   bytes_ += bytes - std::exchange(place->bytes, bytes);
   if (place->list == &running_ && bytes > settings_.max_bytes / kLargestShare) stop_recording(place);

@@ -90,8 +90,8 @@ class AnswerRecords : public std::enable_shared_from_this<AnswerRecords> {
   const std::weak_ptr<Executor> executor_;
   const RecordSettings settings_;
   Journal* const journal_;
-  Records running_;  // by age
-  Records ended_;    // by their end, so by their expiry; of some the answer is kept
+  Records running_;                 // by age
+  Records ended_;                   // by their end, so by their expiry; of some the answer is kept
   Place kept_from_ = ended_.end();  // none before it
   Names by_key_;
   Names by_turn_;

@@ -25,7 +25,7 @@ class FakeEngine : public Engine {
   // What turns say. `endless`: over and over; else an end token follows.
   void set_reply(std::vector<TokenId> tokens, bool endless = false);
   void set_token_time(std::chrono::milliseconds time);
-  void hold(bool held);  // nothing is generated meanwhile: everything waits in the queue
+  void hold(bool held);       // nothing is generated meanwhile: everything waits in the queue
   void listen(bool listens);  // to commands; else they wait
   std::size_t num_unheard() const;
   void fail_all(const std::string& message, FinishReason reason = FinishReason::ending);

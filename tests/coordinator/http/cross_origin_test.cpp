@@ -104,9 +104,10 @@ TEST_F(CrossOriginTest, EveryAnswerToAnAllowedPageCanBeRead) {
   const auto expect_readable = [&](const RawResponse& response, int status) {
     EXPECT_EQ(response.status, status);
     EXPECT_EQ(allowed_origin(response), kPage);
-    EXPECT_EQ(field(response, "access-control-expose-headers"),
-              "x-request-id, x-sinkstream-warning, Idempotent-Replayed, Retry-After, x-ratelimit-limit-tokens, "
-              "x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens");
+    EXPECT_EQ(
+        field(response, "access-control-expose-headers"),
+        "x-request-id, x-sinkstream-warning, Idempotent-Replayed, Retry-After, x-ratelimit-limit-tokens, "
+        "x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens");
     EXPECT_EQ(field(response, "vary"), "Origin");
   };
   expect_readable(ask("GET", "/get", key), 200);

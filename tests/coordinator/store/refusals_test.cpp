@@ -57,9 +57,8 @@ TEST(RefusalsTest, AnotherFormat) {
   EXPECT_EQ("", refusal(settings(directory.path())));
   const auto refusal_of_version = [&](const std::string& version) {
     const std::int64_t crc = row_checksum("meta", std::string_view("version"), std::string_view(version));
-    execute_in(database_file(directory.path()), "UPDATE meta SET value = '" + version +
-                                                    "', crc = " + std::to_string(crc) +
-                                                    " WHERE name = 'version'");
+    execute_in(database_file(directory.path()), "UPDATE meta SET value = '" + version + "', crc = " +
+                                                    std::to_string(crc) + " WHERE name = 'version'");
     return refusal(settings(directory.path()));
   };
   EXPECT_THAT(refusal_of_version("1"), HasSubstr("version 1, which kept API keys in clear"));

@@ -45,7 +45,8 @@ TEST_F(QuotaTest, SessionsAreCountedAndStayAsTheyAre) {
   EXPECT_EQ(ask_as("anna", path(id, "append"), appended).status, 200);
   EXPECT_EQ(ask_as("anna", path(id, "append"), appended).status, 429);
   EXPECT_EQ(ask_as("anna", kText, {{"session", id}, {"prompt", std::vector<TokenId>(60, 5)}}).status, 429);
-  const RawResponse shown = ask("GET " + path(id) + " HTTP/1.1\r\nHost: localhost\r\nx-api-key: anna\r\n\r\n");
+  const RawResponse shown =
+      ask("GET " + path(id) + " HTTP/1.1\r\nHost: localhost\r\nx-api-key: anna\r\n\r\n");
   EXPECT_EQ(Json::parse(shown.body)["seen_tokens"], 60);
   EXPECT_EQ(Json::parse(shown.body)["status"], "idle");
 }

@@ -137,9 +137,7 @@ TEST_F(RetriesTest, WhatWasLeftBeforeItBeganIsTriedAgain) {
     EXPECT_EQ(show(id)["seen_tokens"], seen);
     EXPECT_EQ(ask_keyed(where, body, key).status, 200) << key;
   };
-  leave(kText, turn, "opened", [&] {
-    return metric("sinkstream_aborted_total{why=\"client_left\"}") == 1;
-  });
+  leave(kText, turn, "opened", [&] { return metric("sinkstream_aborted_total{why=\"client_left\"}") == 1; });
   const auto is_cancelled = [&] { return engine->num_unheard() == 2; };
   engine->refuse_next(RefusalReason::ending, "");
   leave(kText, turn, "refused", is_cancelled);
