@@ -87,9 +87,9 @@ struct OpenSession {
   SessionId session = kNoSession;
   std::optional<CacheWindow> window;  // no more than the server's, which is used where there is none
   Past past = {};
-  // Where a snapshot of this name is sound on every rank, and not of more tokens than the past has, the
+  // Its snapshots that may be there: each of its own first tokens. Where one is sound on every rank, the
   // session is taken up there, and takes in only what of its past came later.
-  std::optional<SnapshotName> snapshot = {};
+  std::vector<SnapshotName> snapshots = {};
 };
 
 // A new session that goes on from another as it was at `at` tokens, or as it is now; the other stays.

@@ -69,6 +69,7 @@ struct TurnEnded {
   SessionUsage usage;
   std::optional<TokenId> stop_token;  // for stop: the one that ended it
   std::vector<TokenId> pending;
+  std::int64_t replayed_tokens = 0;  // that the session had seen before, and took in anew
 };
 
 // A session was opened, forked, rolled back, saved or closed, or EndTurn took one back whose turn had ended.

@@ -64,8 +64,8 @@ static auto fields(wire::Is<Past> auto& past) {
   return std::tie(sinks, begin, recent);
 }
 static auto fields(wire::Is<OpenSession> auto& command) {
-  auto& [request, session, window, past, snapshot] = command;
-  return std::tie(request, session, window, past, snapshot);
+  auto& [request, session, window, past, snapshots] = command;
+  return std::tie(request, session, window, past, snapshots);
 }
 static auto fields(wire::Is<ForkSession> auto& command) {
   auto& [request, session, from, at] = command;
@@ -107,8 +107,8 @@ static auto fields(wire::Is<TokenEvent> auto& event) {
   return std::tie(request, choice, position, token, from_prompt, logprob, top, rank);
 }
 static auto fields(wire::Is<TurnEnded> auto& event) {
-  auto& [request, choice, reason, message, usage, stop_token, pending] = event;
-  return std::tie(request, choice, reason, message, usage, stop_token, pending);
+  auto& [request, choice, reason, message, usage, stop_token, pending, replayed_tokens] = event;
+  return std::tie(request, choice, reason, message, usage, stop_token, pending, replayed_tokens);
 }
 static auto fields(wire::Is<SessionChanged> auto& event) {
   auto& [request, session, usage, pending] = event;
@@ -123,7 +123,7 @@ namespace {
 
 // Which layout the bytes have: another one, or another kind of message, is refused.
 constexpr std::uint32_t kCommandMagic = 0x33434b53;  // "SKC3"
-constexpr std::uint32_t kEventMagic = 0x32454b53;    // "SKE2"
+constexpr std::uint32_t kEventMagic = 0x33454b53;    // "SKE3"
 
 template <typename Message>
 Message decode_as(std::uint32_t magic, std::span<const std::byte> bytes) {

@@ -11,11 +11,10 @@
 
 namespace sinkstream {
 
-// Whose it is. There is one of each session at most, and the next replaces it.
+// Which it is. There is one of each session at most, and the next replaces it.
 struct SnapshotName {
   std::uint64_t session = 0;  // of all whose snapshots stand in one directory
-  // Another number after the session went back behind its newest snapshot: that is of other tokens then.
-  std::uint64_t lineage = 0;
+  std::uint64_t save = 0;     // never given twice
   bool operator==(const SnapshotName&) const = default;
 };
 
@@ -29,8 +28,8 @@ struct Snapshot {
 };
 
 auto fields(wire::Is<SnapshotName> auto& name) {
-  auto& [session, lineage] = name;
-  return std::tie(session, lineage);
+  auto& [session, save] = name;
+  return std::tie(session, save);
 }
 
 auto fields(wire::Is<Snapshot> auto& snapshot) {

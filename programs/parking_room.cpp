@@ -41,7 +41,8 @@ std::int32_t choose_places(const Config& config, const RankSizing& rank, std::in
 
 PlaceUse use_of_places(const Config& config, std::int32_t places) {
   constexpr std::int32_t kForSnapshots = 2;
-  if (config.sessions.directory.empty() || places < kForSnapshots) return {.parking = places};
+  const bool wants_some = !config.sessions.directory.empty() && config.sessions.snapshot_bytes > 0;
+  if (!wants_some || places < kForSnapshots) return {.parking = places};
   return {.parking = places - kForSnapshots, .has_snapshots = true};
 }
 

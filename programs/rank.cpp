@@ -63,8 +63,14 @@ std::int32_t agree_on_places(Communicator& group, const Config& config, const Ra
 std::unique_ptr<SnapshotFiles> make_snapshot_files(const Config& config, const ModelConfig& model,
                                                    const ShardPlan& shard, const KvCacheSizes& cache,
                                                    const Rank& rank) {
-  const auto directory =
-      config.sessions.directory / "snapshots" / fmt::format("rank-{}-of-{}", shard.rank, shard.world_size);
+  const auto all = config.sessions.directory / "snapshots";
+  const auto directory = all / fmt::format("rank-{}-of-{}", shard.rank, shard.world_size);
+  std::error_code ignored;  // those of groups of another size are of no use any more
+  for (const auto& entry : std::filesystem::directory_iterator(all, ignored)) {
+    const std::string name = entry.path().filename().string();
+    const bool is_of_this_size = name.ends_with(fmt::format("-of-{}", shard.world_size));
+    if (name.starts_with("rank-") && !is_of_this_size) std::filesystem::remove_all(entry.path(), ignored);
+  }
   return std::make_unique<SnapshotFiles>(SnapshotSettings{
       .directory = directory,
       .layout =
@@ -72,6 +78,35 @@ std::unique_ptr<SnapshotFiles> make_snapshot_files(const Config& config, const M
                       rank.model_fingerprint, config.model.weights, model.num_layers, shard.kv_heads.begin,
                       shard.kv_heads.end, model.head_dim, cache.ring_capacity, config.cache.type),
       .most_bytes = config.sessions.snapshot_bytes});
+}
+
+// Collective. They only save time: where one rank can't have them, none has, and the log says why.
+std::unique_ptr<SnapshotFiles> agree_on_snapshots(Communicator& group, const Config& config,
+                                                  const ModelConfig& model, const ShardPlan& shard,
+                                                  const KvCacheSizes& cache, const Rank& rank) {
+  std::unique_ptr<SnapshotFiles> files;
+  std::string problem;
+  if (config.sessions.directory.empty()) {
+    problem = "sessions.directory is not set";
+  } else if (config.sessions.snapshot_bytes == 0) {
+    problem = "sessions.snapshot_bytes is 0";
+  } else if (!use_of_places(config, cache.num_places).has_snapshots) {
+    problem = "there is no room for them (sessions.parked_bytes)";
+  } else {
+    try {
+      files = make_snapshot_files(config, model, shard, cache, rank);
+    } catch (const std::exception& error) {
+      problem = error.what();
+    }
+  }
+  const auto problems = all_gather_strings(group, problem);
+  const auto first = std::ranges::find_if(problems, [](const std::string& one) { return !one.empty(); });
+  if (first == problems.end()) return files;
+  if (group.is_leader() && !config.sessions.directory.empty()) {
+    spdlog::warn("no snapshots of sessions are kept, so they are made anew from their tokens: rank {}: {}",
+                 first - problems.begin(), *first);
+  }
+  return nullptr;
 }
 
 PlanLimits plan_limits(const ModelConfig& model, const SessionSizing& sessions, const KvCacheSizes& cache,
@@ -167,17 +202,14 @@ Rank load_rank(Communicator& group, const Config& config, const ModelConfig& mod
 
   const auto begin = std::chrono::steady_clock::now();
   rank.limits = plan_limits(model_config, sessions, cache, max_step_rows(config, cache.num_slots));
-  const PlaceUse use = use_of_places(config, places);
-  rank.parking_places = use.parking;
-  rank.limits.has_snapshots = use.has_snapshots;
+  rank.snapshots = agree_on_snapshots(group, config, model_config, sizing.shard, cache, rank);
+  rank.limits.has_snapshots = rank.snapshots != nullptr;
+  rank.parking_places = rank.snapshots ? use_of_places(config, places).parking : places;
   together(group, [&] {
     Weights weights =
         load_weights(checkpoint, model_config, sizing.shard, weight_format(config), *rank.backend, progress);
     rank.model = std::make_unique<Model>(model_config, sizing.shard, std::move(weights), cache,
                                          rank.limits.max_rows, *rank.backend);
-    if (use.has_snapshots) {
-      rank.snapshots = make_snapshot_files(config, model_config, sizing.shard, cache, rank);
-    }
     rank.runner = std::make_unique<StepRunner>(*rank.model, rank.limits, rank.snapshots.get());
     rank.backend->wait(rank.backend->mark());  // what loading queued fails here, or not at all
   });

@@ -250,7 +250,7 @@ std::vector<Setting> make_table() {
               "a session on disk has a snapshot so often that no more than so many tokens need be taken in "
               "anew"),
       integer("sessions.snapshot_bytes", FIELD(sessions.snapshot_bytes), 0, 1LL << 50,
-              "disk for the snapshots of each rank; those that were used least recently go first"),
+              "disk for the snapshots of each rank; those that were used least recently go first; 0: none are kept"),
       text("server.listen", FIELD(server.listen), "host:port", "where to listen; port 0 takes a free one"),
       text("server.api_key_file", FIELD(server.api_key_file), "a file",
            "one API key a line; relative to this file; empty: no key needed"),

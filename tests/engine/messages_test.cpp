@@ -45,7 +45,7 @@ std::vector<Command> every_command() {
           ForkSession{.request = 6, .session = 7, .from = 8, .at = 9},
           RollBackSession{.request = 7, .session = 8, .to = 9},
           CloseSession{.request = 8, .session = 9},
-          OpenSession{.request = 5, .session = 6, .snapshot = SnapshotName{~0ull, 7}},
+          OpenSession{.request = 5, .session = 6, .snapshots = {{~0ull, 7}, {~0ull, 8}}},
           SaveSession{.request = 9, .session = 10, .tokens = 1ll << 43, .name = {11, ~0ull}},
           DropSnapshot{.request = 10, .session = ~0ull},
           KeepSnapshots{.request = 11, .sessions = {1, ~0ull}}};

@@ -171,7 +171,9 @@ void Scheduler::start(Choices choices) {
   const std::int32_t slot = *table_.free_slot();
   Session& session = opened.found ? take_up(slot, request->command.session, opened)
                                   : table_.open(slot, request->command.session, opened.window);
-  session.input = input_of(choices.prompt(), opened.pending, opened.past);
+  const bool has_its_past = opened.found && session.planned >= opened.past.tokens();
+  session.input = has_its_past ? input_of(choices.prompt(), opened.pending, session.planned)
+                               : input_of(choices.prompt(), opened.pending, opened.past);
   if (opened.past.has_gap() && !opened.found) {
     session.sound_from = sound_from(opened.past.begin, opened.window, limits_.session.num_layers);
   }
@@ -275,6 +277,7 @@ void Scheduler::end_turn(Session& session, FinishReason reason, std::vector<Toke
   event.usage = session.usage();
   event.stop_token = stop_token;
   event.pending = session.pending;
+  event.replayed_tokens = turn.replayed;
   tell_(std::move(event));
   if (session.id == kNoSession) table_.close(session);
 }

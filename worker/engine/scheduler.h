@@ -150,6 +150,7 @@ class Scheduler {
   bool waits_for_snapshot(const Choices& choices) const;
   bool is_there(SessionId session, const Snapshot& snapshot) const;
   void begin_load();
+  bool is_overdue() const;
   void end_load();
   void settle_load();
   Session& take_up(std::int32_t slot, SessionId id, const NewSession& opened);
@@ -178,7 +179,7 @@ class Scheduler {
   const std::function<void(Event)> tell_;
   SessionTable table_;
   std::deque<Choices> waiting_;
-  std::deque<SaveSession> saves_;  // that have not begun
+  std::deque<WaitingSave> saves_;
   SnapshotTraffic traffic_;
   Clock::time_point next_ask_;
   std::map<SessionId, NewSession> new_sessions_;

@@ -22,7 +22,7 @@ void Scheduler::take(const OpenSession& command) {
   new_sessions_[command.session] = {.window = command.window.value_or(limits_.session.window),
                                     .past = command.past,
                                     .pending = {},
-                                    .snapshot = command.snapshot};
+                                    .snapshots = command.snapshots};
   tell_(changed(command.request, command.session));
 }
 

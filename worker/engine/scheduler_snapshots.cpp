@@ -11,13 +11,16 @@ namespace {
 
 // So rarely that asking costs nothing, so often that nobody waits for long.
 constexpr std::chrono::milliseconds kAskEvery{5};
+// Whoever has waited so long for a file is made anew instead.
+constexpr std::chrono::seconds kPatience{10};
 
 }  // namespace
 
 // ---- Commands
 
 void Scheduler::take(const SaveSession& command) {
-  if (!refuses_save(command)) saves_.push_back(command);
+  if (refuses_save(command)) return;
+  saves_.push_back({command, table_.find(command.session)->number});
   begin_save();  // before it goes on, if it is told to next
 }
 
@@ -52,10 +55,14 @@ std::uint64_t Scheduler::begin_job(SlotOperation operation) {
 
 void Scheduler::begin_save() {
   while (!traffic_.out && !saves_.empty()) {
-    const SaveSession command = std::exchange(saves_.front(), {});
+    const auto [command, number] = std::exchange(saves_.front(), {});
     saves_.pop_front();
     if (refuses_save(command)) continue;
     const Session& session = *table_.find(command.session);
+    if (session.number != number) {  // it went back since, and has as many tokens again
+      refuse(command.request, RefusalReason::not_as_expected, "the session has other tokens", &session);
+      continue;
+    }
     const Snapshot snapshot{.name = command.name,
                             .window = session.window,
                             .seen = session.seen,
@@ -84,13 +91,18 @@ void Scheduler::end_save() {
 // What there is of a session that is about to have its first turn, if that is of use.
 void Scheduler::look_for_snapshot(NewSession& opened, std::int64_t new_tokens) {
   opened.found.reset();
-  if (!opened.snapshot || !limits_.find_snapshot) return;
-  const auto found = limits_.find_snapshot(opened.snapshot->session);
+  if (opened.snapshots.empty() || !limits_.find_snapshot || is_overdue()) return;
+  const std::uint64_t session = opened.snapshots.front().session;
+  // What is being written will be there when it is read.
+  const bool is_under_way = traffic_.out && traffic_.out->job.snapshot.name.session == session;
+  const auto found =
+      is_under_way ? std::optional(traffic_.out->job.snapshot) : limits_.find_snapshot(session);
   const std::int64_t tokens = opened.past.tokens();
-  if (!found || found->name != *opened.snapshot || found->window != opened.window) return;
+  if (!found || found->window != opened.window) return;
+  if (std::ranges::find(opened.snapshots, found->name) == opened.snapshots.end()) return;
   const bool has_all = found->seen >= opened.past.begin;  // no token between is missing
   const bool has_more = std::min(found->seen, tokens) < tokens + std::ssize(opened.pending) + new_tokens;
-  // Of more than the session has: it went back since, or lost what came later.
+  // Of more than the session has, if it went back since.
   const bool is_in_reach = found->seen <= tokens || (tokens >= found->sound_from &&
                                                      can_roll_back(found->written, tokens, found->window,
                                                                    limits_.session.ring_capacity));
@@ -121,13 +133,22 @@ void Scheduler::begin_load() {
                            is_waiting(traffic_.in->session);
     if (!is_wanted) end_load();
   }
+  if (is_overdue()) {
+    for (auto& [id, opened] : new_sessions_) opened.found.reset();
+  }
   if (traffic_.in) return;
   const auto next =
       std::ranges::find_if(waiting_, [&](const Choices& choices) { return waits_for_snapshot(choices); });
   if (next == waiting_.end()) return;
   const Snapshot snapshot = *new_session(*next)->found;
   traffic_.in = {.job = {.number = begin_job(ReadSnapshot{in_place(), snapshot}), .snapshot = snapshot},
-                 .session = next->request->command.session};
+                 .session = next->request->command.session,
+                 .began = Clock::now()};
+}
+
+bool Scheduler::is_overdue() const {
+  const auto& in = traffic_.in;
+  return in && !in->is_there && Clock::now() - in->began > kPatience;
 }
 
 void Scheduler::end_load() {
@@ -144,7 +165,7 @@ void Scheduler::settle_load() {
   }
   ++traffic_.failed;
   if (const auto opened = new_sessions_.find(in.session); opened != new_sessions_.end()) {
-    opened->second.snapshot.reset();
+    opened->second.snapshots.clear();
     opened->second.found.reset();
   }
   begin_job(RemoveSnapshot{in.job.snapshot.name.session});
@@ -208,7 +229,7 @@ void Scheduler::settle_jobs(const Launched& step, std::span<const OperationFailu
 
 // Nobody waits for them any more.
 void Scheduler::refuse_saves(RefusalReason reason, const std::string& message) {
-  for (const SaveSession& save : std::exchange(saves_, {})) refuse(save.request, reason, message);
+  for (const WaitingSave& save : std::exchange(saves_, {})) refuse(save.command.request, reason, message);
   if (!traffic_.out) return;
   refuse(traffic_.out->answer.request, reason, message);
   traffic_.out.reset();

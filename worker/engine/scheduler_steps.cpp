@@ -215,7 +215,10 @@ void Scheduler::take_input(Session& session, std::int64_t count, StepPlan& plan)
       plan.outputs.push_back(score_output(session.input.at(session.planned + 1), params, plan));
       ++request.credit(teller).used;
     }
-    if (session.replays()) ++replayed_tokens_;
+    if (session.replays()) {
+      ++replayed_tokens_;
+      if (session.turn) ++session.turn->replayed;
+    }
     add_row(session, session.input.at(session.planned), plan);
   }
   prompt_tokens_ += count;

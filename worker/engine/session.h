@@ -67,6 +67,7 @@ struct Turn {
   std::int32_t choice = 0;
   std::int64_t tokens_planned = 0;                    // tokens to be chosen in plans
   std::int64_t generated = 0;                         // and those that have been
+  std::int64_t replayed = 0;                          // of its session's past, in plans
   TokenId last_told = 0;                              // of them
   std::chrono::steady_clock::time_point phase_begin;  // of the prefill, then of the decoding
 
@@ -106,7 +107,7 @@ struct NewSession {
   CacheWindow window;
   Past past;
   std::vector<TokenId> pending;  // what turns that were cancelled before they had a slot would have taken in
-  std::optional<SnapshotName> snapshot = {};
+  std::vector<SnapshotName> snapshots = {};
   std::optional<Snapshot> found = {};  // which its next turn begins with
 
   std::int64_t tokens() const { return past.tokens() + static_cast<std::int64_t>(pending.size()); }

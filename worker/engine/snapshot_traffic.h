@@ -2,6 +2,7 @@
 // place of its own.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -19,6 +20,11 @@ struct SnapshotJob {
   std::string failure = {};  // on some rank; empty: none that is known
 };
 
+struct WaitingSave {
+  SaveSession command;
+  std::uint64_t number = 0;  // of the session as it is to be saved: another one after it went back
+};
+
 struct SnapshotTraffic {
   std::uint64_t jobs = 0;  // that were begun
   struct Out {
@@ -28,6 +34,7 @@ struct SnapshotTraffic {
   struct In {
     SnapshotJob job;
     SessionId session = kNoSession;
+    std::chrono::steady_clock::time_point began;
     bool is_there = false;  // on every rank
   };
   std::optional<Out> out;

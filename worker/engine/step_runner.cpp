@@ -61,6 +61,8 @@ std::vector<OperationFailure> StepRunner::launch(const StepPlan& plan) {
       throw;
     } catch (const std::exception& error) {
       failures.push_back({static_cast<std::int32_t>(i), error.what()});
+      const auto changed = changed_by(plan.operations[i]);
+      if (changed && changed->where == Standing::Where::place) place(changed->index).is_sound = false;
       if (begins_job(plan.operations[i])) {
         jobs_.push_back([files = snapshots_, job = last_job_] { files->skip(job); });
       }
@@ -222,6 +224,7 @@ void StepRunner::note(const ReadSnapshot& operation) {
 }
 
 void StepRunner::apply(const WriteSnapshot& operation) {
+  if (!place(operation.place).is_sound) throw std::runtime_error("the session could not be copied");
   const Snapshot& snapshot = operation.snapshot;
   const auto parts = model_.parts_of_place(operation.place, snapshot.written, snapshot.window.sink_tokens);
   jobs_.push_back([files = snapshots_, job = last_job_, snapshot,

@@ -61,6 +61,7 @@ class StepRunner {
     bool full = false;
     CacheWindow window;
     std::int64_t seen = 0, written = 0, ring_begin = 0;  // as Slot has them
+    bool is_sound = true;                                // what is in its memory; on this rank
   };
 
   // What is to be done with files when its step is over.

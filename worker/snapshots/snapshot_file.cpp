@@ -50,6 +50,11 @@ auto fields(wire::Is<Opening> auto& opening) {
   return std::tie(magic, head_checksum, head_bytes);
 }
 
+// So much is written or read between looks whether to give up; what is written is brought to the disk as
+// often, so that no wait for it is long.
+constexpr std::size_t kPieceBytes = std::size_t{32} << 20;
+constexpr std::int64_t kMostBytesBeside = 4096;  // head and checksums
+
 constexpr std::size_t kOpeningBytes = wire::kLeast<Opening>;
 
 [[noreturn]] void fail(const fs::path& file, const std::string& what) {
@@ -121,37 +126,67 @@ std::optional<Head> read_head(const fs::path& file, int descriptor) {
   return wire::decode<Head>(bytes);
 }
 
+void sync(const fs::path& file, int descriptor) {
+  if (::fdatasync(descriptor) != 0) fail(file, "bring it to the disk", errno);
+}
+
+// Calls `use` for pieces of all parts, in order, and `between` when some have been used.
+template <typename Byte>
+void for_each_piece(const std::vector<std::span<Byte>>& parts,
+                    const std::function<void(std::span<Byte>)>& use, const std::function<void()>& between) {
+  std::size_t used = 0;
+  for (std::span<Byte> part : parts) {
+    while (!part.empty()) {
+      const auto piece = part.first(std::min(part.size(), kPieceBytes - used));
+      use(piece);
+      part = part.subspan(piece.size());
+      used += piece.size();
+      if (used < kPieceBytes) continue;
+      used = 0;
+      between();
+    }
+  }
+}
+
 void write_whole(const fs::path& file, int descriptor, const std::string& layout, const Snapshot& snapshot,
-                 const SavedParts& parts) {
+                 const SavedParts& parts, const std::function<bool()>& gives_up) {
   const auto head = wire::encode(Head{layout, snapshot, bytes_of(parts)});
   write_all(file, descriptor,
             wire::encode(Opening{.head_checksum = checksum_of(head),
                                  .head_bytes = static_cast<std::uint32_t>(head.size())}));
   write_all(file, descriptor, head);
   const auto checksum = std::make_unique<Checksum>();
-  for (const auto& part : parts) {
-    checksum->add(part);
-    write_all(file, descriptor, part);
-  }
+  const auto write = [&](std::span<const std::byte> piece) {
+    checksum->add(piece);
+    write_all(file, descriptor, piece);
+  };
+  for_each_piece<const std::byte>(parts, write, [&] {
+    sync(file, descriptor);
+    if (gives_up()) fail(file, "it was given up");
+  });
   write_all(file, descriptor, wire::encode(checksum->value()));
-  if (::fdatasync(descriptor) != 0) fail(file, "bring it to the disk", errno);
+  sync(file, descriptor);
   ::posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED);  // it may never be read
 }
 
 }  // namespace
+
+std::int64_t snapshot_bytes(const SavedParts& parts) {
+  return bytes_of(parts) + kMostBytesBeside;
+}
 
 fs::path unfinished(const fs::path& file) {
   return file.string() + ".part";
 }
 
 void write_snapshot(const fs::path& file, const std::string& layout, const Snapshot& snapshot,
-                    const SavedParts& parts) {
+                    const SavedParts& parts, const std::function<bool()>& gives_up) {
   const fs::path part = unfinished(file);
   FileDescriptor descriptor(
       ::open(part.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, S_IRUSR | S_IWUSR));
   if (!descriptor) fail(part, "write", errno);
   try {
-    write_whole(part, descriptor.get(), layout, snapshot, parts);
+    write_whole(part, descriptor.get(), layout, snapshot, parts, gives_up);
     descriptor.reset();
     if (::rename(part.c_str(), file.c_str()) != 0) fail(file, "put it in its place", errno);
   } catch (const std::runtime_error&) {
@@ -174,7 +209,7 @@ std::optional<Snapshot> read_snapshot_head(const fs::path& file, const std::stri
 }
 
 void read_snapshot(const fs::path& file, const std::string& layout, const Snapshot& snapshot,
-                   const PartsToFill& parts) {
+                   const PartsToFill& parts, const std::function<bool()>& gives_up) {
   const FileDescriptor descriptor(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
   if (!descriptor) fail(file, "read", errno);
   const auto head = read_head(file, descriptor.get());
@@ -183,10 +218,13 @@ void read_snapshot(const fs::path& file, const std::string& layout, const Snapsh
     fail(file, "it is one of another state");
   }
   const auto checksum = std::make_unique<Checksum>();
-  for (const auto& part : parts) {
-    if (read_all(file, descriptor.get(), part) < part.size()) fail(file, "it is cut short");
-    checksum->add(part);
-  }
+  const auto read = [&](std::span<std::byte> piece) {
+    if (read_all(file, descriptor.get(), piece) < piece.size()) fail(file, "it is cut short");
+    checksum->add(piece);
+  };
+  for_each_piece<std::byte>(parts, read, [&] {
+    if (gives_up()) fail(file, "it was given up");
+  });
   std::array<std::byte, sizeof(std::uint64_t)> end;
   const bool is_whole = read_all(file, descriptor.get(), end) == end.size();
   if (!is_whole || wire::decode<std::uint64_t>(end) != checksum->value()) fail(file, "it is damaged");

@@ -1,7 +1,11 @@
 #include "worker/snapshots/snapshot_files.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -18,6 +22,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kEnding = ".snapshot";
+// Of a disk, one part in so many is not for snapshots: what must not be lost stands there too.
+constexpr std::int64_t kReservedShare = 20;
 
 void make_directory(const fs::path& path) {
   std::error_code error;
@@ -30,6 +36,14 @@ void make_directory(const fs::path& path) {
                     "there, or name another directory",
                     path.string(), std::strerror(errno)));
   }
+}
+
+FileDescriptor lock_file(const fs::path& file) {
+  FileDescriptor descriptor(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, S_IRUSR | S_IWUSR));
+  if (descriptor && ::flock(descriptor.get(), LOCK_EX | LOCK_NB) == 0) return descriptor;
+  const std::string problem = errno == EWOULDBLOCK ? "another process uses it" : std::strerror(errno);
+  throw StartupError(ExitCode::config,
+                     fmt::format("sessions.directory: cannot lock {}: {}", file.string(), problem));
 }
 
 // Nothing: it is no snapshot's file.
@@ -45,6 +59,7 @@ std::optional<std::uint64_t> session_of(const fs::path& file) {
 
 SnapshotFiles::SnapshotFiles(SnapshotSettings settings) : settings_(std::move(settings)) {
   make_directory(settings_.directory);
+  lock_ = lock_file(settings_.directory / "lock");
   take_up();
   thread_ = std::thread([this] { run(); });
 }
@@ -65,19 +80,27 @@ fs::path SnapshotFiles::file_of(std::uint64_t session) const {
 // What stands there from before, in the order in which it was written.
 void SnapshotFiles::take_up() {
   std::vector<std::pair<fs::file_time_type, std::uint64_t>> found;
+  std::vector<fs::path> useless;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(settings_.directory, error)) {
     const auto session = session_of(entry.path());
-    if (session) {
-      found.emplace_back(entry.last_write_time(error), *session);
-      files_[*session].bytes = static_cast<std::int64_t>(entry.file_size(error));
-    } else if (entry.path().extension() == unfinished("any").extension()) {
-      fs::remove(entry.path(), error);
+    const auto head = session ? read_snapshot_head(entry.path(), settings_.layout) : std::nullopt;
+    std::error_code gone;
+    if (head && head->name.session == *session) {
+      found.emplace_back(entry.last_write_time(gone), *session);
+      files_[*session] = {.bytes = static_cast<std::int64_t>(entry.file_size(gone)), .snapshot = *head};
+    } else if (session || entry.path().extension() == unfinished("any").extension()) {
+      useless.push_back(entry.path());
     }
   }
   if (error) {
     throw StartupError(ExitCode::config, fmt::format("sessions.directory: cannot read {}: {}",
                                                      settings_.directory.string(), error.message()));
+  }
+  for (const fs::path& file : useless) fs::remove(file, error);
+  if (!useless.empty()) {
+    spdlog::warn("{} snapshot(s) in {} are removed: cut short, damaged, or of another model or cache",
+                 useless.size(), settings_.directory.string());
   }
   std::ranges::sort(found);
   for (const auto& [time, session] : found) files_[session].last_use = ++uses_;
@@ -87,17 +110,18 @@ void SnapshotFiles::take_up() {
 
 void SnapshotFiles::write(std::uint64_t job, const Snapshot& snapshot, SavedParts parts) {
   add(job, [this, snapshot, parts = std::move(parts)] {
-    const std::uint64_t session = snapshot.name.session;
-    write_snapshot(file_of(session), settings_.layout, snapshot, parts);
-    note_use(session);
-    make_room_beside(session);
+    make_room_for(snapshot, snapshot_bytes(parts));
+    write_snapshot(file_of(snapshot.name.session), settings_.layout, snapshot, parts,
+                   [this] { return is_stopping(); });
+    note_use(snapshot);
   });
 }
 
 void SnapshotFiles::read(std::uint64_t job, const Snapshot& snapshot, PartsToFill parts) {
   add(job, [this, snapshot, parts = std::move(parts)] {
-    read_snapshot(file_of(snapshot.name.session), settings_.layout, snapshot, parts);
-    note_use(snapshot.name.session);
+    read_snapshot(file_of(snapshot.name.session), settings_.layout, snapshot, parts,
+                  [this] { return is_stopping(); });
+    note_use(snapshot);
   });
 }
 
@@ -154,11 +178,9 @@ bool SnapshotFiles::is_done(std::uint64_t job) {
 // ---- What is there
 
 std::optional<Snapshot> SnapshotFiles::find(std::uint64_t session) const {
-  {
-    const std::lock_guard lock(mutex_);
-    if (!files_.contains(session)) return std::nullopt;
-  }
-  return read_snapshot_head(file_of(session), settings_.layout);
+  const std::lock_guard lock(mutex_);
+  const auto file = files_.find(session);
+  return file == files_.end() ? std::nullopt : std::optional(file->second.snapshot);
 }
 
 std::int64_t SnapshotFiles::bytes() const {
@@ -168,11 +190,17 @@ std::int64_t SnapshotFiles::bytes() const {
   return bytes;
 }
 
-void SnapshotFiles::note_use(std::uint64_t session) {
+bool SnapshotFiles::is_stopping() const {
+  const std::lock_guard lock(mutex_);
+  return stopping_;
+}
+
+void SnapshotFiles::note_use(const Snapshot& snapshot) {
+  const std::uint64_t session = snapshot.name.session;
   std::error_code error;
   const auto bytes = static_cast<std::int64_t>(fs::file_size(file_of(session), error));
   const std::lock_guard lock(mutex_);
-  files_[session] = {.bytes = error ? 0 : bytes, .last_use = ++uses_};
+  files_[session] = {.bytes = error ? 0 : bytes, .last_use = ++uses_, .snapshot = snapshot};
 }
 
 void SnapshotFiles::erase(std::uint64_t session) {
@@ -182,24 +210,44 @@ void SnapshotFiles::erase(std::uint64_t session) {
   files_.erase(session);
 }
 
-// By those of others, the least recently used first.
-void SnapshotFiles::make_room_beside(std::uint64_t session) {
-  while (bytes() > settings_.most_bytes) {
+bool SnapshotFiles::has_room_for(std::int64_t bytes) const {
+  struct statvfs disk {};
+  if (::statvfs(settings_.directory.c_str(), &disk) != 0) return true;  // writing says what is wrong
+  const auto block = static_cast<std::int64_t>(disk.f_frsize);
+  const std::int64_t reserved = static_cast<std::int64_t>(disk.f_blocks) / kReservedShare;
+  return static_cast<std::int64_t>(disk.f_bavail) - reserved >= bytes / block;
+}
+
+// By those of others, the least recently used first. The one that is there of the same session stays until
+// the next is whole.
+void SnapshotFiles::make_room_for(const Snapshot& snapshot, std::int64_t bytes) {
+  if (bytes > settings_.most_bytes) {
+    throw std::runtime_error(
+        fmt::format("a snapshot takes {} bytes, and all of them may take {} "
+                    "(sessions.snapshot_bytes)",
+                    bytes, settings_.most_bytes));
+  }
+  const auto own = [&] {
+    const std::lock_guard lock(mutex_);
+    const auto file = files_.find(snapshot.name.session);
+    return file == files_.end() ? 0 : file->second.bytes;
+  }();
+  while (this->bytes() - own + bytes > settings_.most_bytes || !has_room_for(bytes)) {
     std::optional<std::uint64_t> oldest;
     {
       const std::lock_guard lock(mutex_);
       std::uint64_t last_use = uses_ + 1;
       for (const auto& [other, file] : files_) {
-        if (other != session && file.last_use < last_use) {
+        if (other != snapshot.name.session && file.last_use < last_use) {
           last_use = file.last_use;
           oldest = other;
         }
       }
     }
     if (!oldest) {
-      erase(session);
       throw std::runtime_error(
-          fmt::format("a snapshot alone is larger than sessions.snapshot_bytes ({})", settings_.most_bytes));
+          fmt::format("the disk of {} is nearly full, and the rest of it is not for snapshots",
+                      settings_.directory.string()));
     }
     erase(*oldest);
   }

@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/file_descriptor.h"
 #include "worker/snapshots/snapshot_file.h"
 
 namespace sinkstream {
@@ -21,16 +22,18 @@ namespace sinkstream {
 struct SnapshotSettings {
   std::filesystem::path directory;  // this rank's own
   std::string layout;               // as snapshot_file.h has it
-  std::int64_t most_bytes = 0;      // of all its files; those that were used least recently go first
+  // Of all its files; those that were used least recently go first, also where the disk is nearly full.
+  std::int64_t most_bytes = 0;
 };
 
 // Jobs are done in the order in which they are given; each has a number, greater than that of the last. What
 // fails is told to whoever asks for that job, and nobody else is hurt: a snapshot saves time, no more.
 class SnapshotFiles {
  public:
-  // Makes the directory, for this user alone. Throws StartupError (ExitCode::config).
+  // Makes the directory, for this user alone, and locks it. Files there that are none of this layout go.
+  // Throws StartupError (ExitCode::config).
   explicit SnapshotFiles(SnapshotSettings settings);
-  ~SnapshotFiles();  // when all jobs are done
+  ~SnapshotFiles();  // gives up what is to be written or read
   SnapshotFiles(const SnapshotFiles&) = delete;
   SnapshotFiles& operator=(const SnapshotFiles&) = delete;
 
@@ -45,7 +48,7 @@ class SnapshotFiles {
 
   // Whether a job is done. Rethrows what failed in it, once.
   bool is_done(std::uint64_t job);
-  // What is there of a session, as it was when the last job that is done was done.
+  // What is there of a session, as far as its head was sound, since the last job that is done.
   std::optional<Snapshot> find(std::uint64_t session) const;
   std::int64_t bytes() const;  // of all files
 
@@ -53,6 +56,7 @@ class SnapshotFiles {
   struct File {
     std::int64_t bytes = 0;
     std::uint64_t last_use = 0;
+    Snapshot snapshot;
   };
   struct Job {
     std::uint64_t number = 0;
@@ -63,11 +67,14 @@ class SnapshotFiles {
   void take_up();
   void add(std::uint64_t number, std::function<void()> work);
   void run();
-  void note_use(std::uint64_t session);
+  void note_use(const Snapshot& snapshot);
   void erase(std::uint64_t session);
-  void make_room_beside(std::uint64_t session);
+  void make_room_for(const Snapshot& snapshot, std::int64_t bytes);
+  bool has_room_for(std::int64_t bytes) const;
+  bool is_stopping() const;
 
   const SnapshotSettings settings_;
+  FileDescriptor lock_;
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable wake_;
   std::deque<Job> jobs_;

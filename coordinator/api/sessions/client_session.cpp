@@ -14,7 +14,6 @@ ClientSession::ClientSession(SessionFacts facts, SessionContents contents, TimeP
 ClientSession::ClientSession(SessionFacts facts, const Summary& summary, std::int64_t last_used_at,
                              TimePoint last_used)
     : facts_(std::move(facts)),
-      may_have_lost_(true),
       contents_{.transcript = Transcript(1)},
       on_disk_(summary),
       running_(false),

@@ -84,12 +84,10 @@ class ClientSession {
   void leave_memory();                           // in a turn
   void set_tokens_on_disk(std::int64_t tokens);  // of one that has left it
   bool leave_memory_if_idle();
-  // What stands on disk may be less than what the engine was given: some of it was lost.
-  void set_may_have_lost(bool lost) { may_have_lost_ = lost; }
-  bool may_have_lost() const { return may_have_lost_; }
-  // Its newest snapshot was not written.
-  void note_save_failure() { save_failed_ = true; }
-  bool take_save_failure() { return save_failed_.exchange(false); }
+  // What came of the snapshot that was asked for last, for whoever has its next turn.
+  enum class SaveFailure : std::uint8_t { none, refused, failed };
+  void note_save_failure(SaveFailure failure) { save_failure_ = failure; }
+  SaveFailure take_save_failure() { return save_failure_.exchange(SaveFailure::none); }
   // Its newest change could not be written, nor what comes now: when its turn ends it is as it is on disk.
   void set_broken(bool broken) { broken_ = broken; }
   bool is_broken() const { return broken_; }
@@ -110,8 +108,7 @@ class ClientSession {
   mutable std::mutex mutex_;
   std::atomic<SessionId> engine_id_ = kNoSession;
   std::atomic<bool> broken_ = false;
-  std::atomic<bool> may_have_lost_ = false;
-  std::atomic<bool> save_failed_ = false;
+  std::atomic<SaveFailure> save_failure_ = SaveFailure::none;
   // All guarded by mutex_, but for reading by whoever holds the turn.
   SessionContents contents_;
   std::optional<Summary> on_disk_;  // instead of contents

@@ -8,7 +8,6 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <random>
 #include <span>
 #include <string>
 #include <vector>
@@ -27,6 +26,12 @@ struct ChatMark {
   std::int64_t to = 0;
   std::shared_ptr<const nlohmann::ordered_json> messages;  // null: the session can't go back there any more
   bool answering = false;
+};
+
+// A snapshot of so many tokens.
+struct SavedState {
+  std::uint64_t save = 0;
+  std::int64_t tokens = 0;
 };
 
 struct SessionContents {
@@ -48,12 +53,9 @@ struct SessionContents {
   std::string arithmetic;              // by which its answers were computed: ranks, instruction set, settings
   bool same_arithmetic = true;         // always the one by which they are now
   std::optional<std::int64_t> cut_at;  // it lost what came behind, which was damaged
-  // Of its snapshots: what names them (engine/snapshot.h), and how many tokens the newest that was asked for
-  // has at most.
-  std::uint64_t lineage = 0;
-  std::int64_t saved_tokens = 0;
-  // What names those from before a restart, until its first turn: the newest may have tokens that were lost.
-  std::optional<std::uint64_t> lineage_before = std::nullopt;
+  // Its snapshots that may be there (engine/snapshot.h): the newest, and the one before, as long as that is
+  // being written. Each is one of its own first tokens, also on disk: both are written as one.
+  std::vector<SavedState> saved;
 
   std::int64_t tokens() const { return transcript.end(); }
 
@@ -128,7 +130,7 @@ struct SessionContents {
   // It has `end` tokens, no more than before, and then `next`.
   void replace_from(std::int64_t end, std::span<const TokenId> next) {
     transcript.truncate(end);
-    if (end < saved_tokens) begin_lineage();
+    std::erase_if(saved, [&](const SavedState& state) { return state.tokens > end; });
     replaced = replaced || end < recorded;
     recorded = std::min(recorded, end);
     sinks.resize(std::min(sinks.size(), static_cast<std::size_t>(end)));
@@ -136,13 +138,6 @@ struct SessionContents {
     truncate_marks(tokens());
   }
   void truncate(std::int64_t end) { replace_from(end, {}); }
-
-  // No snapshot from before is one of its tokens.
-  void begin_lineage() {
-    std::random_device random;
-    lineage = (std::uint64_t{random()} << 32) | random();
-    saved_tokens = 0;
-  }
 
  private:
   void truncate_marks(std::int64_t end) {

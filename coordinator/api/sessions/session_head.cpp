@@ -38,6 +38,17 @@ void read_marks(const json& marks, SessionContents& contents) {
   }
 }
 
+json saved_json(const SessionContents& contents) {
+  json saved = json::array();
+  for (const SavedState& state : contents.saved)
+    saved.push_back({{"save", state.save}, {"tokens", state.tokens}});
+  return saved;
+}
+
+void read_saved(const json& saved, SessionContents& contents) {
+  for (const json& state : saved) contents.saved.push_back({state.at("save"), state.at("tokens")});
+}
+
 }  // namespace
 
 std::string head_text(const SessionFacts& facts, const SessionContents& contents, std::int64_t last_used_at) {
@@ -56,8 +67,7 @@ std::string head_text(const SessionFacts& facts, const SessionContents& contents
                      {"arithmetic", contents.arithmetic},
                      {"same_arithmetic", contents.same_arithmetic},
                      {"cut_at", contents.cut_at ? json(*contents.cut_at) : json(nullptr)},
-                     {"lineage", contents.lineage},
-                     {"saved_tokens", contents.saved_tokens},
+                     {"saved", saved_json(contents)},
                      {"pinned_messages", messages_json(contents.pinned_messages)},
                      {"marks", marks_json(contents)}};
   return text.dump(-1, ' ', false, json::error_handler_t::replace);
@@ -83,8 +93,7 @@ SessionHead read_head(std::string_view text) {
   head.contents.arithmetic = value.at("arithmetic");
   head.contents.same_arithmetic = value.at("same_arithmetic");
   if (!value.at("cut_at").is_null()) head.contents.cut_at = value.at("cut_at").get<std::int64_t>();
-  head.contents.lineage = value.value("lineage", std::uint64_t{0});  // earlier versions had no snapshots
-  head.contents.saved_tokens = value.value("saved_tokens", std::int64_t{0});
+  read_saved(value.value("saved", json::array()), head.contents);  // earlier versions had no snapshots
   head.contents.pinned_messages = read_messages(value.at("pinned_messages"));
   read_marks(value.at("marks"), head.contents);
   return head;

@@ -69,8 +69,7 @@ std::shared_ptr<ClientSession> SessionRegistry::add(SessionFacts facts, SessionC
                                                     const ClientSession* from) {
   expire();
   contents.arithmetic = on_disk_->arithmetic();
-  contents.begin_lineage();
-  contents.lineage_before.reset();
+  contents.saved.clear();  // where it has another's tokens
   facts.id = new_session_id();
   facts.created_at = std::time(nullptr);
   const auto now = this->now();

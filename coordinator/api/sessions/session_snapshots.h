@@ -19,12 +19,16 @@ class SessionSnapshots {
 
   // At the end of its turn, before that is recorded: has the engine keep its state, if making it anew would
   // cost more than it may. The I/O thread.
-  void save_if_due(const std::shared_ptr<ClientSession>& session);
+  void save_if_due(const std::shared_ptr<ClientSession>& session) const;
+  // So many tokens of it were taken in anew in a turn: if they are many, there is no snapshot of it.
+  void note_replay(ClientSession& session, std::int64_t replayed_tokens) const;
   void drop(const ClientSession& session) const;  // it has ended; any thread
   // Those of sessions that ended while nobody was there to drop them go.
   void keep_only(const KeptSessions& kept) const;
 
  private:
+  static void note_failure(ClientSession& session);
+
   EngineClient& engine_;
   const std::weak_ptr<Executor> executor_;
   const std::int64_t most_taken_in_anew_;

@@ -77,7 +77,6 @@ void SessionTurn::accept() {
   session_->update([&](SessionContents& contents) {
     contents.unsent.clear();
     contents.pending = 0;
-    contents.lineage_before.reset();
     contents.append(added_);
     if (!chat_) return;
     chat_->from = contents.tokens();
@@ -108,6 +107,7 @@ void SessionTurn::settle(std::int64_t seen, const std::vector<TokenId>& pending)
 
 void SessionTurn::settle(const TurnEnded& event) {
   const bool is_lost = event.reason == FinishReason::failed || event.reason == FinishReason::ending;
+  registry_->snapshots().note_replay(*session_, event.replayed_tokens);
   if (!is_lost) return settle(event.usage.seen_tokens, event.pending);
   session_->leave_engine();
   settle(contents().tokens(), {});

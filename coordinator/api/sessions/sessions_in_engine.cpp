@@ -19,9 +19,8 @@ void SessionsInEngine::enter(const std::shared_ptr<ClientSession>& session, std:
   const SessionId id = name(*session);
   if (id == kNoSession) return refuse(RefusalReason::unknown_session);
   OpenSession command{.request = 0, .session = id, .window = window, .past = contents.past(length, *begin)};
-  if (engine_.limits().has_snapshots) {
-    command.snapshot = SnapshotName{.session = session->facts().number,
-                                    .lineage = contents.lineage_before.value_or(contents.lineage)};
+  for (const SavedState& state : contents.saved) {
+    command.snapshots.push_back({.session = session->facts().number, .save = state.save});
   }
   engine_.ask(std::move(command),
               [self = shared_from_this(), session, length, done = std::move(done)](const Event& event) {

@@ -226,11 +226,6 @@ void SessionsOnDisk::load(ClientSession& session) {
   contents.recorded = known;
   contents.same_arithmetic = contents.same_arithmetic && contents.arithmetic == arithmetic_;
   contents.arithmetic = arithmetic_;
-  if (session.may_have_lost()) {
-    contents.lineage_before = contents.lineage;
-    contents.begin_lineage();
-    session.set_may_have_lost(false);
-  }
   if (!contents.marks.empty()) contents.marks.back().to = std::min(contents.marks.back().to, tokens);
   if (tokens < known || stored.is_cut) {
     spdlog::error("session {}: its tokens from {} on are damaged on disk; it goes on from there",
@@ -273,7 +268,6 @@ void SessionsOnDisk::take_failure(const std::string& id) {
 void SessionsOnDisk::revert(ClientSession& session) {
   in_engine_->leave(session);
   const std::string id = session.facts().id;
-  session.set_may_have_lost(true);
   session.leave_memory();
   session.set_broken(false);
   journal_->mend(id);

@@ -100,9 +100,14 @@ void FakeEngine::fail_all(const std::string& message, FinishReason reason) {
   active_.clear();
 }
 
-void FakeEngine::fail_saves(bool fail) {
+void FakeEngine::refuse_saves(std::optional<RefusalReason> reason) {
   const std::lock_guard lock(mutex_);
-  fails_saves_ = fail;
+  refuses_saves_ = reason;
+}
+
+void FakeEngine::replay(std::int64_t tokens) {
+  const std::lock_guard lock(mutex_);
+  replayed_ = tokens;
 }
 
 void FakeEngine::want_slot(SessionId session) {
@@ -232,7 +237,7 @@ void FakeEngine::take(const SaveSession& command) {
   EXPECT_TRUE(limits_.has_snapshots);
   EXPECT_FALSE(is_in_turn(command.session));
   EXPECT_EQ(std::ssize(sessions_.at(command.session).tokens), command.tokens);
-  if (fails_saves_) return tell(Refused{command.request, RefusalReason::failed, "the disk is full", {}});
+  if (refuses_saves_) return tell(Refused{command.request, *refuses_saves_, "", {}});
   tell_changed(command.request, command.session);
 }
 
@@ -502,6 +507,7 @@ void FakeEngine::finish(Choice& choice, std::int64_t seen, TurnEnded event) {
   event.request = choice.command->request;
   event.choice = choice.index;
   event.usage = session_usage(seen, limits_.session.window);
+  event.replayed_tokens = replayed_;
   if (choice.command->session != kNoSession) keep(choice, event);
   tell(event);
 }

@@ -34,7 +34,8 @@ class FakeEngine : public Engine {
   void hear_late();  // of each EndTurn, when the turn has ended by itself
   // A turn may be told to end where its session cannot go back to, and then is cancelled.
   void allow_out_of_reach();
-  void fail_saves(bool fail);  // each SaveSession is refused
+  void refuse_saves(std::optional<RefusalReason> reason);  // each SaveSession
+  void replay(std::int64_t tokens);                        // what turns tell of that
   void want_slot(SessionId session);
   void set_stats(const EngineStats& stats);
 
@@ -140,7 +141,8 @@ class FakeEngine : public Engine {
   bool listens_ = true;
   bool hears_late_ = false;
   bool allows_out_of_reach_ = false;
-  bool fails_saves_ = false;
+  std::optional<RefusalReason> refuses_saves_;
+  std::int64_t replayed_ = 0;
   bool stopping_ = false;
   std::size_t num_cancelled_ = 0;
   std::int64_t num_events_ = 0;

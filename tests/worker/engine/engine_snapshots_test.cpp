@@ -10,7 +10,7 @@
 namespace sinkstream {
 namespace {
 
-constexpr SnapshotName kName{.session = 3, .lineage = 4};
+constexpr SnapshotName kName{.session = 3, .save = 4};
 
 class EngineSnapshots : public testing::TestWithParam<std::tuple<bool, int, std::string>> {
  protected:
@@ -57,7 +57,7 @@ class EngineSnapshots : public testing::TestWithParam<std::tuple<bool, int, std:
     const auto alone = expected(tokens);
     TestGroup group(options());
     const Past past{{}, 0, content(tokens)};
-    group.send(OpenSession{.session = 1, .window = {}, .past = past, .snapshot = kName});
+    group.send(OpenSession{.session = 1, .window = {}, .past = past, .snapshots = {kName}});
     const auto told = group.run(turn({7})).events;
     EXPECT_EQ(told.size(), alone.size());
     for (std::size_t i = 0; i < std::min(told.size(), alone.size()); ++i) {

@@ -35,7 +35,7 @@ struct SavedState {
 };
 
 inline Snapshot snapshot_of(std::uint64_t session, std::int64_t seen = 50) {
-  return {.name = {.session = session, .lineage = 9}, .window = {4, 28}, .seen = seen, .written = seen + 2};
+  return {.name = {.session = session, .save = 9}, .window = {4, 28}, .seen = seen, .written = seen + 2};
 }
 
 }  // namespace sinkstream

@@ -88,6 +88,22 @@ TEST_F(SnapshotFile, NoCutGoesUnnoticed) {
   }
 }
 
+// Whoever ends does not wait for a disk.
+TEST_F(SnapshotFile, IsGivenUpBetweenPieces) {
+  SavedState large(1, std::size_t{70} << 20);
+  int asked = 0;
+  const auto gives_up = [&] { return ++asked == 2; };
+  EXPECT_THROW(write_snapshot(file, "layout", snapshot_of(1), large.saved(), gives_up), std::runtime_error);
+  EXPECT_EQ(asked, 2);
+  EXPECT_FALSE(std::filesystem::exists(file) || std::filesystem::exists(unfinished(file)));
+  write_snapshot(file, "layout", snapshot_of(1), large.saved());
+  asked = 0;
+  SavedState read(2, large.memory.size());
+  EXPECT_THROW(read_snapshot(file, "layout", snapshot_of(1), read.parts(), gives_up), std::runtime_error);
+  read_snapshot(file, "layout", snapshot_of(1), read.parts());
+  EXPECT_TRUE(read.holds(large));
+}
+
 // What stood there stays until the new one is whole.
 TEST_F(SnapshotFile, ThatCannotBeWrittenLeavesTheLastOne) {
   write();

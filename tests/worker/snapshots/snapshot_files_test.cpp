@@ -89,7 +89,7 @@ TEST_F(SnapshotFilesTest, TakeNoMoreThanTheyMay) {
     one = files.bytes();
     EXPECT_GT(one, 2900);
   }
-  SnapshotFiles files(settings(3 * one));
+  SnapshotFiles files(settings(3 * one + 4096));  // less than another one, with room for its head
   write(files, 2, 2);
   write(files, 3, 3);
   EXPECT_TRUE(has(files, 1, 1));  // which is a use
@@ -118,6 +118,26 @@ TEST_F(SnapshotFilesTest, JobsThatCouldNotBeginAreDone) {
   files.skip(++jobs);
   wait(files, jobs);
   EXPECT_FALSE(files.is_done(jobs + 1));
+}
+
+TEST_F(SnapshotFilesTest, ThatAreOfNoUseGo) {
+  {
+    SnapshotFiles files(settings());
+    for (unsigned session : {1, 2, 3}) write(files, session, session);
+  }
+  const auto folder = directory.path() / "a/b";
+  std::filesystem::rename(folder / "2.snapshot", folder / "9.snapshot");  // its head says 2
+  directory.write("a/b/3.snapshot", "damaged");
+  SnapshotFiles files(settings());
+  EXPECT_TRUE(files.find(1));
+  EXPECT_FALSE(files.find(2) || files.find(3) || files.find(9));
+  EXPECT_FALSE(std::filesystem::exists(folder / "9.snapshot"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "3.snapshot"));
+}
+
+TEST_F(SnapshotFilesTest, AreOneProcessAtATime) {
+  const SnapshotFiles files(settings());
+  EXPECT_THROW(SnapshotFiles{settings()}, StartupError);
 }
 
 TEST_F(SnapshotFilesTest, ADirectoryThatCannotBeMadeIsRefused) {

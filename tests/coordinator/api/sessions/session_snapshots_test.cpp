@@ -1,5 +1,5 @@
 // When the coordinator has the engine save a session, and by which name it is taken up again.
-#include <filesystem>
+#include <optional>
 
 #include "tests/coordinator/api/sessions/sessions_fixture.h"
 #include "tests/temporary_directory.h"
@@ -24,7 +24,8 @@ class SessionSnapshotsTest : public SessionsTest {
     answer(path(id, "append"), {{"prompt", std::vector<TokenId>(tokens, 5)}});
   }
   std::vector<SaveSession> saves() const { return engine->commands<SaveSession>(); }
-  SnapshotName opened_with() const { return engine->commands<OpenSession>().back().snapshot.value(); }
+  // The names by which it was opened last.
+  std::vector<SnapshotName> opened_with() const { return engine->commands<OpenSession>().back().snapshots; }
 
   TemporaryDirectory directory;
 };
@@ -37,13 +38,13 @@ TEST_F(SessionSnapshotsTest, AreTakenEverySoManyTokens) {
   give(id, 1);
   ASSERT_EQ(saves().size(), 1u);
   EXPECT_EQ(saves()[0].tokens, 100);
-  EXPECT_EQ(saves()[0].name, opened_with());
   give(id, 99);
   EXPECT_EQ(saves().size(), 1u);
   give(id, 150);
   ASSERT_EQ(saves().size(), 2u);
   EXPECT_EQ(saves()[1].tokens, 349);
-  EXPECT_EQ(saves()[1].name, saves()[0].name);
+  EXPECT_EQ(saves()[1].name.session, saves()[0].name.session);
+  EXPECT_NE(saves()[1].name.save, saves()[0].name.save);
 }
 
 TEST_F(SessionSnapshotsTest, AreNotTakenWhereMakingAnewCostsLess) {
@@ -60,38 +61,81 @@ TEST_F(SessionSnapshotsTest, AreNotTakenWithoutADirectoryOrRoom) {
   start();
   give(open(), 500);
   EXPECT_TRUE(saves().empty());
-  EXPECT_FALSE(engine->commands<OpenSession>().back().snapshot);
+  EXPECT_TRUE(opened_with().empty());
 }
 
-TEST_F(SessionSnapshotsTest, ThatFailedAreTakenWithTheNextTurn) {
+TEST_F(SessionSnapshotsTest, ThatCameAtABadMomentAreTakenWithTheNextTurn) {
   start();
   const std::string id = open();
   give(id, 50);
-  engine->fail_saves(true);
+  engine->refuse_saves(RefusalReason::session_busy);
   give(id, 100);
   ASSERT_EQ(saves().size(), 1u);
-  engine->fail_saves(false);
+  engine->refuse_saves(std::nullopt);
   give(id, 1);
   ASSERT_EQ(saves().size(), 2u);
   give(id, 1);
   EXPECT_EQ(saves().size(), 2u);
 }
 
+// A disk that is full is not written to with every turn.
+TEST_F(SessionSnapshotsTest, ThatFailedAreTakenAfterAsManyTokensAgain) {
+  start();
+  const std::string id = open();
+  engine->refuse_saves(RefusalReason::failed);
+  give(id, 100);
+  ASSERT_EQ(saves().size(), 1u);
+  give(id, 99);
+  EXPECT_EQ(saves().size(), 1u);
+  give(id, 1);
+  EXPECT_EQ(saves().size(), 2u);
+}
+
 // Behind what was saved other tokens come: what was saved is none of the session's any more.
-TEST_F(SessionSnapshotsTest, HaveAnotherNameAfterTheSessionWentBack) {
+TEST_F(SessionSnapshotsTest, AreForgottenWhenTheSessionGoesBackBehindThem) {
   start();
   const std::string id = open();
   give(id, 200);
   const SnapshotName first = saves().back().name;
-  answer(path(id, "rollback"), {{"to", 199}});
   give(id, 150);
   const SnapshotName second = saves().back().name;
-  EXPECT_EQ(second.session, first.session);
-  EXPECT_NE(second.lineage, first.lineage);
-  give(id, 20);
-  answer(path(id, "rollback"), {{"to", 349}});  // to what was saved
-  give(id, 150);
-  EXPECT_EQ(saves().back().name, second);
+  restart();
+  give(id, 1);
+  EXPECT_EQ(opened_with(), (std::vector{second, first}));
+  answer(path(id, "rollback"), {{"to", 350}});  // to what was saved
+  restart();
+  give(id, 1);
+  EXPECT_EQ(opened_with(), (std::vector{second, first}));
+  answer(path(id, "rollback"), {{"to", 349}});
+  restart();
+  give(id, 1);
+  EXPECT_EQ(opened_with(), std::vector{first});
+}
+
+// What was refused changes nothing.
+TEST_F(SessionSnapshotsTest, AreKnownAfterARestartHoweverOftenOneLooks) {
+  start();
+  const std::string id = open();
+  give(id, 200);
+  const SnapshotName saved = saves().back().name;
+  restart();
+  EXPECT_EQ(ask(post(path(id, "append"), Json{{"prompt", {5}}, {"expected_seen", 7}}.dump())).status, 409);
+  answer(path(id, "fork"), Json::object());
+  give(id, 10);
+  EXPECT_EQ(opened_with(), std::vector{saved});
+}
+
+TEST_F(SessionSnapshotsTest, ThatWereOfNoUseAreTakenAnew) {
+  start();
+  const std::string id = open();
+  give(id, 200);
+  ASSERT_EQ(saves().size(), 1u);
+  engine->replay(100);  // as where a file is gone
+  give(id, 1);
+  EXPECT_EQ(saves().size(), 2u);
+  engine->replay(0);
+  give(id, 1);
+  EXPECT_EQ(saves().size(), 2u);
 }
 
 TEST_F(SessionSnapshotsTest, AreOfOneSession) {
@@ -103,24 +147,7 @@ TEST_F(SessionSnapshotsTest, AreOfOneSession) {
   ASSERT_EQ(saves().size(), 3u);
   EXPECT_NE(saves()[0].name.session, saves()[1].name.session);
   EXPECT_NE(saves()[2].name.session, saves()[0].name.session);
-}
-
-// The disk may have lost what the snapshot has. So it is taken up once, by the turn that goes on from what
-// there is, and what comes then has another name.
-TEST_F(SessionSnapshotsTest, AreTakenUpAfterARestart) {
-  start();
-  const std::string id = open();
-  give(id, 200);
-  const SnapshotName saved = saves().back().name;
-  restart();
-  give(id, 10);
-  EXPECT_EQ(opened_with(), saved);
-  ASSERT_EQ(saves().size(), 1u) << "of the new engine";
-  EXPECT_NE(saves()[0].name, saved);
-  const SnapshotName after = saves()[0].name;
-  restart();
-  give(id, 1);
-  EXPECT_EQ(opened_with(), after);
+  EXPECT_TRUE(opened_with().empty()) << "a fork has none yet";
 }
 
 TEST_F(SessionSnapshotsTest, GoWithTheirSessions) {
