@@ -83,7 +83,7 @@ Weight Backend::allocate_weight(const WeightShape& shape) {
   return {shape, allocate_for_weight(packed_bytes(shape))};
 }
 
-void Backend::pack(ConstHostMatrix rows, std::int64_t first_row, const Weight& weight) {
+void Backend::pack(const StoredRows& rows, std::int64_t first_row, const Weight& weight) {
   const Checks check("pack");
   check.equal("rows.cols", rows.cols, "columns to pack", weight.shape.packed_columns());
   check.range("rows.rows", rows.rows, 0, weight.shape.out_features);

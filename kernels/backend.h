@@ -24,7 +24,7 @@
 
 #include "kernels/choice.h"
 #include "kernels/device_memory.h"
-#include "kernels/host_matrix.h"
+#include "kernels/stored_rows.h"
 #include "kernels/types.h"
 #include "kernels/weight.h"
 
@@ -72,7 +72,7 @@ class Backend {
   Weight allocate_weight(const WeightShape& shape);
   // Packs rows [first_row, first_row + rows.rows) of a weight; `rows` may change as soon as it returns.
   //   rows [any, shape.packed_columns()]
-  void pack(ConstHostMatrix rows, std::int64_t first_row, const Weight& weight);
+  void pack(const StoredRows& rows, std::int64_t first_row, const Weight& weight);
 
   // ---- A step's tokens
   virtual std::unique_ptr<SlotStates> make_slot_states(std::int32_t num_slots, std::int64_t vocab_size) = 0;
@@ -181,7 +181,7 @@ class Backend {
 
   // The same, with arguments that fit each other.
   virtual void do_copy(Address from, Address to, const Pieces& pieces) = 0;
-  virtual void do_pack(ConstHostMatrix rows, std::int64_t first_row, const Weight& weight) = 0;
+  virtual void do_pack(const StoredRows& rows, std::int64_t first_row, const Weight& weight) = 0;
   virtual void do_take_last_chosen(DeviceSpan<const std::int32_t> slots, const SlotStates& states,
                                    DeviceSpan<std::int32_t> tokens) = 0;
   virtual void do_embed(DeviceSpan<const std::int32_t> tokens, const Weight& table, std::int64_t first_token,

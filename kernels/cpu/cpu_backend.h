@@ -19,7 +19,7 @@ class CpuBackend final : public HostBackend {
 
  private:
   void do_copy(Address from, Address to, const Pieces& pieces) override;
-  void do_pack(ConstHostMatrix rows, std::int64_t first_row, const Weight& weight) override;
+  void do_pack(const StoredRows& rows, std::int64_t first_row, const Weight& weight) override;
   void do_embed(DeviceSpan<const std::int32_t> tokens, const Weight& table, std::int64_t first_token,
                 Matrix out) override;
   void do_norm(ConstMatrix x, const Norm& norm, Matrix out) override;

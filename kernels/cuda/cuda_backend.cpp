@@ -5,6 +5,7 @@
 #include <limits>
 #include <stdexcept>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "base/show_bytes.h"
@@ -228,15 +229,20 @@ std::int64_t CudaBackend::packed_bytes(const WeightShape& shape) const {
   return cuda::packed_bytes(shape);
 }
 
-void CudaBackend::do_pack(ConstHostMatrix rows, std::int64_t first_row, const Weight& weight) {
+void CudaBackend::do_pack(const StoredRows& rows, std::int64_t first_row, const Weight& weight) {
   stream_now();
   const std::int64_t row_bytes = rows.cols * std::int64_t{sizeof(float)};
   const std::int64_t most =
       std::max<std::int64_t>(1, device_.workspace_bytes / std::max<std::int64_t>(1, row_bytes));
+  std::vector<float> values;
   for (std::int64_t begin = 0; begin < rows.rows; begin += most) {
     const std::int64_t count = std::min(most, rows.rows - begin);
-    const std::span some(rows.data + begin * rows.cols, static_cast<std::size_t>(count * rows.cols));
-    upload(std::as_bytes(some), device_.workspace);
+    values.resize(static_cast<std::size_t>(count * rows.cols));
+    for (std::int64_t r = 0; r < count; ++r) {
+      rows.read(begin + r, std::span(values).subspan(static_cast<std::size_t>(r * rows.cols),
+                                                     static_cast<std::size_t>(rows.cols)));
+    }
+    upload(std::as_bytes(std::span(values)), device_.workspace);
     cuda::pack(device_, Matrix{device_.workspace, count, rows.cols}, first_row + begin, view(weight));
   }
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <stdexcept>
+#include <vector>
 
 #include "kernels/host/choose.h"
 #include "kernels/host/host_memory.h"
@@ -73,9 +74,13 @@ void HostBackend::do_copy(Address from, Address to, const Pieces& pieces) {
   }
 }
 
-void HostBackend::do_pack(ConstHostMatrix rows, std::int64_t first_row, const Weight& weight) {
+void HostBackend::do_pack(const StoredRows& rows, std::int64_t first_row, const Weight& weight) {
   const PackedWeight packed(weight);
-  for (std::int64_t r = 0; r < rows.rows; ++r) packed.pack_row(first_row + r, rows.row(r));
+  std::vector<float> values(static_cast<std::size_t>(rows.cols));
+  for (std::int64_t r = 0; r < rows.rows; ++r) {
+    rows.read(r, values);
+    packed.pack_row(first_row + r, values);
+  }
 }
 
 void HostBackend::do_take_last_chosen(DeviceSpan<const std::int32_t> slots, const SlotStates& states,

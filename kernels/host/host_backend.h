@@ -53,7 +53,7 @@ class HostBackend : public Backend {
  private:
   Buffer allocate_for_weight(std::int64_t bytes) override;
   void do_copy(Address from, Address to, const Pieces& pieces) override;
-  void do_pack(ConstHostMatrix rows, std::int64_t first_row, const Weight& weight) override;
+  void do_pack(const StoredRows& rows, std::int64_t first_row, const Weight& weight) override;
   void do_take_last_chosen(DeviceSpan<const std::int32_t> slots, const SlotStates& states,
                            DeviceSpan<std::int32_t> tokens) override;
   void do_combine_moments(ConstMatrix moments, DeviceSpan<const std::int64_t> counts, float epsilon,

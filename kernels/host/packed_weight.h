@@ -46,7 +46,7 @@ class PackedWeight {
 
   const WeightShape& shape() const { return shape_; }
   std::int64_t panels() const { return (shape_.out_features + kPanelFeatures - 1) / kPanelFeatures; }
-  const std::byte* panel(std::int64_t index) const { return memory_ + index * panel_bytes_; }
+  std::byte* panel(std::int64_t index) const { return memory_ + index * panel_bytes_; }
   // Inputs of a row of activations as they stand in a panel: columns_before, then this rank's, to the end of
   // the last pair or group.
   std::int64_t pairs() const { return pairs_; }

@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numeric>
 
@@ -72,8 +74,8 @@ TEST_P(Embed, OddGroupsHaveTheValuesOfTheReference) {
   std::iota(tokens.begin(), tokens.end(), 0);
   const auto read_back = [&](Backend& on, WeightFormat format) {
     const Weight weight = on.allocate_weight(weight_shape(format, kRows, {0, kWidth}, kWidth));
-    on.pack({values.data.data(), 7, kWidth}, 0, weight);
-    on.pack({values.row(7).data(), kRows - 7, kWidth}, 7, weight);
+    on.pack(ConstHostMatrix{values.data.data(), 7, kWidth}, 0, weight);
+    on.pack(ConstHostMatrix{values.row(7).data(), kRows - 7, kWidth}, 7, weight);
     const DeviceTensor out(on, kRows, kWidth);
     const OnDevice<std::int32_t> rows(on, tokens);
     on.embed(rows, weight, 0, out);
@@ -87,6 +89,54 @@ TEST_P(Embed, OddGroupsHaveTheValuesOfTheReference) {
   for (const WeightFormat format : kWeightFormats) {
     SCOPED_TRACE(name_of(format));
     expect_same_bits(read_back(backend(), format), read_back(reference(), format));
+  }
+}
+
+// Rows as a file holds them, at odd addresses and with others' columns between them, in pieces that cut
+// panels.
+TEST_P(Embed, StoredRowsHaveTheValuesOfTheReference) {
+  constexpr std::int64_t kRows = 70;
+  std::vector<std::int32_t> tokens(kRows);
+  std::iota(tokens.begin(), tokens.end(), 0);
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+    for (const std::int64_t width : {1, 34, 64, 66, 160}) {
+      const std::int64_t element = static_cast<std::int64_t>(size_of(dtype));
+      const std::int64_t row_bytes = (width + 3) * element;
+      std::vector<std::byte> file(static_cast<std::size_t>(kRows * row_bytes + 1));
+      Tensor values(kRows, width);
+      Random random(11);
+      for (std::int64_t r = 0; r < kRows; ++r) {
+        std::byte* const row = file.data() + 1 + r * row_bytes;
+        for (std::int64_t i = 0; i < width; ++i) {
+          const auto bits = std::bit_cast<std::uint32_t>(random.number());
+          const std::uint32_t stored = dtype == DType::f32    ? bits
+                                       : dtype == DType::bf16 ? bits >> 16
+                                                              : bits >> 16 & 0xbbff;  // finite
+          std::memcpy(row + i * element, &stored, static_cast<std::size_t>(element));
+        }
+        read_floats(row, dtype, values.row(r));
+      }
+      for (const WeightFormat format : kWeightFormats) {
+        SCOPED_TRACE(testing::Message()
+                     << name_of(dtype) << " to " << name_of(format) << ", width " << width);
+        const WeightShape shape = weight_shape(format, kRows, {0, width}, width);
+        const auto read_back = [&](Backend& on, const StoredRows& stored) {
+          const Weight weight = on.allocate_weight(shape);
+          for (const Range piece : {Range{0, 7}, Range{7, 57}, Range{57, kRows}}) {
+            on.pack(stored.some(piece.begin, piece.size()), piece.begin, weight);
+          }
+          const DeviceTensor out(on, kRows, width);
+          on.embed(OnDevice<std::int32_t>(on, tokens), weight, 0, out);
+          return out.read();
+        };
+        const Tensor expected = read_back(reference(), ConstHostMatrix(values));
+        for (const int threads : thread_counts()) {
+          const Tensor actual =
+              read_back(*on_threads(threads), {file.data() + 1, dtype, kRows, width, row_bytes});
+          expect_same_bits(actual.data, expected.data);
+        }
+      }
+    }
   }
 }
 

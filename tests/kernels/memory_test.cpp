@@ -198,7 +198,7 @@ TEST_P(Memory, AWeightIsPackedInAnyPieces) {
     const std::int64_t count = std::min<std::int64_t>(256, kOut - first);
     Tensor piece(count, kIn);
     std::ranges::copy(std::span(values.data).subspan(first * kIn, count * kIn), piece.data.begin());
-    backend().pack(piece, first, weight);
+    backend().pack(ConstHostMatrix(piece), first, weight);
     std::ranges::fill(piece.data, kUnwritten);  // it may change at once
   }
   std::vector<std::int32_t> all(kOut);

@@ -77,7 +77,7 @@ struct WholeWeight {
     const Range needed = columns_to_pack(format, columns, values.cols);
     for (std::int64_t r = 0; r < rows.size(); ++r) {
       const auto row = values.row(rows.begin + r).subspan(needed.begin, needed.size());
-      backend.pack({row.data(), 1, needed.size()}, r, weight);
+      backend.pack(ConstHostMatrix{row.data(), 1, needed.size()}, r, weight);
     }
     return weight;
   }

@@ -17,7 +17,7 @@ class Packed : public testing::Test {
   std::vector<float> read_back(WeightFormat format, const std::vector<float>& row) {
     const auto width = std::ssize(row);
     const Weight weight = backend_.allocate_weight(weight_shape(format, 1, {0, width}, width));
-    backend_.pack({row.data(), 1, width}, 0, weight);
+    backend_.pack(ConstHostMatrix{row.data(), 1, width}, 0, weight);
     std::vector<float> values(row.size());
     PackedWeight(weight).read_row(0, values);
     return values;

@@ -51,7 +51,7 @@ TEST_P(Shapes, Weights) {
 
   const Weight weight = backend().allocate_weight({WeightFormat::int8, 4, 3, 5, 2});
   const auto pack_refused = [&](const Tensor& rows, std::int64_t first_row) {
-    return refusal([&] { backend().pack(rows, first_row, weight); });
+    return refusal([&] { backend().pack(ConstHostMatrix(rows), first_row, weight); });
   };
   EXPECT_EQ(pack_refused(Tensor(4, 10), 0), "(not refused)");
   EXPECT_EQ(pack_refused(Tensor(1, 3), 0), "pack: rows.cols (3) must equal columns to pack (10)");

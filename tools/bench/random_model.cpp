@@ -66,7 +66,8 @@ class Maker {
     const std::int64_t width = linear.weight.shape.packed_columns();
     fill(kRowsAtOnce * width, 1.0f / std::sqrt(static_cast<float>(whole_width)));
     for (std::int64_t row = 0; row < out_features; row += kRowsAtOnce) {
-      backend_.pack({values_.data(), std::min(kRowsAtOnce, out_features - row), width}, row, linear.weight);
+      const std::int64_t rows = std::min(kRowsAtOnce, out_features - row);
+      backend_.pack(kernels::ConstHostMatrix{values_.data(), rows, width}, row, linear.weight);
     }
     return linear;
   }

@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/round_up.h"
 #include "worker/model/local_sizes.h"
+#include "worker/model/read_ahead.h"
 #include "worker/model/stored_layer.h"
 #include "worker/model/tensors.h"
 #include "worker/model/with_advice.h"
@@ -20,6 +22,58 @@ Range features_of(Range heads, std::int64_t head_dim) {
   return {heads.begin * head_dim, heads.end * head_dim};
 }
 
+// Of a matrix that are packed at once: so few that little of the file is this process's memory, and so many
+// that all threads have their part.
+constexpr std::int64_t kElementsAtOnce = 2 << 20;
+constexpr std::int64_t kRowsTogether = 64;  // a multiple of what backends pack together
+
+// Some rows of a stored layer.
+struct Part {
+  const StoredLinear& stored;
+  Range rows;
+};
+
+// This rank's rows of the stored projections, in the order of LayerWeights::qkv.
+std::vector<Part> qkv_parts(const StoredLayer& stored, const ModelConfig& config, const ShardPlan& shard) {
+  const QkvRows rows = qkv_rows(config.qkv_layout, config.head_sizes(), shard.heads, shard.kv_heads);
+  std::vector<Part> parts;
+  for (const Range& range : rows.queries) parts.push_back({stored.query, range});
+  for (const Range& range : rows.keys) parts.push_back({stored.key, range});
+  for (const Range& range : rows.values) parts.push_back({stored.value, range});
+  return parts;
+}
+
+// Its rows of the MLP's first layers, in the order of LayerWeights::mlp_up.
+std::vector<Part> up_parts(const StoredLayer& stored, const ShardPlan& shard) {
+  std::vector<Part> parts;
+  if (stored.gate) parts.push_back({*stored.gate, shard.mlp});
+  parts.push_back({stored.up, shard.mlp});
+  return parts;
+}
+
+// All that is read of the matrices, in that order.
+std::vector<Slice> matrix_slices(const Checkpoint& checkpoint, const ModelConfig& config,
+                                 const ShardPlan& shard, WeightFormat format) {
+  std::vector<Slice> slices;
+  const auto add = [&](const StoredLinear& stored, Range rows, Range columns) {
+    slices.push_back({&checkpoint.tensors().at(stored.name + ".weight"), rows,
+                      kernels::columns_to_pack(format, columns, stored.in_features)});
+  };
+  const auto add_rows = [&](const std::vector<Part>& parts) {
+    for (const auto& [stored, rows] : parts) add(stored, rows, stored.all_columns());
+  };
+  add_rows({{stored_embedding(checkpoint, config), shard.vocab}});
+  for (std::int64_t index = 0; index < config.num_layers; ++index) {
+    const StoredLayer stored(config, index);
+    add_rows(qkv_parts(stored, config, shard));
+    add(stored.attention_out, stored.attention_out.all_rows(), features_of(shard.heads, config.head_dim));
+    add_rows(up_parts(stored, shard));
+    add(stored.down, stored.down.all_rows(), shard.mlp);
+  }
+  if (!config.tied_embeddings) add_rows({{stored_lm_head(config), shard.vocab}});
+  return slices;
+}
+
 // Reads slices of a checkpoint and packs them into this rank's weights.
 class Loader {
  public:
@@ -28,6 +82,7 @@ class Loader {
   Loader(const Checkpoint& checkpoint, const ModelConfig& config, const ShardPlan& shard, WeightFormat format,
          Backend& backend, const Progress& progress)
       : checkpoint_(checkpoint),
+        ahead_(checkpoint, matrix_slices(checkpoint, config, shard, format)),
         format_(format),
         backend_(backend),
         is_leader_(shard.rank == 0),
@@ -41,12 +96,6 @@ class Loader {
     if (stored.bias) norm.bias = upload(read_vector(stored.name + ".bias", range));
     return norm;
   }
-
-  // Some rows of a stored layer.
-  struct Part {
-    const StoredLinear& stored;
-    Range rows;
-  };
 
   // Output features split among ranks: some rows of each part, one below the other.
   LinearWeights column_parallel(const std::vector<Part>& parts) { return column_parallel(parts, format_); }
@@ -101,20 +150,20 @@ class Loader {
     });
   }
 
-  // Reads rows of a stored matrix, a few at a time, and packs them from `first_row` of the weight on.
+  // Packs rows of a stored matrix from `first_row` of the weight on, a few at a time, so that little of the
+  // file is this process's memory at once.
   void pack(const StoredLinear& stored, Range rows, Range columns, std::int64_t first_row,
             const Weight& weight) {
-    constexpr std::int64_t kFloatsAtOnce = 1 << 20;
     const TensorInfo& tensor = checkpoint_.tensors().at(stored.name + ".weight");
     const Range read = kernels::columns_to_pack(weight.shape.format, columns, stored.in_features);
     const std::int64_t rows_at_once =
-        std::max<std::int64_t>(1, kFloatsAtOnce / std::max<std::int64_t>(1, read.size()));
+        round_up(kElementsAtOnce / std::max<std::int64_t>(1, read.size()) + 1, kRowsTogether);
     for (std::int64_t row = rows.begin; row < rows.end; row += rows_at_once) {
       const Range some = {row, std::min(row + rows_at_once, rows.end)};
-      rows_.resize(static_cast<std::size_t>(some.size() * read.size()));
-      checkpoint_.read_slice(tensor, some, read, DType::f32, rows_.data());
       const std::int64_t packed = first_row + (row - rows.begin);
-      backend_.pack({rows_.data(), some.size(), read.size()}, packed, weight);
+      backend_.pack(checkpoint_.stored_rows(tensor, some, read), packed, weight);
+      checkpoint_.release(tensor, some, read);
+      ahead_.used(some.size(), read.size());
       report(bytes_of_rows(weight, packed + some.size()) - bytes_of_rows(weight, packed));
     }
   }
@@ -139,35 +188,21 @@ class Loader {
   }
 
   const Checkpoint& checkpoint_;
+  ReadAhead ahead_;
   WeightFormat format_;
   Backend& backend_;
   bool is_leader_;
   const Progress& progress_;
   std::vector<kernels::Buffer> vectors_;
-  std::vector<float> rows_;
   std::int64_t done_bytes_ = 0;
   std::int64_t total_bytes_;
 };
-
-// This rank's rows of the stored projections, in the order of LayerWeights::qkv.
-std::vector<Loader::Part> qkv_parts(const StoredLayer& stored, const ModelConfig& config,
-                                    const ShardPlan& shard) {
-  const QkvRows rows = qkv_rows(config.qkv_layout, config.head_sizes(), shard.heads, shard.kv_heads);
-  std::vector<Loader::Part> parts;
-  for (const Range& range : rows.queries) parts.push_back({stored.query, range});
-  for (const Range& range : rows.keys) parts.push_back({stored.key, range});
-  for (const Range& range : rows.values) parts.push_back({stored.value, range});
-  return parts;
-}
 
 LayerWeights load_layer(Loader& loader, const ModelConfig& config, const ShardPlan& shard,
                         std::int64_t index) {
   const StoredLayer stored(config, index);
   const Range queries = features_of(shard.heads, config.head_dim);
   const Range keys = features_of(shard.kv_heads, config.head_dim);
-  std::vector<Loader::Part> up_parts;
-  if (stored.gate) up_parts.push_back({*stored.gate, shard.mlp});
-  up_parts.push_back({stored.up, shard.mlp});
 
   LayerWeights layer;
   layer.attention_norm = loader.norm(stored.attention_norm, stored.attention_norm.all(), config);
@@ -176,7 +211,7 @@ LayerWeights load_layer(Loader& loader, const ModelConfig& config, const ShardPl
   if (stored.key_norm) layer.key_norm = loader.norm(*stored.key_norm, keys, config);
   layer.attention_out = loader.row_parallel(stored.attention_out, queries);
   if (stored.mlp_norm) layer.mlp_norm = loader.norm(*stored.mlp_norm, stored.mlp_norm->all(), config);
-  layer.mlp_up = loader.column_parallel(up_parts);
+  layer.mlp_up = loader.column_parallel(up_parts(stored, shard));
   layer.mlp_down = loader.row_parallel(stored.down, shard.mlp);
   return layer;
 }

@@ -120,10 +120,13 @@ void AwkwardBackend::do_copy(Address from, Address to, const Pieces& pieces) {
   late_.add([this, from = kept(from), to = kept(to), pieces] { inner_.copy(from, to, pieces); });
 }
 
-void AwkwardBackend::do_pack(ConstHostMatrix rows, std::int64_t first_row, const Weight& weight) {
-  std::vector<float> values(rows.data, rows.data + rows.rows * rows.cols);
-  late_.add([this, values = std::move(values), rows, first_row, weight = kept(weight)] {
-    inner_.pack({values.data(), rows.rows, rows.cols}, first_row, weight);
+void AwkwardBackend::do_pack(const StoredRows& rows, std::int64_t first_row, const Weight& weight) {
+  std::vector<std::byte> stored;
+  const auto row_bytes = rows.cols * static_cast<std::int64_t>(size_of(rows.dtype));
+  for (std::int64_t r = 0; r < rows.rows; ++r)
+    stored.insert(stored.end(), rows.row(r), rows.row(r) + row_bytes);
+  late_.add([this, stored = std::move(stored), rows, row_bytes, first_row, weight = kept(weight)] {
+    inner_.pack({stored.data(), rows.dtype, rows.rows, rows.cols, row_bytes}, first_row, weight);
   });
 }
 

@@ -55,7 +55,7 @@ class AwkwardBackend final : public Backend {
 
  private:
   void do_copy(Address from, Address to, const Pieces& pieces) override;
-  void do_pack(ConstHostMatrix rows, std::int64_t first_row, const Weight& weight) override;
+  void do_pack(const StoredRows& rows, std::int64_t first_row, const Weight& weight) override;
   void do_take_last_chosen(DeviceSpan<const std::int32_t> slots, const SlotStates& states,
                            DeviceSpan<std::int32_t> tokens) override;
   void do_embed(DeviceSpan<const std::int32_t> tokens, const Weight& table, std::int64_t first_token,

@@ -173,7 +173,7 @@ TEST_F(CudaBackendTest, AWeightWiderThanTheWorkspaceHasRoomForRowsIsPackedInPiec
   const WholeWeight weight(random, WeightFormat::bf16, 100, 5000);  // 2 MB of float32
   const Weight packed = weight.on(backend_);
   const Weight at_once = backend_.allocate_weight(packed.shape);
-  backend_.pack({weight.values.data.data(), 100, 5000}, 0, at_once);
+  backend_.pack(ConstHostMatrix{weight.values.data.data(), 100, 5000}, 0, at_once);
   std::vector<std::int32_t> tokens(100);
   std::iota(tokens.begin(), tokens.end(), 0);
   const OnDevice<std::int32_t> rows(backend_, tokens);

@@ -134,40 +134,18 @@ std::string to_text(const std::vector<std::int64_t>& shape) {
   return '[' + text + ']';
 }
 
-float to_float(float value) {
-  return value;
-}
-
 // Safetensors promise no alignment, so elements are copied out.
-template <typename Stored>
-void convert(const std::byte* source, std::int64_t count, DType dtype, void* destination) {
-  const auto element = [source](std::int64_t i) {
-    Stored stored;
-    std::memcpy(&stored, source + static_cast<std::size_t>(i) * sizeof stored, sizeof stored);
-    return to_float(stored);
-  };
-  if (dtype == DType::f32) {
-    auto* const out = static_cast<float*>(destination);
-    for (std::int64_t i = 0; i < count; ++i) out[i] = element(i);
-  } else {
-    auto* const out = static_cast<kernels::bfloat16*>(destination);
-    for (std::int64_t i = 0; i < count; ++i) out[i] = kernels::to_bfloat16(element(i));
-  }
-}
-
 void convert_elements(const std::byte* source, DType source_type, std::int64_t count, DType dtype,
                       void* destination) {
+  const auto size = static_cast<std::size_t>(count);
   if (source_type == dtype) {
-    std::memcpy(destination, source, static_cast<std::size_t>(count) * kernels::size_of(dtype));
-    return;
-  }
-  switch (source_type) {
-    case DType::f32:
-      return convert<float>(source, count, dtype, destination);
-    case DType::bf16:
-      return convert<kernels::bfloat16>(source, count, dtype, destination);
-    case DType::f16:
-      return convert<kernels::float16>(source, count, dtype, destination);
+    std::memcpy(destination, source, size * kernels::size_of(dtype));
+  } else if (dtype == DType::f32) {
+    kernels::read_floats(source, source_type, {static_cast<float*>(destination), size});
+  } else {
+    std::vector<float> values(size);
+    kernels::read_floats(source, source_type, values);
+    std::ranges::transform(values, static_cast<kernels::bfloat16*>(destination), kernels::to_bfloat16);
   }
 }
 
@@ -262,36 +240,57 @@ void Checkpoint::refuse(const std::string& name, const std::string& reason) cons
   refuse_path(path, "tensor " + in_quotes(name) + ": " + reason);
 }
 
-void Checkpoint::read_slice(const TensorInfo& tensor, Range rows, Range columns, DType dtype,
-                            void* destination) const {
+kernels::StoredRows Checkpoint::stored_rows(const TensorInfo& tensor, Range rows, Range columns) const {
   std::int64_t width = 1;
   for (std::size_t axis = 1; axis < tensor.shape.size(); ++axis) width *= tensor.shape[axis];
   const std::int64_t height = tensor.shape.empty() ? 1 : tensor.shape[0];
   const auto is_within = [](Range range, std::int64_t size) {
     return 0 <= range.begin && range.begin <= range.end && range.end <= size;
   };
-  if (!is_within(rows, height) || !is_within(columns, width) || !tensor.dtype || dtype == DType::f16) {
-    throw std::invalid_argument("read_slice: not a slice of the tensor");
+  if (!is_within(rows, height) || !is_within(columns, width) || !tensor.dtype) {
+    throw std::invalid_argument("stored_rows: not a slice of the tensor");
   }
-  if (rows.size() == 0 || columns.size() == 0) return;
+  const auto element = static_cast<std::int64_t>(kernels::size_of(*tensor.dtype));
+  const std::byte* const first = state_->files.at(tensor.file).bytes().data() + tensor.offset;
+  return {first + (rows.begin * width + columns.begin) * element, *tensor.dtype, rows.size(), columns.size(),
+          width * element};
+}
 
-  const bool contiguous = columns.size() == width;
-  const std::int64_t pieces = contiguous ? 1 : rows.size();
-  const std::int64_t piece_elements = contiguous ? rows.size() * width : columns.size();
+// Columns between those of the slice are others': they are not asked for.
+void Checkpoint::prefetch(const TensorInfo& tensor, Range rows, Range columns) const {
+  const kernels::StoredRows stored = stored_rows(tensor, rows, columns);
   const MappedFile& file = state_->files.at(tensor.file);
-  const std::size_t element = kernels::size_of(*tensor.dtype);
-  const auto start_of_piece = [&](std::int64_t piece) {
-    return tensor.offset + static_cast<std::size_t>((rows.begin + piece) * width + columns.begin) * element;
-  };
-  const std::size_t piece_bytes = static_cast<std::size_t>(piece_elements) * element;
-  for (std::int64_t piece = 0; piece < pieces; ++piece) file.prefetch(start_of_piece(piece), piece_bytes);
-
-  auto* out = static_cast<std::byte*>(destination);
+  const auto element = static_cast<std::int64_t>(kernels::size_of(stored.dtype));
+  const bool contiguous = stored.cols * element == stored.row_bytes;
+  const std::int64_t pieces = contiguous ? 1 : stored.rows;
+  const auto bytes = static_cast<std::size_t>(stored.cols * element * (contiguous ? stored.rows : 1));
+  if (bytes == 0) return;
   for (std::int64_t piece = 0; piece < pieces; ++piece) {
-    const std::byte* const source = file.bytes().data() + start_of_piece(piece);
-    convert_elements(source, *tensor.dtype, piece_elements, dtype, out);
-    out += static_cast<std::size_t>(piece_elements) * kernels::size_of(dtype);
+    file.prefetch(static_cast<std::size_t>(stored.row(piece) - file.bytes().data()), bytes);
   }
+}
+
+// All from the first to the last, since the system maps what stands around a page, too, if it has it.
+void Checkpoint::release(const TensorInfo& tensor, Range rows, Range columns) const {
+  const kernels::StoredRows stored = stored_rows(tensor, rows, columns);
+  if (stored.rows == 0) return;
+  const MappedFile& file = state_->files.at(tensor.file);
+  const auto bytes = (stored.rows - 1) * stored.row_bytes +
+                     stored.cols * static_cast<std::int64_t>(kernels::size_of(stored.dtype));
+  file.release(static_cast<std::size_t>(stored.data - file.bytes().data()), static_cast<std::size_t>(bytes));
+}
+
+void Checkpoint::read_slice(const TensorInfo& tensor, Range rows, Range columns, DType dtype,
+                            void* destination) const {
+  const kernels::StoredRows stored = stored_rows(tensor, rows, columns);
+  if (dtype == DType::f16) throw std::invalid_argument("read_slice: nothing is converted to f16");
+  prefetch(tensor, rows, columns);
+  auto* out = static_cast<std::byte*>(destination);
+  for (std::int64_t r = 0; r < stored.rows; ++r) {
+    convert_elements(stored.row(r), stored.dtype, stored.cols, dtype, out);
+    out += static_cast<std::size_t>(stored.cols) * kernels::size_of(dtype);
+  }
+  release(tensor, rows, columns);
 }
 
 }  // namespace sinkstream

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/types.h"
+#include "kernels/stored_rows.h"
 #include "parallel/shard_plan.h"
 
 namespace sinkstream {
@@ -48,9 +48,15 @@ class Checkpoint {
   // A hash of all headers and of samples of each tensor, the same on every rank that sees the same files.
   std::uint64_t fingerprint() const;
 
-  // Copies the rows and columns of a matrix (or of a vector, as one column) into `destination`, converted to
-  // `dtype` (f32 or bf16), row-major with `rows.size()` rows of `columns.size()`. The file is memory-mapped;
-  // only the pages of the slice are read.
+  // Rows and columns of a matrix (or of a vector, as one column), where they stand in the mapped file: only
+  // the pages that hold them are read, and only when they are.
+  kernels::StoredRows stored_rows(const TensorInfo& tensor, Range rows, Range columns) const;
+  // Asks the system to read them from disk, and does not wait.
+  void prefetch(const TensorInfo& tensor, Range rows, Range columns) const;
+  // They have been used: this process has no memory for them until they are used again.
+  void release(const TensorInfo& tensor, Range rows, Range columns) const;
+
+  // Copies them into `destination`, converted to `dtype` (f32 or bf16), one row after the other.
   void read_slice(const TensorInfo& tensor, Range rows, Range columns, kernels::DType dtype,
                   void* destination) const;
 

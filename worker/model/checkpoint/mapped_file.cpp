@@ -59,4 +59,10 @@ void MappedFile::prefetch(std::size_t begin, std::size_t count) const {
   }
 }
 
+void MappedFile::release(std::size_t begin, std::size_t count) const {
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  const std::size_t first = begin / page * page;
+  madvise(const_cast<std::byte*>(bytes_.data()) + first, begin + count - first, MADV_DONTNEED);
+}
+
 }  // namespace sinkstream

@@ -19,6 +19,8 @@ class MappedFile {
 
   // Asks the system to fetch these bytes from disk. Nothing else is read ahead: the rest is other ranks'.
   void prefetch(std::size_t begin, std::size_t count) const;
+  // These bytes count no more as this process's memory until they are read again: the system may keep them.
+  void release(std::size_t begin, std::size_t count) const;
 
  private:
   std::span<const std::byte> bytes_;
