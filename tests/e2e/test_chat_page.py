@@ -21,16 +21,19 @@ def page(chromium, group):
 
 
 def test_answer_appears_while_it_is_written(page):
-    page.set("max_tokens", "3000")  # some seconds, so that it is seen on the fastest machine
+    page.set("max_tokens", "400")
     page.set("ignore_eos", True)
+    page.driver.execute_script(
+        "window.shown = new Set(); new MutationObserver(() => {"
+        "  const text = [...document.querySelectorAll('.assistant .text')].at(-1)?.textContent;"
+        "  if (text && !document.getElementById('stop').hidden) window.shown.add(text.length);"
+        "}).observe(document.getElementById('transcript'), {subtree: true, childList: true, characterData: true});")
     page.send("Good evening, sir.")
-    page.wait(lambda: page.is_writing() and page.texts("assistant")[-1:] > [""])
-    early = page.texts("assistant")[-1]
-    page.wait(lambda: not page.is_writing())
-    whole = page.texts("assistant")[-1]
-    assert len(whole) > len(early)
+    page.wait(lambda: page.notes() and not page.is_writing())
+    shown = page.driver.execute_script("return [...window.shown];")
+    assert shown and min(shown) < len(page.texts("assistant")[-1])
     assert page.texts("user") == ["Good evening, sir."]
-    assert "000 tokens · " in page.notes()[-1] and "tokens/s" in page.notes()[-1]
+    assert "400 tokens · " in page.notes()[-1] and "tokens/s" in page.notes()[-1]
     assert "reached the longest answer" in page.notes()[-1]
 
 
