@@ -36,6 +36,7 @@ def parse_arguments():
     parser.add_argument("--slots", type=int, default=16, help="(default: %(default)s)")
     parser.add_argument("--clients", type=int, default=32, help="requests at once (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=600, help="of random requests (default: %(default)s)")
+    parser.add_argument("--requests", type=int, default=0, help="at least so many, however long they take (default: %(default)s)")
     parser.add_argument("--ranks", type=int, default=2, help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=20261126, help="(default: %(default)s)")
     parser.add_argument("--memory-growth", type=float, default=0.05, help="tolerated (default: %(default)s)")
@@ -154,13 +155,16 @@ class Soak:
         memory = Memory(group.ranks)
         memory.start()
         free = list(range(len(self.all)))
+        asked = 0
         lock = threading.Lock()
         end = time.monotonic() + self.args.seconds
 
         def take_turns(number):
+            nonlocal asked
             chance, client = random.Random(self.args.seed + number), Client(group.url)
-            while time.monotonic() < end and not self.failures:
+            while (time.monotonic() < end or asked < self.args.requests) and not self.failures:
                 with lock:
+                    asked += 1
                     which = free.pop(chance.randrange(len(free)))
                 kept = self.all[which]
                 try:
