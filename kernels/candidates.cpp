@@ -26,11 +26,13 @@ Merged merge(std::span<const Candidate> gathered, std::int64_t width, int ranks,
         gathered.subspan(static_cast<std::size_t>(rank * width), static_cast<std::size_t>(width));
     const bool whole = block.back().token < 0 || split_evenly(vocab_size, ranks, rank).size() <= width;
     if (!whole) unsent = std::max(unsent, block.back().score);
+    const auto before = std::ssize(merged.candidates);
     for (const Candidate& candidate : block) {
       if (candidate.token >= 0) merged.candidates.push_back(candidate);
     }
+    const auto begin = merged.candidates.begin();
+    std::inplace_merge(begin, begin + before, merged.candidates.end(), ahead);
   }
-  std::sort(merged.candidates.begin(), merged.candidates.end(), ahead);
   merged.certain = static_cast<std::size_t>(std::count_if(
       merged.candidates.begin(), merged.candidates.end(),
       [&](const Candidate& candidate) { return unsent == kNever || candidate.score > unsent; }));
@@ -56,8 +58,10 @@ std::optional<std::size_t> kept_candidates(const Merged& merged, const SamplingP
   std::size_t kept = 0;
   while (kept < limit) {
     if (kept > 0 && sampling.top_p < 1 && mass >= sampling.top_p * total) break;
-    if (kept > 0 && mass_of(kept) < static_cast<double>(sampling.min_p)) break;
-    mass += mass_of(kept++);
+    const double next = mass_of(kept);
+    if (kept > 0 && next < static_cast<double>(sampling.min_p)) break;
+    mass += next;
+    ++kept;
   }
   // Where it stopped before the limit, the candidate that it stopped at must be certain too.
   const bool proven = kept < limit ? kept < merged.certain : kept <= merged.certain;
@@ -67,7 +71,9 @@ std::optional<std::size_t> kept_candidates(const Merged& merged, const SamplingP
 Candidate draw(std::span<const Candidate> kept, std::uint64_t seed, std::int64_t position) {
   Candidate best;
   for (Candidate candidate : kept) {
-    candidate.score += gumbel_noise(seed, position, candidate.token);
+    const std::uint64_t bits = uniform_bits(seed, position, candidate.token);
+    if (candidate.score + most_gumbel_noise(bits) < best.score) continue;
+    candidate.score += gumbel_noise(bits);
     if (ahead(candidate, best)) best = candidate;
   }
   return best;

@@ -1,8 +1,11 @@
 // The noise that turns an arg-max into a sample; one definition for all backends.
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
+#include <limits>
+#include <numbers>
 
 #include "base/token_id.h"
 
@@ -16,17 +19,37 @@ constexpr std::uint64_t mix_bits(std::uint64_t x) {
   return x ^ (x >> 31);
 }
 
-// In (0, 1], keyed by its arguments alone.
-constexpr double uniform_noise(std::uint64_t seed, std::int64_t position, TokenId token) {
-  const std::uint64_t bits = mix_bits(mix_bits(mix_bits(seed) ^ static_cast<std::uint64_t>(position)) ^
-                                      static_cast<std::uint64_t>(token));
+// Keyed by its arguments alone.
+constexpr std::uint64_t uniform_bits(std::uint64_t seed, std::int64_t position, TokenId token) {
+  return mix_bits(mix_bits(mix_bits(seed) ^ static_cast<std::uint64_t>(position)) ^
+                  static_cast<std::uint64_t>(token));
+}
+
+// In (0, 1].
+constexpr double uniform_noise(std::uint64_t bits) {
   return (static_cast<double>(bits >> 11) + 0.5) * 0x1p-53;
+}
+constexpr double uniform_noise(std::uint64_t seed, std::int64_t position, TokenId token) {
+  return uniform_noise(uniform_bits(seed, position, token));
 }
 
 // Standard Gumbel noise for a token at a position: the arg-max of logits / temperature + noise is a sample of
 // their softmax (Gumbel 1954; Maddison et al. 2014). Depends on its arguments alone, so on no rank count.
+inline double gumbel_noise(std::uint64_t bits) {
+  return -std::log(-std::log(uniform_noise(bits)));
+}
 inline double gumbel_noise(std::uint64_t seed, std::int64_t position, TokenId token) {
-  return -std::log(-std::log(uniform_noise(seed, position, token)));
+  return gumbel_noise(uniform_bits(seed, position, token));
+}
+
+// No noise of these bits is larger. It is -log(-log(u)) of a uniform u, at most -log(1 - u), and that is
+// known nearly from the ones that the bits begin with: where that is too little, no logarithm need be taken.
+inline double most_gumbel_noise(std::uint64_t bits) {
+  constexpr double kSlack = 1e-6;   // more than all roundings together
+  constexpr int kOnesNearOne = 50;  // u may be rounded to 1, whose noise is infinite
+  const int ones = std::countl_one(bits);
+  return ones < kOnesNearOne ? (ones + 1) * std::numbers::ln2 + kSlack
+                             : std::numeric_limits<double>::infinity();
 }
 
 }  // namespace sinkstream::kernels

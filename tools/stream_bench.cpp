@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
   CLI::App app{"Times parts of the server, side by side with others that do the same."};
   app.set_version_flag("--version", SINKSTREAM_VERSION);
   app.require_subcommand(1);
+  bench::add_choose(app);
   bench::add_model(app);
   bench::add_tokenizer(app);
   bench::add_tokenizer_lines(app);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/cpu/dot_units.h"
+#include "kernels/cpu/logits_scan.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/host/host_backend.h"
 
@@ -18,6 +19,7 @@ class CpuBackend final : public HostBackend {
   std::string description() const override;
 
  private:
+  LogitsScan& logits_scan() override { return scan_; }
   void do_copy(Address from, Address to, const Pieces& pieces) override;
   void do_pack(const StoredRows& rows, std::int64_t first_row, const Weight& weight) override;
   void do_embed(DeviceSpan<const std::int32_t> tokens, const Weight& table, std::int64_t first_token,
@@ -44,6 +46,7 @@ class CpuBackend final : public HostBackend {
   void do_clip(float limit, Matrix x) override;
 
   ThreadPool threads_;
+  CpuLogitsScan scan_{threads_};
   // Of the matrix product under way: x as its kernel wants it.
   RoundedRows rounded_;
   std::vector<float> padded_;

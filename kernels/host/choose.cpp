@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "kernels/candidates.h"
-#include "kernels/gumbel_noise.h"
 #include "parallel/shard_plan.h"
 
 namespace sinkstream::kernels {
@@ -23,113 +22,73 @@ struct Wanted {
   const SamplingParams& sampling() const { return slot.sampling; }
 };
 
-template <typename Score>
-ExpSum exp_sum(std::int64_t count, const Score& score) {
-  ExpSum result;
-  for (std::int64_t i = 0; i < count; ++i) result.max = std::max(result.max, static_cast<double>(score(i)));
-  if (result.max == kNever) return result;
-  for (std::int64_t i = 0; i < count; ++i) result.sum += std::exp(static_cast<double>(score(i)) - result.max);
-  return result;
-}
-
 // What a rank says of one task in the first round.
 struct LocalSummary {
-  ExpSum raw;      // if log-probabilities are wanted
-  ExpSum scaled;   // of the adjusted logits over the temperature, if the choice is truncated by mass
-  Candidate best;  // of an untruncated choice
+  Summary row;  // log-probabilities: `raw`; truncated by mass: `scaled`; other choices: `best`
   float target_raw = -std::numeric_limits<float>::infinity();  // if the target is this rank's
 };
 
 // This rank's slice of one row: raw logits, and those adjusted by penalties and bias.
 class LocalLogits {
  public:
-  LocalLogits(std::span<const float> raw, Range vocab, const Wanted& wanted) : raw_(raw), vocab_(vocab) {
+  LocalLogits(std::span<const float> raw, Range vocab, const Wanted& wanted)
+      : row_{.raw = raw, .adjusted = raw, .first_token = static_cast<TokenId>(vocab.begin)}, vocab_(vocab) {
     if (!wanted.task.sample) return;
     const SamplingParams& sampling = wanted.sampling();
-    temperature_ = sampling.temperature;
-    adjusted_.assign(raw.begin(), raw.end());
+    row_.temperature = sampling.temperature;
     apply_penalties(sampling, wanted.slot.penalty_counts.counts());
     for (const auto& [token, bias] : sampling.logit_bias) {
-      if (owns(token)) adjusted_[index(token)] += bias;
+      if (owns(token)) adjusted(token) += bias;
     }
     if (!wanted.slot.bans_end_tokens()) return;
     for (const TokenId token : sampling.end_tokens) {
-      if (owns(token)) adjusted_[index(token)] = -std::numeric_limits<float>::infinity();
+      if (owns(token)) adjusted(token) = -std::numeric_limits<float>::infinity();
     }
   }
+  LocalLogits(const LocalLogits&) = delete;
+  LocalLogits(LocalLogits&&) = default;
 
-  std::int64_t size() const { return vocab_.size(); }
+  const LogitsRow& row() const { return row_; }
   bool owns(TokenId token) const { return token >= vocab_.begin && token < vocab_.end; }
-  std::size_t index(TokenId token) const { return static_cast<std::size_t>(token - vocab_.begin); }
-  TokenId token(std::int64_t i) const { return static_cast<TokenId>(vocab_.begin + i); }
-  float raw(std::int64_t i) const { return raw_[static_cast<std::size_t>(i)]; }
-  // This slice's part of a token's rank by raw logit: how many come before the token, or are it.
-  std::int64_t count_up_to(TokenId last, float last_raw) const {
-    std::int64_t count = 0;
-    for (std::int64_t i = 0; i < size(); ++i) {
-      count += raw(i) > last_raw || (raw(i) == last_raw && token(i) <= last);
-    }
-    return count;
-  }
-  double scaled(std::int64_t i) const {
-    const double value = adjusted_[static_cast<std::size_t>(i)];
-    return temperature_ > 0 ? value / temperature_ : value;
-  }
+  float raw(TokenId token) const { return row_.raw[index(token)]; }
 
  private:
+  std::size_t index(TokenId token) const { return static_cast<std::size_t>(token - vocab_.begin); }
+
+  // Most rows have none: they are not copied.
+  float& adjusted(TokenId token) {
+    if (adjusted_.empty()) {
+      adjusted_.assign(row_.raw.begin(), row_.raw.end());
+      row_.adjusted = adjusted_;
+    }
+    return adjusted_[index(token)];
+  }
+
   void apply_penalties(const SamplingParams& sampling,
                        const std::unordered_map<TokenId, std::int32_t>& counts) {
     for (const auto& [token, count] : counts) {
       if (!owns(token)) continue;
-      float& logit = adjusted_[index(token)];
+      float& logit = adjusted(token);
       logit = logit > 0 ? logit / sampling.repetition_penalty : logit * sampling.repetition_penalty;
       logit -= sampling.presence_penalty + sampling.frequency_penalty * static_cast<float>(count);
     }
   }
 
-  std::span<const float> raw_;
+  LogitsRow row_;
   Range vocab_;
-  double temperature_ = 0;
   std::vector<float> adjusted_;
 };
 
-// The `width` best by score, best first; shorter only when the slice is.
-template <typename Score>
-std::vector<Candidate> best_candidates(const LocalLogits& logits, std::int64_t width, const Score& score) {
-  std::vector<Candidate> all(static_cast<std::size_t>(logits.size()));
-  for (std::int64_t i = 0; i < logits.size(); ++i) {
-    all[static_cast<std::size_t>(i)] = {logits.token(i), logits.raw(i), score(i)};
-  }
-  std::erase_if(all, [](const Candidate& candidate) { return std::isnan(candidate.score); });
-  const auto kept = all.begin() + std::min<std::int64_t>(width, std::ssize(all));
-  std::partial_sort(all.begin(), kept, all.end(), ahead);
-  all.erase(kept, all.end());
-  return all;
-}
-
-LocalSummary summarize(const LocalLogits& logits, const Wanted& wanted) {
+// What is to be known of a row in the first round.
+SummaryTask summary_task(const LocalLogits& logits, const Wanted& wanted) {
   const ChoiceTask& task = wanted.task;
-  LocalSummary summary;
-  const bool wants_logprob = task.logprobs || !task.sample;
-  if (wants_logprob) summary.raw = exp_sum(logits.size(), [&](std::int64_t i) { return logits.raw(i); });
-  if (!task.sample) {
-    if (logits.owns(task.target)) {
-      summary.target_raw = logits.raw(static_cast<std::int64_t>(logits.index(task.target)));
-    }
-    return summary;
-  }
+  SummaryTask summary = {.row = logits.row(), .raw_sum = task.logprobs || !task.sample};
+  if (!task.sample) return summary;
   const SamplingParams& sampling = wanted.sampling();
-  if (is_truncated(sampling)) {
-    summary.scaled = exp_sum(logits.size(), [&](std::int64_t i) { return logits.scaled(i); });
-    return summary;
-  }
-  for (std::int64_t i = 0; i < logits.size(); ++i) {
-    Candidate candidate{logits.token(i), logits.raw(i), logits.scaled(i)};
-    if (sampling.temperature > 0) {
-      candidate.score += gumbel_noise(sampling.seed, task.position, candidate.token);
-    }
-    if (ahead(candidate, summary.best)) summary.best = candidate;
-  }
+  summary.scaled_sum = is_truncated(sampling);
+  summary.best = !summary.scaled_sum;
+  summary.seed = sampling.seed;
+  summary.position = task.position;
   return summary;
 }
 
@@ -144,9 +103,10 @@ std::vector<T> gather(Communicator& communicator, const std::vector<T>& blocks) 
 // One evaluation of a step's logits; every method is collective.
 class Evaluation {
  public:
-  Evaluation(Communicator& group, ConstHostMatrix local_logits, Range vocab, std::int64_t vocab_size,
-             std::span<const ChoiceTask> tasks, const HostSlotStates& states, std::span<Choice> results)
-      : group_(group), vocab_size_(vocab_size), results_(results) {
+  Evaluation(Communicator& group, LogitsScan& scan, ConstHostMatrix local_logits, Range vocab,
+             std::int64_t vocab_size, std::span<const ChoiceTask> tasks, const HostSlotStates& states,
+             std::span<Choice> results)
+      : group_(group), scan_(scan), vocab_size_(vocab_size), results_(results) {
     for (std::size_t i = 0; i < tasks.size(); ++i) {
       tasks_.push_back({tasks[i], states.slot(tasks[i].slot)});
       logits_.emplace_back(local_logits.row(static_cast<std::int64_t>(i)), vocab, tasks_[i]);
@@ -175,18 +135,26 @@ class Evaluation {
   }
 
   void first_round() {
+    std::vector<SummaryTask> wanted;
+    for (std::size_t i = 0; i < tasks_.size(); ++i) wanted.push_back(summary_task(logits_[i], tasks_[i]));
+    std::vector<Summary> found(wanted.size());
+    scan_.summarize(wanted, found);
     std::vector<LocalSummary> mine;
-    for (std::size_t i = 0; i < tasks_.size(); ++i) mine.push_back(summarize(logits_[i], tasks_[i]));
+    for (std::size_t i = 0; i < tasks_.size(); ++i) {
+      mine.push_back({.row = found[i]});
+      const ChoiceTask& task = tasks_[i].task;
+      if (!task.sample && logits_[i].owns(task.target)) mine[i].target_raw = logits_[i].raw(task.target);
+    }
     const auto all = gather(group_, mine);
     for (std::size_t i = 0; i < tasks_.size(); ++i) {
       Candidate best;
       float target_raw = -std::numeric_limits<float>::infinity();
       for (int rank = 0; rank < ranks(); ++rank) {
         const LocalSummary& summary = all[static_cast<std::size_t>(rank) * tasks_.size() + i];
-        raw_[i] = combine(raw_[i], summary.raw);
-        scaled_[i] = combine(scaled_[i], summary.scaled);
+        raw_[i] = combine(raw_[i], summary.row.raw);
+        scaled_[i] = combine(scaled_[i], summary.row.scaled);
         target_raw = std::max(target_raw, summary.target_raw);
-        if (ahead(summary.best, best)) best = summary.best;
+        if (ahead(summary.row.best, best)) best = summary.row.best;
       }
       if (!tasks_[i].task.sample) {
         results_[i].token = tasks_[i].task.target;
@@ -202,10 +170,12 @@ class Evaluation {
 
   void target_ranks() {
     if (scored_.empty()) return;
-    std::vector<std::int64_t> mine;
+    std::vector<CountTask> wanted;
     for (const auto& [i, target_raw] : scored_) {
-      mine.push_back(logits_[i].count_up_to(tasks_[i].task.target, target_raw));
+      wanted.push_back({logits_[i].row(), tasks_[i].task.target, target_raw});
     }
+    std::vector<std::int64_t> mine(wanted.size());
+    scan_.count_up_to(wanted, mine);
     const auto all = gather(group_, mine);
     for (std::size_t k = 0; k < all.size(); ++k) results_[scored_[k % scored_.size()].task].rank += all[k];
   }
@@ -213,15 +183,10 @@ class Evaluation {
   // Every rank's `width` best of some tasks, by the adjusted and scaled logits or by the raw ones.
   std::vector<Merged> gather_candidates(const std::vector<std::size_t>& indices, std::int64_t width,
                                         bool by_raw) {
-    std::vector<Candidate> mine;
-    for (const std::size_t i : indices) {
-      const LocalLogits& logits = logits_[i];
-      auto best = best_candidates(logits, width, [&](std::int64_t j) {
-        return by_raw ? static_cast<double>(logits.raw(j)) : logits.scaled(j);
-      });
-      best.resize(static_cast<std::size_t>(width));
-      mine.insert(mine.end(), best.begin(), best.end());
-    }
+    std::vector<BestTask> wanted;
+    for (const std::size_t i : indices) wanted.push_back({logits_[i].row(), by_raw});
+    std::vector<Candidate> mine(indices.size() * static_cast<std::size_t>(width));
+    scan_.best(wanted, width, mine);
     const auto all = gather(group_, mine);
     std::vector<Merged> merged;
     for (std::size_t k = 0; k < indices.size(); ++k) {
@@ -283,6 +248,7 @@ class Evaluation {
   }
 
   Communicator& group_;
+  LogitsScan& scan_;
   std::int64_t vocab_size_;
   std::vector<Wanted> tasks_;
   std::vector<LocalLogits> logits_;
@@ -298,10 +264,11 @@ class Evaluation {
 
 }  // namespace
 
-void choose_tokens(Communicator& group, ConstHostMatrix local_logits, Range vocab, std::int64_t vocab_size,
-                   std::span<const ChoiceTask> tasks, HostSlotStates& states, std::span<Choice> out) {
+void choose_tokens(Communicator& group, LogitsScan& scan, ConstHostMatrix local_logits, Range vocab,
+                   std::int64_t vocab_size, std::span<const ChoiceTask> tasks, HostSlotStates& states,
+                   std::span<Choice> out) {
   if (tasks.empty()) return;
-  Evaluation(group, local_logits, vocab, vocab_size, tasks, states, out).run();
+  Evaluation(group, scan, local_logits, vocab, vocab_size, tasks, states, out).run();
   for (std::size_t i = 0; i < tasks.size(); ++i) {
     if (tasks[i].sample) states.slot(tasks[i].slot).choose(out[i].token);
   }

@@ -7,6 +7,7 @@
 
 #include "base/range.h"
 #include "kernels/choice.h"
+#include "kernels/host/logits_scan.h"
 #include "kernels/host/slot_states.h"
 #include "kernels/host_matrix.h"
 #include "parallel/communicator/communicator.h"
@@ -14,7 +15,8 @@
 namespace sinkstream::kernels {
 
 // Collective; Backend::choose says what it does.
-void choose_tokens(Communicator& group, ConstHostMatrix local_logits, Range vocab, std::int64_t vocab_size,
-                   std::span<const ChoiceTask> tasks, HostSlotStates& states, std::span<Choice> out);
+void choose_tokens(Communicator& group, LogitsScan& scan, ConstHostMatrix local_logits, Range vocab,
+                   std::int64_t vocab_size, std::span<const ChoiceTask> tasks, HostSlotStates& states,
+                   std::span<Choice> out);
 
 }  // namespace sinkstream::kernels

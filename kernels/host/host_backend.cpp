@@ -132,8 +132,8 @@ void HostBackend::do_select_rows(ConstMatrix x, DeviceSpan<const std::int32_t> s
 
 void HostBackend::do_choose(ConstMatrix logits, Range vocab, std::int64_t vocab_size,
                             DeviceSpan<const ChoiceTask> tasks, SlotStates& states, DeviceSpan<Choice> out) {
-  choose_tokens(group_, host_matrix(logits), vocab, vocab_size, host_span(tasks), host_states(states),
-                host_span(out));
+  choose_tokens(group_, logits_scan(), host_matrix(logits), vocab, vocab_size, host_span(tasks),
+                host_states(states), host_span(out));
 }
 
 }  // namespace sinkstream::kernels

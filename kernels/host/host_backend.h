@@ -8,6 +8,7 @@
 #include <string>
 
 #include "kernels/backend.h"
+#include "kernels/host/logits_scan.h"
 #include "parallel/communicator/communicator.h"
 
 namespace sinkstream::kernels {
@@ -51,6 +52,7 @@ class HostBackend : public Backend {
   int ranks() const override { return group_.size(); }
 
  private:
+  virtual LogitsScan& logits_scan() = 0;
   Buffer allocate_for_weight(std::int64_t bytes) override;
   void do_copy(Address from, Address to, const Pieces& pieces) override;
   void do_pack(const StoredRows& rows, std::int64_t first_row, const Weight& weight) override;

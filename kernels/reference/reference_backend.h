@@ -17,6 +17,7 @@ class ReferenceBackend final : public HostBackend {
   std::string description() const override { return "reference"; }
 
  private:
+  LogitsScan& logits_scan() override { return plain_; }
   void do_embed(DeviceSpan<const std::int32_t> tokens, const Weight& table, std::int64_t first_token,
                 Matrix out) override;
   void do_norm(ConstMatrix x, const Norm& norm, Matrix out) override;
@@ -39,6 +40,8 @@ class ReferenceBackend final : public HostBackend {
   void do_add(ConstMatrix y, Matrix x) override;
   void do_scale(float factor, Matrix x) override;
   void do_clip(float limit, Matrix x) override;
+
+  PlainLogitsScan plain_;
 };
 
 }  // namespace sinkstream::kernels

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "kernels/gumbel_noise.h"
 #include "parallel/shard_plan.h"
 
 namespace sinkstream::kernels {
@@ -113,6 +114,18 @@ TEST(Candidates, ADrawIsOneOfThemAndTheSameEveryTime) {
   }
   for (const Candidate& candidate : best) EXPECT_GT(drawn[static_cast<std::size_t>(candidate.token)], 0);
   EXPECT_EQ(draw({}, 7, 0).token, -1);
+}
+
+TEST(Candidates, NoNoiseIsAboveWhatIsKnownOfIt) {
+  for (int ones = 0; ones <= 64; ++ones) {
+    const std::uint64_t begin = ones == 0 ? 0 : ~std::uint64_t{0} << (64 - ones);
+    const std::uint64_t end =
+        ones >= 63 ? ~std::uint64_t{0} : begin | (~std::uint64_t{0} >> (ones + 1));  // a zero behind
+    for (const std::uint64_t bits : {begin, begin + (end - begin) / 2, end}) {
+      EXPECT_LE(gumbel_noise(bits), most_gumbel_noise(bits)) << ones;
+    }
+    if (ones < 50) EXPECT_NEAR(gumbel_noise(end), most_gumbel_noise(end), ones == 0 ? 0.4 : 0.25) << ones;
+  }
 }
 
 }  // namespace

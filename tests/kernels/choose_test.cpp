@@ -485,6 +485,107 @@ TEST_P(Choose, AwkwardLogitsChooseWhatTheyDoOnTheReference) {
   }
 }
 
+// What is no number is never chosen, and shows in what is said of its row.
+TEST_P(Choose, NotANumberIsNeverChosenAndShows) {
+  constexpr std::int64_t kVocab = 5'000;
+  const std::vector<SamplingParams> ways = {{.temperature = 0},
+                                            {.seed = 1},
+                                            {.top_k = 50, .seed = 2},
+                                            {.top_k = 100'000, .seed = 3},
+                                            {.min_p = 0.01f}};
+  for (const std::int64_t every : {1, 2, 70, 4'999}) {
+    std::vector<std::vector<float>> logits;
+    std::vector<ChoiceTask> tasks;
+    for (std::size_t i = 0; i <= ways.size(); ++i) {
+      logits.push_back(random_logits(kVocab, 5 + static_cast<unsigned>(i), 3));
+      for (std::int64_t t = every - 1; t < kVocab; t += every) logits[i][static_cast<std::size_t>(t)] = NAN;
+      tasks.push_back(
+          {.logprobs = true, .slot = static_cast<std::int32_t>(i), .top_logprobs = 3, .position = 7});
+    }
+    tasks.back() = {.sample = false, .target = 9};
+    const auto choices = [&](Backend& on) {
+      const auto states = on.make_slot_states(static_cast<std::int32_t>(tasks.size()), kVocab);
+      for (std::size_t i = 0; i < ways.size(); ++i) {
+        on.begin_turn(static_cast<std::int32_t>(i), ways[i], *states);
+      }
+      return choose_on(on, logits, {0, kVocab}, tasks, *states);
+    };
+    const auto actual = choices(backend());
+    const auto expected = choices(reference());
+    for (std::size_t i = 0; i < tasks.size(); ++i) {
+      SCOPED_TRACE(testing::Message() << "one of " << every << ", row " << i);
+      EXPECT_EQ(actual[i].token, expected[i].token);
+      EXPECT_EQ(actual[i].rank, expected[i].rank);
+      EXPECT_EQ(actual[i].top_count, expected[i].top_count);
+      EXPECT_EQ(std::isnan(actual[i].logprob), actual[i].token >= 0);
+    }
+  }
+}
+
+// Several blocks of a row, and more candidates than there are strips of it.
+TEST_P(Choose, ALargeVocabularyGivesTheSameOnAnyNumberOfThreads) {
+  constexpr std::int64_t kVocab = 13'001;
+  const std::vector<SamplingParams> ways = {
+      {.temperature = 0},
+      {.temperature = 0, .repetition_penalty = 1.3f, .logit_bias = {{7, 2.0f}, {13'000, 5.0f}}},
+      {.seed = 1},
+      {.temperature = 0.7f, .seed = 2},
+      {.top_k = 50, .seed = 3},
+      {.top_k = 700, .seed = 4},
+      {.top_k = 13'001, .top_p = 0.9f, .seed = 5},
+      {.top_p = 0.95f, .seed = 6},
+      {.min_p = 0.01f, .seed = 7}};
+  for (const float spread : {0.0f, 0.1f, 3.0f, 30.0f}) {
+    std::vector<std::vector<float>> logits;
+    std::vector<ChoiceTask> tasks;
+    for (std::size_t i = 0; i <= ways.size(); ++i) {
+      logits.push_back(random_logits(kVocab, 5 + static_cast<unsigned>(i), spread));
+      tasks.push_back({.logprobs = i % 2 == 0,
+                       .slot = static_cast<std::int32_t>(i),
+                       .top_logprobs = i % 3 == 0 ? kMaxTopLogprobs : 0,
+                       .position = 41});
+    }
+    tasks.back() = {.sample = false, .top_logprobs = 3, .target = 9'000};
+    const auto choices = [&](Backend& on) {
+      const auto states = on.make_slot_states(static_cast<std::int32_t>(tasks.size()), kVocab);
+      for (std::size_t i = 0; i < ways.size(); ++i) {
+        on.begin_turn(static_cast<std::int32_t>(i), ways[i], *states);
+      }
+      return choose_on(on, logits, {0, kVocab}, tasks, *states);
+    };
+    const auto expected = choices(reference());
+    const auto one = choices(*on_threads(1));
+    for (const int threads : thread_counts()) {
+      const auto actual = choices(*on_threads(threads));
+      for (std::size_t i = 0; i < tasks.size(); ++i) {
+        SCOPED_TRACE(testing::Message() << "spread " << spread << ", row " << i << ", threads " << threads);
+        EXPECT_EQ(actual[i].token, expected[i].token);
+        EXPECT_EQ(actual[i].rank, expected[i].rank);
+        EXPECT_NEAR(actual[i].logprob, expected[i].logprob, 1e-6 * (1 + std::abs(expected[i].logprob)));
+        EXPECT_EQ(actual[i].logprob, one[i].logprob);
+        ASSERT_EQ(actual[i].top_count, expected[i].top_count);
+        for (std::int32_t k = 0; k < expected[i].top_count; ++k) {
+          EXPECT_EQ(actual[i].top[k].token, expected[i].top[k].token);
+          EXPECT_EQ(actual[i].top[k].logprob, one[i].top[k].logprob);
+        }
+      }
+    }
+  }
+}
+
+// The best of 3,000 scores is found among those that need not be computed.
+TEST_P(Choose, EverySeedSamplesWhatItDoesOnTheReference) {
+  constexpr std::int64_t kVocab = 3'000;
+  const std::vector<std::vector<float>> logits(50, random_logits(kVocab, 31, 1));
+  std::vector<ChoiceTask> tasks;
+  for (std::int64_t i = 0; i < std::ssize(logits); ++i) tasks.push_back({.position = i});
+  const auto states = backend().make_slot_states(1, kVocab);
+  const auto expected_states = reference().make_slot_states(1, kVocab);
+  const auto actual = choose_on(backend(), logits, {0, kVocab}, tasks, *states);
+  const auto expected = choose_on(reference(), logits, {0, kVocab}, tasks, *expected_states);
+  for (std::size_t i = 0; i < tasks.size(); ++i) EXPECT_EQ(actual[i].token, expected[i].token) << i;
+}
+
 INSTANTIATE_ON_EVERY_BACKEND(Choose);
 
 }  // namespace
