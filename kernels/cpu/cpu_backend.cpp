@@ -5,7 +5,8 @@
 namespace sinkstream::kernels {
 
 std::string CpuBackend::description() const {
-  return std::string("cpu, ") + instruction_set() + (has_dot_units() ? " with BF16 and VNNI, " : ", ") +
+  return std::string("cpu, ") + instruction_set() +
+         (has_dot_units(WeightFormat::bf16) ? " with BF16 and VNNI, " : ", ") +
          std::to_string(threads_.size()) + (threads_.size() == 1 ? " thread" : " threads");
 }
 

@@ -259,10 +259,8 @@ const TileFunctions& tiles_of(WeightFormat format) {
   throw std::logic_error("dot units: float32 has none");
 }
 
-}  // namespace
-
-void round_rows(ConstHostMatrix x, const PackedWeight& weight, std::int64_t begin, std::int64_t end,
-                RoundedRows& rounded) {
+void round_rows_on_avx512(ConstHostMatrix x, const PackedWeight& weight, std::int64_t begin, std::int64_t end,
+                          RoundedRows& rounded) {
   const std::int64_t groups = weight.shape().groups();
   for (std::int64_t r = begin; r < end; ++r) {
     std::uint32_t* const pairs = rounded.pairs.data() + r * rounded.stride;
@@ -278,8 +276,7 @@ void round_rows(ConstHostMatrix x, const PackedWeight& weight, std::int64_t begi
   }
 }
 
-void multiply_on_dot_units(const MatmulTask& task, const RoundedRows& x, std::int64_t begin,
-                           std::int64_t end) {
+void multiply_on_avx512(const MatmulTask& task, const RoundedRows& x, std::int64_t begin, std::int64_t end) {
   const TileFunctions& tiles = tiles_of(task.weight.shape().format);
   const int rows = task.weight.shape().format == WeightFormat::int4 ? kTileRowsOfInt4 : kTileRows;
   for_each_tile(task, rows, kTilePanels, begin, end,
@@ -288,16 +285,41 @@ void multiply_on_dot_units(const MatmulTask& task, const RoundedRows& x, std::in
                 });
 }
 
+}  // namespace
 }  // namespace sinkstream::kernels
 HWY_POP_ATTRIBUTES
 
 namespace sinkstream::kernels {
 
-bool has_dot_units() {
-  static const bool there = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
+namespace {
+
+// Of Highway's instruction sets, better ones have lower bits.
+std::int64_t best_target() {
   const std::int64_t sets = hwy::SupportedTargets();
-  const std::int64_t best = sets & -sets;  // better ones have lower bits
-  return there && best <= HWY_AVX3;
+  return sets & -sets;
+}
+
+bool is_on_avx512() {
+  static const bool there = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
+  return there && best_target() <= HWY_AVX3;
+}
+
+}  // namespace
+
+bool has_dot_units(WeightFormat format) {
+  if (format == WeightFormat::f32) return false;
+  return is_on_avx512() || (is_quantized(format) && best_target() == HWY_AVX2);
+}
+
+void round_rows(ConstHostMatrix x, const PackedWeight& weight, std::int64_t begin, std::int64_t end,
+                RoundedRows& rounded) {
+  return is_on_avx512() ? round_rows_on_avx512(x, weight, begin, end, rounded)
+                        : round_rows_on_avx2(x, weight, begin, end, rounded);
+}
+
+void multiply_on_dot_units(const MatmulTask& task, const RoundedRows& x, std::int64_t begin,
+                           std::int64_t end) {
+  return is_on_avx512() ? multiply_on_avx512(task, x, begin, end) : multiply_on_avx2(task, x, begin, end);
 }
 
 }  // namespace sinkstream::kernels
@@ -306,7 +328,7 @@ bool has_dot_units() {
 
 namespace sinkstream::kernels {
 
-bool has_dot_units() {
+bool has_dot_units(WeightFormat) {
   return false;
 }
 

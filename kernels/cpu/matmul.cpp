@@ -195,7 +195,7 @@ void CpuBackend::do_matmul(ConstMatrix x_address, const Weight& weight, Vector b
   const ConstHostMatrix x = host_matrix(x_address);
   const std::int64_t grain =
       std::max<std::int64_t>(kTilePanels, items_per_part(x.rows * x.cols * kPanelFeatures));
-  if (weight.shape.format != WeightFormat::f32 && has_dot_units()) {
+  if (has_dot_units(weight.shape.format)) {
     rounded_.resize(x.rows, task.weight);
     threads_.parallel_for(x.rows, items_per_part(x.cols), [&](std::int64_t begin, std::int64_t end) {
       round_rows(x, task.weight, begin, end, rounded_);

@@ -120,8 +120,8 @@ void OnEveryBackend::TearDown() {
   hwy::SetSupportedTargetsForTest(0);
 }
 
-bool OnEveryBackend::is_on_dot_units() {
-  return GetParam().instruction_set != 0 && has_dot_units();
+bool OnEveryBackend::is_on_dot_units(WeightFormat format) {
+  return GetParam().instruction_set != 0 && has_dot_units(format);
 }
 
 std::unique_ptr<Backend> OnEveryBackend::on_threads(int threads) {

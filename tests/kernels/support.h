@@ -95,17 +95,17 @@ class OnEveryBackend : public testing::TestWithParam<BackendCase> {
   std::unique_ptr<Backend> on_threads(int threads);
   // Whether a product's activations are rounded to bf16 before it.
   static bool rounds_activations(WeightFormat format) {
-    return format != WeightFormat::f32 && (GetParam().is_cuda() || is_on_dot_units());
+    return is_on_dot_units(format) || (GetParam().is_cuda() && format != WeightFormat::f32);
   }
   // By how much they are rounded then, relative to the largest of a group.
   static double activation_step(WeightFormat format) {
-    return is_quantized(format) && is_on_dot_units() ? 0.5 / 32767 : 0;
+    return is_quantized(format) && is_on_dot_units(format) ? 0.5 / 32767 : 0;
   }
   // One that runs `body` on each of several ranks' backends, at a time.
   void on_ranks(int ranks, const std::function<void(Backend&, int)>& body) const;
 
  private:
-  static bool is_on_dot_units();
+  static bool is_on_dot_units(WeightFormat format);
   std::unique_ptr<Backend> make(Communicator& group, int threads) const;
 
   std::vector<std::unique_ptr<Communicator>> groups_;
