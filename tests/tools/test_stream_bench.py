@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 
 BENCH = os.environ["STREAM_BENCH"]
@@ -23,6 +24,8 @@ def test_a_model_is_timed(tmp_path):
         assert [decoding["streams"] for decoding in model["decode"]] == [1, 3]
         assert all(decoding["step_seconds"] > 0 for decoding in model["decode"])
         assert model["prefill_seconds"] > 0 and model["read_bytes_a_second"] > 0
+        assert abs(model["prefill_operations_a_second"] * model["prefill_seconds"] / (2 * 9 * 60.8e6) - 1) < 0.005
+        assert model["arithmetic_operations_a_second"] > 0 or platform.machine() != "x86_64"
     # A layer of Llama 3.2 1B has 60.8 million weights, its head 262.7 million; the embedding isn't read.
     assert abs(bf16["weight_bytes"] / (2 * (60.8e6 + 262.7e6)) - 1) < 0.005
     assert int4["weight_bytes"] < bf16["weight_bytes"]

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "kernels/make_backend.h"
 #include "parallel/communicator/in_process.h"
+#include "tools/bench/arithmetic_rate.h"
 #include "tools/bench/commands.h"
 #include "tools/bench/model_steps.h"
 #include "tools/bench/random_model.h"
@@ -119,24 +120,41 @@ Times run_group(const Options& options, const ModelConfig& config, kernels::Weig
   return times;
 }
 
-nlohmann::json show(const Options& options, const std::string& format, const Times& times, double rate) {
+// What the host gives, measured beside the model; 0: not known.
+struct Limits {
+  double read_rate = 0;
+  ArithmeticRate arithmetic;
+};
+
+std::string share(double reached, double limit, const char* of) {
+  return limit > 0 ? fmt::format(", {:.0f} % of what {} gives", 100 * reached / limit, of) : "";
+}
+
+nlohmann::json show(const Options& options, const ModelConfig& config, const std::string& format,
+                    const Times& times, const Limits& limits) {
+  const auto& [rate, arithmetic] = limits;
   constexpr double kGiga = 1e9;
   fmt::print("{} {}, {}{} rank(s) on {}: {:.2f} GB of weights a step, ready after {:.1f} s\n", options.shape,
              format, options.rank_of > 0 ? fmt::format("rank 0 of {}, ", options.rank_of) : "", options.ranks,
              times.backend, static_cast<double>(times.weight_bytes) / kGiga, times.loading_seconds);
   if (rate > 0) fmt::print("  memory gives {:.1f} GB/s\n", rate / kGiga);
+  if (arithmetic.operations > 0) {
+    fmt::print("  {} gives {:.0f} GFLOP/s\n", arithmetic.instruction, arithmetic.operations / kGiga);
+  }
   nlohmann::json decoding = nlohmann::json::array();
   for (const auto& [streams, seconds] : times.decoding) {
     const double read = static_cast<double>(times.weight_bytes) / seconds;
     fmt::print("  {:3d} streams: {:9.2f} ms a step, {:8.1f} tokens/s, weights read at {:.1f} GB/s{}\n",
-               streams, seconds * 1e3, streams / seconds, read / kGiga,
-               rate > 0 ? fmt::format(", {:.0f} % of what memory gives", 100 * read / rate) : "");
+               streams, seconds * 1e3, streams / seconds, read / kGiga, share(read, rate, "memory"));
     decoding.push_back({{"streams", streams}, {"step_seconds", seconds}, {"weight_bytes_a_second", read}});
   }
+  double prefill_operations = 0;
   if (options.prompt > 0) {
-    fmt::print("  prompt of {} tokens, {} at a step: {:.1f} ms, {:.0f} tokens/s\n", options.prompt,
-               options.chunk, times.prefill_seconds * 1e3,
-               static_cast<double>(options.prompt) / times.prefill_seconds);
+    const double tokens = static_cast<double>(options.prompt) / times.prefill_seconds;
+    prefill_operations = tokens * operations_of_token(config) / std::max(1, options.rank_of);
+    fmt::print("  prompt of {} tokens, {} at a step: {:.1f} ms, {:.0f} tokens/s{}\n", options.prompt,
+               options.chunk, times.prefill_seconds * 1e3, tokens,
+               share(prefill_operations, arithmetic.operations, "arithmetic"));
   }
   std::fflush(stdout);
   return {{"weights", format},
@@ -145,7 +163,10 @@ nlohmann::json show(const Options& options, const std::string& format, const Tim
           {"ready_seconds", times.loading_seconds},
           {"decode", decoding},
           {"prefill_seconds", times.prefill_seconds},
-          {"read_bytes_a_second", rate}};
+          {"prefill_operations_a_second", prefill_operations},
+          {"read_bytes_a_second", rate},
+          {"arithmetic", arithmetic.instruction},
+          {"arithmetic_operations_a_second", arithmetic.operations}};
 }
 
 void run(const Options& options) {
@@ -163,12 +184,17 @@ void run(const Options& options) {
     const auto format = kernels::parse_weight_format(name);
     if (!format) throw StartupError(ExitCode::config, "--weights: f32, bf16, int8 or int4, not " + name);
     // Before and after, since what memory gives on a shared machine changes from minute to minute.
-    const auto rate_now = [&] {
-      return options.device == "cpu" ? read_rate(options.ranks * options.threads) : 0.0;
+    const auto limits_now = [&] {
+      const int threads = options.ranks * options.threads;
+      return options.device == "cpu" ? Limits{read_rate(threads), arithmetic_rate(threads, *format)}
+                                     : Limits();
     };
-    const double before = rate_now();
+    Limits limits = limits_now();
     const Times times = run_group(options, config, *format);
-    result["models"].push_back(show(options, name, times, std::max(before, rate_now())));
+    const Limits after = limits_now();
+    limits.read_rate = std::max(limits.read_rate, after.read_rate);
+    limits.arithmetic.operations = std::max(limits.arithmetic.operations, after.arithmetic.operations);
+    result["models"].push_back(show(options, config, name, times, limits));
   }
   if (options.json_file.empty()) return;
   std::ofstream file(options.json_file);
@@ -183,8 +209,8 @@ void add_model(CLI::App& app) {
   CLI::App* const command =
       app.add_subcommand("model", "Times decoding and prompts of a model with random weights.");
   const auto options = std::make_shared<Options>();
-  command->add_option("--shape", options->shape, "1b (Llama 3.2), 7b or 70b (Llama 2)")
-      ->check(CLI::IsMember({"1b", "7b", "70b"}))
+  command->add_option("--shape", options->shape, "1.1b (TinyLlama), 1b (Llama 3.2), 7b or 70b (Llama 2)")
+      ->check(CLI::IsMember({"1.1b", "1b", "7b", "70b"}))
       ->capture_default_str();
   command->add_option("--layers", options->layers, "of the model's layers, the first so many; 0: all");
   command->add_option("--weights", options->formats, "f32, bf16, int8, int4")

@@ -88,6 +88,7 @@ class Maker {
 }  // namespace
 
 ModelConfig shape_of(const std::string& name) {
+  if (name == "1.1b") return llama({22, 2048, 32, 4, 64, 5632, 32'000});
   if (name == "1b") return llama({16, 2048, 32, 8, 64, 8192, 128'256});
   if (name == "7b") return llama({32, 4096, 32, 32, 128, 11'008, 32'000});
   if (name == "70b") return llama({80, 8192, 64, 8, 128, 28'672, 32'000});
@@ -124,6 +125,13 @@ std::int64_t bytes_of_step(const ModelConfig& config, const ShardPlan& shard, ke
   const auto embedding = kernels::weight_shape(vocabulary_format(format), LocalSizes(config, shard).vocab,
                                                columns, config.hidden_size);
   return weight_bytes(config, shard, format, packed) - packed(embedding);
+}
+
+double operations_of_token(const ModelConfig& config) {
+  const std::int64_t heads =
+      2 * config.num_heads + 2 * config.num_kv_heads;  // queries, outputs, keys, values
+  const std::int64_t weights = config.hidden_size * (heads * config.head_dim + 3 * config.intermediate_size);
+  return 2.0 * static_cast<double>(config.num_layers * weights);
 }
 
 }  // namespace sinkstream

@@ -7,7 +7,8 @@
 
 namespace sinkstream {
 
-// "1b" (Llama 3.2), "7b" (Llama 2), "70b" (Llama 2). Throws std::invalid_argument for others.
+// "1.1b" (TinyLlama), "1b" (Llama 3.2), "7b" (Llama 2), "70b" (Llama 2). Throws std::invalid_argument for
+// others.
 ModelConfig shape_of(const std::string& name);
 
 // A rank's weights; rows repeat, so that making them takes little time.
@@ -17,5 +18,8 @@ Weights random_weights(const ModelConfig& config, const ShardPlan& shard, kernel
 // Bytes of weights that a step reads: all but the embedding, of which it takes a few rows.
 std::int64_t bytes_of_step(const ModelConfig& config, const ShardPlan& shard, kernels::WeightFormat format,
                            const kernels::Backend& backend);
+
+// Multiplications and additions of a prompt's token, those of attention left out; it has no logits.
+double operations_of_token(const ModelConfig& config);
 
 }  // namespace sinkstream
