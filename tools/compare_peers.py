@@ -4,9 +4,10 @@
     compare_peers.py                      # two threads: a table for each of bf16, int8 and int4
     compare_peers.py --threads 1 --weights int8
 
-A Llama of 1.1 billion random weights: a prompt taken in at once, and decoding behind it by one stream and by 16. Beside each stands its share of what memory or arithmetic gives, as stream-bench measured it in the same
-minute. oneDNN multiplies in float32 alone, as a library's limit. Wants a quiet machine, 6 GB of memory and 5 GB of disk in
-build/peers; the first run compiles llama.cpp (PyPI's llama-cpp-python), and needs Debian's libdnnl-dev.
+A Llama of 1.1 billion random weights: a prompt taken in at once, and decoding behind it by one stream and by 16. Beside
+each stands its share of what memory or arithmetic gives, as stream-bench measured it in the same minute. oneDNN multiplies
+in float32 alone, as a library's limit. Wants a quiet machine, 6 GB of memory and 5 GB of disk in build/peers; the first run
+compiles llama.cpp (PyPI's llama-cpp-python), and needs Debian's libdnnl-dev.
 """
 
 import argparse
