@@ -2,6 +2,8 @@
 // their queries, and all pass over the slot's keys and values together. A row's sums over splits stand in
 // `out` meanwhile. Of large heads a block has a part of the values' dimensions, for which a warp's registers
 // are enough.
+#include <type_traits>
+
 #include "kernels/cuda/attention/head_sizes.h"
 #include "kernels/cuda/attention/task.h"
 #include "kernels/cuda/early_launch.h"
@@ -286,18 +288,24 @@ __global__ void __launch_bounds__(kThreads, kHeadDim <= 128 ? 2 : 1)
     }
     uint4* const queries = Memory::queries() + warp_id() * Memory::kQueryVectors;
     const std::int32_t slot = task.rows[run.first].slot;
-    const RunReach in_sinks =
-        reach_of(task, run, columns, [](const AttentionRow& row) { return reach_in_sinks(row); });
-    if (!in_sinks.all.empty()) {
-      write_queries<float, kHeadDim>(task, columns, task.sink_queries, queries);
-      attend_array<float, kHeadDim, Memory>(sinks_ring(task.cache, slot, heads.kv_head), in_sinks, task.scale,
-                                            slopes, first_value, false, totals);
+    const auto attend_to = [&]<typename Stored>(std::type_identity<Stored>, bool sinks) {
+      const RunReach reach = reach_of(task, run, columns, [sinks](const AttentionRow& row) {
+        return sinks ? reach_in_sinks(row) : reach_in_window(row);
+      });
+      if (sinks && reach.all.empty()) return;
+      const float* const of_rows = sinks ? task.sink_queries : task.window_queries;
+      write_queries<Stored, kHeadDim>(task, columns, of_rows, queries);
+      const Ring ring =
+          sinks ? sinks_ring(task.cache, slot, heads.kv_head) : window_ring(task.cache, slot, heads.kv_head);
+      attend_array<Stored, kHeadDim, Memory>(ring, reach, task.scale, slopes, first_value, !sinks, totals);
+    };
+    if constexpr (std::is_same_v<Element, float>) {  // one pass's code serves both
+#pragma unroll 1
+      for (int array = 0; array < 2; ++array) attend_to(std::type_identity<float>(), array == 0);
+    } else {
+      attend_to(std::type_identity<float>(), true);
+      attend_to(std::type_identity<Element>(), false);
     }
-    const RunReach in_window =
-        reach_of(task, run, columns, [](const AttentionRow& row) { return reach_in_window(row); });
-    write_queries<Element, kHeadDim>(task, columns, task.window_queries, queries);
-    attend_array<Element, kHeadDim, Memory>(window_ring(task.cache, slot, heads.kv_head), in_window,
-                                            task.scale, slopes, first_value, true, totals);
   }
 }
 

@@ -2,6 +2,8 @@
 // splits of each row are merged. Bound by memory. Of many blocks several share a multiprocessor, and each has
 // a part of its keys and values on their way; of few, which would wait for memory once for each part, each
 // has all of them in shared memory (kDeep), begun before the previous kernel has ended.
+#include <type_traits>
+
 #include "kernels/cuda/attention/head_sizes.h"
 #include "kernels/cuda/attention/split_of_any_heads.h"
 #include "kernels/cuda/attention/split_of_known_heads.h"
@@ -74,9 +76,11 @@ __global__ void __launch_bounds__(kSplitThreads, blocks_of_multiprocessor(kHeadD
         .results = &results,
         .result = results.index(i, tile, which, 0),
     };
+    // Where both arrays are of one type, one pass serves them.
+    constexpr bool kAlike = std::is_same_v<Element, float> && !kDeep;
     if constexpr (kHeadDim == 0) {
       const AnySize size{task.cache.head_dim};
-      if (of_sinks) {
+      if (!kAlike && of_sinks) {
         attend_split<float>(split, exchange, operands, size);
       } else {
         attend_split<Element>(split, exchange, operands, size);
@@ -84,7 +88,7 @@ __global__ void __launch_bounds__(kSplitThreads, blocks_of_multiprocessor(kHeadD
     } else {
       std::byte* const staged =
           reinterpret_cast<std::byte*>(operands + Staging<Element, kHeadDim, kDeep>::kOperands);
-      if (of_sinks) {
+      if (!kAlike && of_sinks) {
         attend_split<float, kHeadDim>(split, exchange, operands, staged);
       } else if constexpr (kDeep) {
         attend_split_deep<Element, kHeadDim>(split, exchange, operands, staged);
