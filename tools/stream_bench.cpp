@@ -12,6 +12,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   bench::add_choose(app);
   bench::add_model(app);
+  bench::add_parking(app);
   bench::add_tokenizer(app);
   bench::add_tokenizer_lines(app);
   try {

@@ -1,4 +1,4 @@
-"""stream-bench model: it times what it was asked for, on one rank and several, and says what it can't do."""
+"""stream-bench: it times what it was asked for, on one rank and several, and says what it can't do."""
 
 import json
 import os
@@ -9,8 +9,8 @@ BENCH = os.environ["STREAM_BENCH"]
 SMALL = ["--layers", "1", "--streams", "1,3", "--window", "16", "--prompt", "9", "--chunk", "4", "--steps", "1"]
 
 
-def bench(*options):
-    return subprocess.run([BENCH, "model", *options], capture_output=True, text=True, timeout=280)
+def bench(*options, command="model"):
+    return subprocess.run([BENCH, command, *options], capture_output=True, text=True, timeout=280)
 
 
 def test_a_model_is_timed(tmp_path):
@@ -39,3 +39,18 @@ def test_what_it_cannot_do_is_said(tmp_path):
         assert result.returncode == 2 and message in result.stderr, result
     result = bench(*SMALL, "--weights", "int4", "--json", tmp_path / "no" / "file.json")
     assert result.returncode == 2 and "could not be written" in result.stderr
+
+
+def test_parking_is_timed(tmp_path):
+    def bytes_of(*options):
+        result = bench("--sinks", "4", "--window", "32", "--repeats", "1", "--json", tmp_path / "parking.json",
+                       *options, command="parking")
+        assert result.returncode == 0, result
+        times = json.loads((tmp_path / "parking.json").read_text())
+        assert min(times["park_seconds"], times["unpark_seconds"], times["copy_seconds"]) > 0
+        return times["bytes"]
+
+    # Llama 3.2 1B has 16 layers of 8 heads with 64 dimensions: 8,192 numbers of each key, and of each value.
+    assert bytes_of("--seen", "1000", "--threads", "2") == 2 * 8192 * (4 * 4 + 32 * 2)
+    assert bytes_of("--seen", "3") == 2 * 8192 * (3 * 4 + 3 * 2)
+    assert bytes_of("--seen", "1000", "--ring", "f32") == 2 * 8192 * (4 * 4 + 32 * 4)
