@@ -50,7 +50,7 @@ std::optional<Value> find_method(const Value& owner, std::string_view name) {
   const auto found = methods.find(name);
   if (found == methods.end()) return std::nullopt;
   if (found->second == nullptr) {
-    return Value::undefined("access to attribute " + quoted(name) + " of '" + owner.type_name() +
+    return Value::undefined("access to attribute " + repr(name) + " of '" + owner.type_name() +
                             "' object is unsafe.");
   }
   return bind(found->second, owner);
@@ -74,9 +74,9 @@ Parameters::Parameters(Interpreter& interpreter, std::string_view function, cons
   for (std::size_t i = 0; i < arguments.positional.size(); ++i) values_[i] = &arguments.positional[i];
   for (const auto& [name, value] : arguments.named) {
     const auto found = std::find(names_.begin(), names_.end(), name);
-    if (found == names_.end()) fail("got an unexpected keyword argument " + quoted(name));
+    if (found == names_.end()) fail("got an unexpected keyword argument " + repr(name));
     const auto index = static_cast<std::size_t>(found - names_.begin());
-    if (values_[index] != nullptr) fail("got multiple values for argument " + quoted(name));
+    if (values_[index] != nullptr) fail("got multiple values for argument " + repr(name));
     values_[index] = &value;
   }
 }
@@ -86,7 +86,7 @@ void Parameters::fail(const std::string& message) const {
 }
 
 const Value& Parameters::value(std::size_t index) const {
-  if (!has(index)) fail("missing required argument " + quoted(names_[index]));
+  if (!has(index)) fail("missing required argument " + repr(names_[index]));
   return *values_[index];
 }
 
@@ -97,8 +97,7 @@ Value Parameters::value_or(std::size_t index, const Value& fallback) const {
 const std::string& Parameters::string(std::size_t index) const {
   const Value& given = value(index);
   if (given.is_undefined()) interpreter_.fail(given.undefined_message());
-  if (!given.is_string())
-    fail("argument " + quoted(names_[index]) + " must be str, not " + given.type_name());
+  if (!given.is_string()) fail("argument " + repr(names_[index]) + " must be str, not " + given.type_name());
   return given.string();
 }
 
@@ -107,7 +106,7 @@ std::int64_t Parameters::integer_or(std::size_t index, std::int64_t fallback) co
   const Value& given = value(index);
   if (given.is_undefined()) interpreter_.fail(given.undefined_message());
   if (!given.is_integer() && !given.is_boolean()) {
-    fail("argument " + quoted(names_[index]) + " must be int, not " + given.type_name());
+    fail("argument " + repr(names_[index]) + " must be int, not " + given.type_name());
   }
   return given.integer();
 }

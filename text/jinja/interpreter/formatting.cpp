@@ -216,7 +216,7 @@ class FieldReader {
     }
     const auto found = std::find_if(arguments_.named.begin(), arguments_.named.end(),
                                     [name](const auto& entry) { return entry.first == name; });
-    if (found == arguments_.named.end()) interpreter_.fail("no argument " + quoted(name) + " for the format");
+    if (found == arguments_.named.end()) interpreter_.fail("no argument " + repr(name) + " for the format");
     return found->second;
   }
 

@@ -195,7 +195,7 @@ bool is_whole(const Value& value) {
 std::string no_attribute(const Value& object, const Value& key) {
   const std::string owner = object.is_none() ? "None" : object.type_name() + " object";
   if (!key.is_string()) return owner + " has no element " + representation(key);
-  return "'" + owner + "' has no attribute " + quoted(key.string());
+  return "'" + owner + "' has no attribute " + repr(key.string());
 }
 
 // The index that Python means, or nothing when it is outside.

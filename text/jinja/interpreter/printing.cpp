@@ -173,7 +173,7 @@ std::string representation(const Value& value) {
   if (value.is_boolean()) return value.boolean() ? "True" : "False";
   if (value.is_integer()) return std::to_string(value.integer());
   if (value.is_real()) return format_real(value.real());
-  if (value.is_string()) return quoted(value.string());
+  if (value.is_string()) return repr(value.string());
   if (value.is_sequence()) return print_sequence(value.sequence());
   if (value.is_mapping()) return print_mapping(value.mapping());
   return std::string("<").append(value.type_name()).append(">");

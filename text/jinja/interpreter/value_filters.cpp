@@ -25,7 +25,7 @@ Value attribute(Interpreter& interpreter, const Value& subject, const Arguments&
     if (auto value = subject.object()->attribute(given.string(0))) return std::move(*value);
   }
   if (auto method = find_method(subject, given.string(0))) return std::move(*method);
-  return Value::undefined("'" + subject.type_name() + " object' has no attribute " + quoted(given.string(0)));
+  return Value::undefined("'" + subject.type_name() + " object' has no attribute " + repr(given.string(0)));
 }
 
 Value fallback(Interpreter& interpreter, const Value& subject, const Arguments& arguments) {

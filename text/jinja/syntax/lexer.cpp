@@ -231,7 +231,7 @@ class Lexer {
     }
     const char c = source_[at_];
     if (kShortSymbols.find(c) == std::string_view::npos)
-      fail("unexpected char " + quoted(first_text_character(rest())));
+      fail("unexpected char " + repr(first_text_character(rest())));
     if (c == '(') open.push_back(')');
     if (c == '[') open.push_back(']');
     if (c == '{') open.push_back('}');

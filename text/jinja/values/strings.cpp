@@ -200,7 +200,7 @@ void append_escape(std::string& text, char kind, std::size_t digits, char32_t va
   text.append(buffer.data(), written);
 }
 
-std::string quoted(std::string_view text) {
+std::string repr(std::string_view text) {
   const bool doubles = text.find('\'') != std::string_view::npos && text.find('"') == std::string_view::npos;
   const char quote = doubles ? '"' : '\'';
   std::string result(1, quote);

@@ -34,8 +34,8 @@ std::size_t count(std::string_view text, std::string_view part);
 
 // \xhh, \uhhhh...: `value` in so many hexadecimal digits.
 void append_escape(std::string& text, char kind, std::size_t digits, char32_t value);
-std::string quoted(std::string_view text);  // Python's repr
-std::string format_real(double number);     // Python's repr
+std::string repr(std::string_view text);  // Python's repr
+std::string format_real(double number);   // Python's repr
 std::string escape_html(std::string_view text);
 
 }  // namespace sinkstream::jinja
