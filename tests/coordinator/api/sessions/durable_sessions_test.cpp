@@ -307,7 +307,10 @@ TEST_F(DurableSessionsTest, ATurnThatWasWrittenInPartIsNotTriedAgain) {
     EXPECT_EQ(broken_off.status, 503);
     EXPECT_EQ(error_of(broken_off)["code"], "journal_failed");
   }
-  ASSERT_TRUE(eventually([&] { return show(id)["status"] == "idle"; }));
+  ASSERT_TRUE(eventually([&] {  // who asks before its change is undone is told that it can't be kept
+    const RawResponse response = ask(get(path(id)));
+    return response.status == 200 && Json::parse(response.body)["status"] == "idle";
+  }));
   EXPECT_LT(engine->num_events(), 90000);
   const Json kept = show(id)["seen_tokens"];
   EXPECT_GT(kept, 20);
