@@ -168,6 +168,8 @@ std::vector<MetricFamily> engine_families(const EngineStats& stats, const Engine
       counter("sinkstream_snapshot_failures_total",
               "Snapshots that could not be written or read on some rank; their sessions lost nothing.",
               number(stats.snapshots_failed)),
+      gauge("sinkstream_snapshot_bytes", "Files of snapshots on the leader's disk, of its own slices.",
+            number(stats.snapshot_bytes)),
       gauge("sinkstream_kv_cache_usage_ratio", "Resident tokens of those that all slots could hold.",
             cache_usage(stats, limits)),
       gauge("sinkstream_kv_resident_tokens", "Tokens in all caches now.", number(stats.resident_tokens)),

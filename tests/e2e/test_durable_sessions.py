@@ -69,6 +69,7 @@ def test_a_long_session_is_taken_up_where_its_snapshot_stands(tmp_path):
         session = post(group, "/v1/sessions", {})["id"]
         post(group, f"/v1/sessions/{session}/append", {"prompt": long})
         assert wait_until(lambda: metric(group, "snapshots_saved_total") == 1)
+        assert metric(group, "snapshot_bytes") > 0
         post(group, f"/v1/sessions/{session}/append", {"prompt": short})
         for pid in group.processes():
             os.kill(pid, signal.SIGKILL)

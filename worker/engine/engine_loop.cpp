@@ -79,6 +79,7 @@ EngineStats EngineLoop::stats() const {
   EngineStats stats = stats_;
   stats.waiting += inbox_choices_;
   stats.ranks = ranks_();
+  stats.snapshot_bytes = runner_.snapshot_bytes();
   stats.seconds_since_step = step_begins_.empty() ? 0 : to_seconds(Clock::now() - step_begins_.front());
   return stats;
 }

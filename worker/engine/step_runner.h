@@ -43,6 +43,8 @@ class StepRunner {
   bool full() const { return std::ssize(launched_) == model_.backend().steps_in_flight(); }
 
   const PlanLimits& limits() const { return limits_; }
+  // Of this rank's snapshots; on any thread.
+  std::int64_t snapshot_bytes() const { return snapshots_ ? snapshots_->bytes() : 0; }
 
  private:
   // What a rank knows of a session in a slot, all of it derived from the plans.

@@ -51,6 +51,8 @@ class EngineSnapshots : public testing::TestWithParam<std::tuple<bool, int, std:
     fill.params.max_tokens = 0;
     group.run(fill);
     group.ledger->wait_for_change(group.send(SaveSession{.session = 1, .tokens = tokens, .name = kName}));
+    const auto bytes = static_cast<std::int64_t>(file_size(directory.path() / "0" / "3.snapshot"));
+    EXPECT_EQ(group.engine->stats().snapshot_bytes, bytes);
   }
   // A group that knows the session by its tokens and its snapshot; how many tokens it took in anew.
   std::int64_t expect_taken_up(std::int64_t tokens) {
