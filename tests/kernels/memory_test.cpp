@@ -58,11 +58,12 @@ TEST_P(Memory, DiscardZeroesThatAndNothingElse) {
 // Pieces of all sizes, so that threads share them and a GPU's own copies of pieces end (4096 bytes in the
 // emulation); what is between them and beside them stays.
 TEST_P(Memory, CopiesPiecesAndNothingElse) {
-  constexpr std::int64_t kHalf = 700'000;
+  constexpr std::int64_t kHalf = 4'500'000;  // so much passes the caches of a CPU by
   const Buffer buffer = backend().allocate(2 * kHalf, "a test");
   std::vector<std::byte> content(2 * kHalf);
   for (std::int64_t i = 0; i < 2 * kHalf; ++i) content[i] = static_cast<std::byte>(i * 31 + i / 251 + 5);
   for (const Pieces& pieces : {Pieces{.bytes = kHalf - 10},
+                               {.bytes = 1'100'003, .count = 4, .stride = 1'100'017},
                                {.bytes = 1},
                                {.bytes = 0},
                                {.bytes = 7, .count = 1, .stride = -5},
