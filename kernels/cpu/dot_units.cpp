@@ -3,19 +3,11 @@
 #include <hwy/base.h>
 #include <hwy/targets.h>
 
-#include <limits>
 #include <stdexcept>
 
-#if HWY_ARCH_X86
+#include "kernels/x86_intrinsics.h"
 
-// GCC takes what its own header leaves undefined for a mistake. (Clang does not know the second of these.)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#ifndef __clang__
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#pragma GCC diagnostic pop
+#if HWY_ARCH_X86
 
 #include <array>
 #include <bit>
@@ -60,12 +52,9 @@ float largest_magnitude(__m512 a, __m512 b) {
 }
 
 void round_group(__m512 a, __m512 b, std::uint32_t* pairs, float& scale, float& sum) {
-  constexpr float kLargest = 32767.0f;
-  const float largest = largest_magnitude(a, b);
-  const bool finite = largest <= std::numeric_limits<float>::max();
-  scale = finite ? std::max(largest / kLargest, std::numeric_limits<float>::min())
-                 : std::numeric_limits<float>::quiet_NaN();
-  const __m512 factor = _mm512_set1_ps(finite ? 1 / scale : 0);
+  const RoundingStep step = rounding_step(largest_magnitude(a, b));
+  scale = step.scale;
+  const __m512 factor = _mm512_set1_ps(step.factor);
   const __m512i whole_a = _mm512_cvtps_epi32(_mm512_mul_ps(a, factor));
   const __m512i whole_b = _mm512_cvtps_epi32(_mm512_mul_ps(b, factor));
   auto* const to = reinterpret_cast<__m256i*>(pairs);
@@ -133,10 +122,6 @@ __m512 load_bfloat16(const std::byte* from) {
   const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
 }
-
-// Pairs that are unpacked from the same bytes.
-template <WeightFormat kFormat>
-constexpr int kPairsTogether = kFormat == WeightFormat::int4 ? 2 : 1;
 
 // Pairs [kPairsTogether * index, ...) of a group, as 16-bit integers [16 features][2 inputs].
 template <WeightFormat kFormat>

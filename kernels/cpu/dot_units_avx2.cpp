@@ -3,23 +3,14 @@
 #include <hwy/base.h>
 
 #include "kernels/cpu/dot_units.h"
+#include "kernels/x86_intrinsics.h"
 
 #if HWY_ARCH_X86
-
-// GCC takes what its own header leaves undefined for a mistake. (Clang does not know the second of these.)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#ifndef __clang__
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#pragma GCC diagnostic pop
 
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <iterator>
-#include <limits>
 #include <utility>
 
 HWY_PUSH_ATTRIBUTES("avx,avx2,fma,f16c")
@@ -65,12 +56,9 @@ float largest_magnitude(const Inputs& inputs) {
 }
 
 void round_group(const Inputs& inputs, std::uint32_t* pairs, float& scale, float& sum) {
-  constexpr float kLargest = 32767.0f;
-  const float largest = largest_magnitude(inputs);
-  const bool finite = largest <= std::numeric_limits<float>::max();
-  scale = finite ? std::max(largest / kLargest, std::numeric_limits<float>::min())
-                 : std::numeric_limits<float>::quiet_NaN();
-  const __m256 factor = _mm256_set1_ps(finite ? 1 / scale : 0);
+  const RoundingStep step = rounding_step(largest_magnitude(inputs));
+  scale = step.scale;
+  const __m256 factor = _mm256_set1_ps(step.factor);
   __m256i sums = _mm256_setzero_si256();
   for (std::size_t i = 0; i < std::size(inputs.of); ++i) {
     const __m256i whole = _mm256_cvtps_epi32(_mm256_mul_ps(inputs.of[i], factor));
@@ -91,10 +79,6 @@ __m256 load_bfloat16(const std::byte* from) {
   const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
 }
-
-// Pairs that are unpacked from the same bytes.
-template <WeightFormat kFormat>
-constexpr int kPairsTogether = kFormat == WeightFormat::int4 ? 2 : 1;
 
 // Pairs [kPairsTogether * index, ...) of half a group, as 16-bit integers [8 features][2 inputs].
 template <WeightFormat kFormat>

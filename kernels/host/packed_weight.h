@@ -26,6 +26,10 @@ namespace sinkstream::kernels {
 inline constexpr std::int64_t kPanelFeatures = 16;
 inline constexpr std::int64_t kGroupPairs = kGroupSize / 2;
 
+// Pairs of a group that are unpacked from the same bytes.
+template <WeightFormat kFormat>
+inline constexpr int kPairsTogether = kFormat == WeightFormat::int4 ? 2 : 1;
+
 // Of a panel.
 constexpr std::int64_t pair_bytes(WeightFormat format) {
   constexpr std::int64_t kBytesOfInput[] = {64, 32, 16, 8};

@@ -49,6 +49,18 @@ std::vector<Choice> choose_on(Backend& backend, const std::vector<std::vector<fl
   return out.read();
 }
 
+// One rank alone; turn i begins in slot i with the i-th sampling.
+std::vector<Choice> choose_in_turns(Backend& backend, const std::vector<std::vector<float>>& logits,
+                                    const std::vector<SamplingParams>& ways,
+                                    const std::vector<ChoiceTask>& tasks) {
+  const std::int64_t vocab_size = std::ssize(logits.front());
+  const auto states = backend.make_slot_states(static_cast<std::int32_t>(tasks.size()), vocab_size);
+  for (std::size_t i = 0; i < ways.size(); ++i) {
+    backend.begin_turn(static_cast<std::int32_t>(i), ways[i], *states);
+  }
+  return choose_on(backend, logits, {0, vocab_size}, tasks, *states);
+}
+
 // Makes the backend choose these tokens in a slot, one after the other.
 void choose_before(Backend& backend, std::int32_t slot, const std::vector<TokenId>& tokens, Range vocab,
                    std::int64_t vocab_size, SlotStates& states) {
@@ -503,13 +515,7 @@ TEST_P(Choose, NotANumberIsNeverChosenAndShows) {
           {.logprobs = true, .slot = static_cast<std::int32_t>(i), .top_logprobs = 3, .position = 7});
     }
     tasks.back() = {.sample = false, .target = 9};
-    const auto choices = [&](Backend& on) {
-      const auto states = on.make_slot_states(static_cast<std::int32_t>(tasks.size()), kVocab);
-      for (std::size_t i = 0; i < ways.size(); ++i) {
-        on.begin_turn(static_cast<std::int32_t>(i), ways[i], *states);
-      }
-      return choose_on(on, logits, {0, kVocab}, tasks, *states);
-    };
+    const auto choices = [&](Backend& on) { return choose_in_turns(on, logits, ways, tasks); };
     const auto actual = choices(backend());
     const auto expected = choices(reference());
     for (std::size_t i = 0; i < tasks.size(); ++i) {
@@ -546,13 +552,7 @@ TEST_P(Choose, ALargeVocabularyGivesTheSameOnAnyNumberOfThreads) {
                        .position = 41});
     }
     tasks.back() = {.sample = false, .top_logprobs = 3, .target = 9'000};
-    const auto choices = [&](Backend& on) {
-      const auto states = on.make_slot_states(static_cast<std::int32_t>(tasks.size()), kVocab);
-      for (std::size_t i = 0; i < ways.size(); ++i) {
-        on.begin_turn(static_cast<std::int32_t>(i), ways[i], *states);
-      }
-      return choose_on(on, logits, {0, kVocab}, tasks, *states);
-    };
+    const auto choices = [&](Backend& on) { return choose_in_turns(on, logits, ways, tasks); };
     const auto expected = choices(reference());
     const auto one = choices(*on_threads(1));
     for (const int threads : thread_counts()) {

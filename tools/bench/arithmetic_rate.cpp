@@ -6,16 +6,7 @@
 #include <thread>
 #include <vector>
 
-#ifdef __x86_64__
-// GCC takes what its own header leaves undefined for a mistake.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#ifndef __clang__
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#pragma GCC diagnostic pop
-#endif
+#include "kernels/x86_intrinsics.h"
 
 namespace sinkstream::bench {
 namespace {

@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstdio>
 #include <exception>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
@@ -20,6 +19,7 @@
 #include "tools/bench/model_steps.h"
 #include "tools/bench/random_model.h"
 #include "tools/bench/read_rate.h"
+#include "tools/bench/results.h"
 
 namespace sinkstream::bench {
 namespace {
@@ -196,11 +196,7 @@ void run(const Options& options) {
     limits.arithmetic.operations = std::max(limits.arithmetic.operations, after.arithmetic.operations);
     result["models"].push_back(show(options, config, name, times, limits));
   }
-  if (options.json_file.empty()) return;
-  std::ofstream file(options.json_file);
-  file << result.dump(1) << '\n';
-  file.close();
-  if (!file) throw StartupError(ExitCode::config, options.json_file + ": could not be written");
+  write_json(options.json_file, result);
 }
 
 }  // namespace
@@ -209,8 +205,8 @@ void add_model(CLI::App& app) {
   CLI::App* const command =
       app.add_subcommand("model", "Times decoding and prompts of a model with random weights.");
   const auto options = std::make_shared<Options>();
-  command->add_option("--shape", options->shape, "1.1b (TinyLlama), 1b (Llama 3.2), 7b or 70b (Llama 2)")
-      ->check(CLI::IsMember({"1.1b", "1b", "7b", "70b"}))
+  command->add_option("--shape", options->shape, kShapesHelp)
+      ->check(CLI::IsMember(shape_names()))
       ->capture_default_str();
   command->add_option("--layers", options->layers, "of the model's layers, the first so many; 0: all");
   command->add_option("--weights", options->formats, "f32, bf16, int8, int4")

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <chrono>
 #include <span>
+#include <utility>
+
+#include "tools/bench/results.h"
 
 namespace sinkstream::bench {
 namespace {
@@ -11,11 +14,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values[values.size() / 2];
 }
 
 }  // namespace

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <fstream>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -14,11 +13,11 @@
 #include <thread>
 #include <vector>
 
-#include "base/error.h"
 #include "kernels/make_backend.h"
 #include "parallel/communicator/in_process.h"
 #include "tools/bench/commands.h"
 #include "tools/bench/random_model.h"
+#include "tools/bench/results.h"
 #include "worker/model/kv_cache.h"
 
 namespace sinkstream::bench {
@@ -44,11 +43,6 @@ double seconds_of(const std::function<void()>& work) {
   const auto begin = std::chrono::steady_clock::now();
   work();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
-double median(std::vector<double> values) {
-  std::ranges::nth_element(values, values.begin() + std::ssize(values) / 2);
-  return values[values.size() / 2];
 }
 
 // Memory that is there, as large as a session, and of the kind in which sessions are parked.
@@ -130,16 +124,10 @@ void run(const Options& options) {
   show("park", times.park);
   show("unpark", times.unpark);
   show("copy", times.copy);
-  if (options.json_file.empty()) return;
-  std::ofstream file(options.json_file);
-  file << nlohmann::json({{"bytes", bytes},
-                          {"park_seconds", times.park},
-                          {"unpark_seconds", times.unpark},
-                          {"copy_seconds", times.copy}})
-              .dump(1)
-       << '\n';
-  file.close();
-  if (!file) throw StartupError(ExitCode::config, options.json_file + ": could not be written");
+  write_json(options.json_file, {{"bytes", bytes},
+                                 {"park_seconds", times.park},
+                                 {"unpark_seconds", times.unpark},
+                                 {"copy_seconds", times.copy}});
 }
 
 }  // namespace
@@ -148,8 +136,8 @@ void add_parking(CLI::App& app) {
   CLI::App* const command =
       app.add_subcommand("parking", "Times parking a session and bringing it back, beside a plain copy.");
   const auto options = std::make_shared<Options>();
-  command->add_option("--shape", options->shape, "1b (Llama 3.2), 7b or 70b (Llama 2)")
-      ->check(CLI::IsMember({"1b", "7b", "70b"}))
+  command->add_option("--shape", options->shape, kShapesHelp)
+      ->check(CLI::IsMember(shape_names()))
       ->capture_default_str();
   command->add_option("--threads", options->threads, "of the rank")
       ->check(CLI::Range(1, 1024))

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <random>
 #include <stdexcept>
+#include <utility>
 
 #include "worker/model/local_sizes.h"
 
@@ -13,6 +14,11 @@ namespace {
 struct Shape {
   std::int64_t layers, hidden, heads, kv_heads, head_dim, mlp, vocab;
 };
+
+constexpr std::pair<const char*, Shape> kShapes[] = {{"1.1b", {22, 2048, 32, 4, 64, 5632, 32'000}},
+                                                     {"1b", {16, 2048, 32, 8, 64, 8192, 128'256}},
+                                                     {"7b", {32, 4096, 32, 32, 128, 11'008, 32'000}},
+                                                     {"70b", {80, 8192, 64, 8, 128, 28'672, 32'000}}};
 
 ModelConfig llama(const Shape& shape) {
   ModelConfig config;
@@ -88,11 +94,19 @@ class Maker {
 }  // namespace
 
 ModelConfig shape_of(const std::string& name) {
-  if (name == "1.1b") return llama({22, 2048, 32, 4, 64, 5632, 32'000});
-  if (name == "1b") return llama({16, 2048, 32, 8, 64, 8192, 128'256});
-  if (name == "7b") return llama({32, 4096, 32, 32, 128, 11'008, 32'000});
-  if (name == "70b") return llama({80, 8192, 64, 8, 128, 28'672, 32'000});
+  for (const auto& [of, shape] : kShapes) {
+    if (of == name) return llama(shape);
+  }
   throw std::invalid_argument("there is no shape " + name);
+}
+
+const std::vector<std::string>& shape_names() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all;
+    for (const auto& [name, shape] : kShapes) all.emplace_back(name);
+    return all;
+  }();
+  return names;
 }
 
 Weights random_weights(const ModelConfig& config, const ShardPlan& shard, kernels::WeightFormat format,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "worker/model/tensors.h"
 
@@ -10,6 +11,9 @@ namespace sinkstream {
 // "1.1b" (TinyLlama), "1b" (Llama 3.2), "7b" (Llama 2), "70b" (Llama 2). Throws std::invalid_argument for
 // others.
 ModelConfig shape_of(const std::string& name);
+// For CLI::IsMember, and for its help.
+const std::vector<std::string>& shape_names();
+inline constexpr const char* kShapesHelp = "1.1b (TinyLlama), 1b (Llama 3.2), 7b or 70b (Llama 2)";
 
 // A rank's weights; rows repeat, so that making them takes little time.
 Weights random_weights(const ModelConfig& config, const ShardPlan& shard, kernels::WeightFormat format,

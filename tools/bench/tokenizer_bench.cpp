@@ -17,6 +17,7 @@
 #include "text/tokenizer/tokenizer.h"
 #include "tools/bench/commands.h"
 #include "tools/bench/peer.h"
+#include "tools/bench/results.h"
 
 namespace sinkstream::bench {
 namespace {
@@ -62,12 +63,6 @@ void run_peer_round(Peer& peer, const std::string& text_file, Times& times) {
   }
   times.encode.push_back(encode);
   times.decode.push_back(decode);
-}
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2),
-                   values.end());
-  return values[values.size() / 2];
 }
 
 void print(const std::string& what, std::size_t bytes, const std::vector<double>& own,
