@@ -124,7 +124,9 @@ TEST(Candidates, NoNoiseIsAboveWhatIsKnownOfIt) {
     for (const std::uint64_t bits : {begin, begin + (end - begin) / 2, end}) {
       EXPECT_LE(gumbel_noise(bits), most_gumbel_noise(bits)) << ones;
     }
-    if (ones < 50) EXPECT_NEAR(gumbel_noise(end), most_gumbel_noise(end), ones == 0 ? 0.4 : 0.25) << ones;
+    if (ones < 50) {
+      EXPECT_NEAR(gumbel_noise(end), most_gumbel_noise(end), ones == 0 ? 0.4 : 0.25) << ones;
+    }
   }
 }
 
