@@ -72,7 +72,7 @@ class Proxy:
 
     def __enter__(self):
         def answers():
-            assert self._process.poll() is None, Path(self._log).read_text()
+            assert self._process.poll() is None, self.log()
             try:
                 socket.create_connection(("127.0.0.1", self.port), 5).close()
                 return True
@@ -81,7 +81,7 @@ class Proxy:
 
         if not wait_until(answers, START_SECONDS):
             self.__exit__()
-            raise AssertionError(Path(self._log).read_text())
+            raise AssertionError(self.log())
         return self
 
     def __exit__(self, *_):
@@ -92,6 +92,9 @@ class Proxy:
             self._process.kill()
             self._process.wait()
         self._reservation.close()
+
+    def log(self):
+        return Path(self._log).read_text()
 
     def connect(self):
         """A TLS connection to the proxy by the name that users type."""
@@ -196,20 +199,34 @@ def running(group):
     return int(re.search(r"^sinkstream_requests_running (\d+)", metrics, re.MULTILINE).group(1))
 
 
+# Caddy may close its own connection behind it when an answer begins before it has noticed that it sent all of the request: Go
+# reads a body that it has closed by then. On a busy machine this was seen in one of six streams with Caddy 2.6.2.
+CLOSED_BY_PROXY = re.compile("reading from backend.*use of closed network connection")
+
+
+def first_events(proxy, path, body, count):
+    """Of a stream, and its connection; anew where the proxy says that it closed it itself."""
+    for closed in range(20):
+        connection, response = proxy.ask("POST", path, body)
+        assert response.status == 200
+        assert response.headers["Content-Type"].startswith("text/event-stream")
+        events = []
+        while len(events) < count and (line := response.readline()):
+            if line.startswith(b"data: "):
+                events.append(json.loads(line.removeprefix(b"data: ")))
+        if len(events) == count:
+            return connection, response
+        connection.close()
+        assert wait_until(lambda: len(CLOSED_BY_PROXY.findall(proxy.log())) > closed, 60), f"the stream has ended after {events}"
+    raise AssertionError("the proxy closes every stream")
+
+
 def test_tokens_come_while_the_answer_is_made_and_leaving_cancels_it(site, group):
     proxy, prefix = site
     # Longer than any test waits: what is read before its end has been streamed.
     endless = {"prompt": "It was", "max_tokens": 900000, "ignore_eos": True, "stream": True}
-    connection, response = proxy.ask("POST", f"{prefix}/v1/completions", endless)
-    assert response.status == 200
-    assert response.headers["Content-Type"].startswith("text/event-stream")
-    events = []
-    while len(events) < 5:
-        line = response.readline()
-        assert line, "the stream has ended"
-        if line.startswith(b"data: "):
-            events.append(json.loads(line.removeprefix(b"data: ")))
-    assert running(group) == 1
+    connection, response = first_events(proxy, f"{prefix}/v1/completions", endless, 5)
+    assert wait_until(lambda: running(group) == 1, 60)
     response.close()
     connection.sock.close()
     assert wait_until(lambda: running(group) == 0, 60), "the client has left, and the generation goes on"

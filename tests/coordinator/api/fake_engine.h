@@ -2,6 +2,7 @@
 // contract as strictly as the real one, and fails the test where the coordinator does not.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -62,12 +63,14 @@ class FakeEngine : public Engine {
   };
   std::map<SessionId, Kept> sessions() const;
   template <typename C>
-  std::vector<C> commands() const {  // all of this kind
+  std::vector<C> commands() const {  // all of this kind that were sent
     const std::lock_guard lock(mutex_);
     std::vector<C> found;
-    for (const Command& command : received_) {
+    const auto find = [&](const Command& command) {
       if (const auto* one = std::get_if<C>(&command)) found.push_back(*one);
-    }
+    };
+    std::ranges::for_each(received_, find);
+    std::ranges::for_each(inbox_, find);
     return found;
   }
 
