@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "engine/duration_histogram.h"
@@ -20,9 +21,11 @@ struct EngineStats {
   // Since the start: sessions that were saved on every rank's disk, that were taken up from there, and those
   // of which neither succeeded on some rank.
   std::int64_t snapshots_saved = 0, snapshots_taken_up = 0, snapshots_failed = 0;
+  double snapshot_save_seconds = 0;  // of those that were saved: from the copy to the files of all ranks
   std::int64_t snapshot_bytes = 0;   // of the leader's own files; each rank has as many, of its heads
   std::int64_t prompt_tokens = 0;    // taken in
   std::int64_t replayed_tokens = 0;  // of them, those that a session had seen before
+  std::optional<double> seconds_per_prompt_token;  // of prompts read by themselves; no value: none was
   std::int64_t generated_tokens = 0;
   std::int64_t evicted_tokens = 0;
   std::int64_t resident_tokens = 0;  // in all slots now

@@ -43,6 +43,7 @@ struct ParallelSettings {
 
 struct EngineSettings {
   std::int64_t prefill_chunk = 128;
+  double prefill_slowdown = 2;
   std::int64_t max_queue = 256;
   std::int64_t default_max_tokens = 4096;
   std::int64_t max_tokens = 1000000;

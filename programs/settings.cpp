@@ -217,6 +217,9 @@ std::vector<Setting> make_table() {
            "a rank that does nothing for so long ends the group"),
       integer("engine.prefill_chunk", FIELD(engine.prefill_chunk), 1, 65536,
               "prompt tokens that one step takes in, all sessions together"),
+      real("engine.prefill_slowdown", FIELD(engine.prefill_slowdown), 0, 1000,
+           "how many times as long a step that generates may take for the prompt tokens in it; 0: however "
+           "long"),
       integer("engine.max_queue", FIELD(engine.max_queue), 0, 1'000'000,
               "requests that may wait for a slot; more are answered 429"),
       integer("engine.default_max_tokens", FIELD(engine.default_max_tokens), 1, kBillion,
@@ -249,8 +252,13 @@ std::vector<Setting> make_table() {
       integer("sessions.snapshot_tokens", FIELD(sessions.snapshot_tokens), 1, kBillion,
               "a session on disk has a snapshot so often that no more than so many tokens need be taken in "
               "anew"),
+      real("sessions.snapshot_seconds", FIELD(sessions.snapshot_seconds), 0, 86400,
+           "and no more than take about so long, where a snapshot costs a fiftieth of that or less; 0: "
+           "however "
+           "long that takes"),
       integer("sessions.snapshot_bytes", FIELD(sessions.snapshot_bytes), 0, 1LL << 50,
-              "disk for the snapshots of each rank; those that were used least recently go first; 0: none are kept"),
+              "disk for the snapshots of each rank; those that were used least recently go first; 0: none "
+              "are kept"),
       text("server.listen", FIELD(server.listen), "host:port", "where to listen; port 0 takes a free one"),
       text("server.api_key_file", FIELD(server.api_key_file), "a file",
            "one API key a line; relative to this file; empty: no key needed"),

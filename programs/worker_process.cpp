@@ -106,6 +106,7 @@ SchedulerLimits scheduler_limits(const Config& config, const SessionSizing& sess
           .max_queue = static_cast<std::int32_t>(config.engine.max_queue),
           .prefill_chunk = config.engine.prefill_chunk,
           .session_chunk = sessions.session_chunk,
+          .prefill_slowdown = config.engine.prefill_slowdown,
           .session = sessions.shape,
           .end_tokens = text.end_tokens,
           .find_snapshot = rank.snapshots ? find_in(*rank.snapshots) : nullptr};

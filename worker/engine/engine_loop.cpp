@@ -160,14 +160,20 @@ void EngineLoop::launch(const StepPlan& plan) {
 }
 
 void EngineLoop::collect() {
-  scheduler_.commit(runner_.collect());
+  const auto choices = runner_.collect();
+  scheduler_.note_seconds(end_step());
+  scheduler_.commit(choices);
   note_counts();
+}
 
+double EngineLoop::end_step() {
   const std::lock_guard lock(mutex_);
   const Clock::time_point now = Clock::now();
-  stats_.steps.add(to_seconds(now - step_begins_.front()));
+  const double seconds = to_seconds(now - step_begins_.front());
+  stats_.steps.add(seconds);
   step_begins_.pop_front();
   if (!step_begins_.empty()) step_begins_.front() = now;
+  return seconds;
 }
 
 void EngineLoop::note_counts() {

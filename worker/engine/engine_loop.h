@@ -56,7 +56,8 @@ class EngineLoop final : public Engine {
   void serve();
   bool take_commands();  // waits for one where nothing else is left to do; false: stop
   void launch(const StepPlan& plan);
-  void collect();  // the oldest step under way
+  void collect();     // the oldest step under way
+  double end_step();  // how long it took
   void note_counts();
   void send_last_plan();
 

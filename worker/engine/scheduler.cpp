@@ -40,7 +40,8 @@ Input input_of(const SharedTokens& prompt, const std::vector<TokenId>& pending, 
 Scheduler::Scheduler(SchedulerLimits limits, std::function<void(Event)> tell)
     : limits_(std::move(limits)),
       tell_(std::move(tell)),
-      table_(limits_.session, limits_.num_slots, limits_.num_places) {}
+      table_(limits_.session, limits_.num_slots, limits_.num_places),
+      prefill_budget_(limits_.prefill_chunk, limits_.prefill_slowdown) {}
 
 // ---- Commands about turns
 
@@ -362,6 +363,7 @@ void Scheduler::add_counts(EngineStats& stats) const {
   stats.waiting = waiting();
   stats.prompt_tokens = prompt_tokens_;
   stats.replayed_tokens = replayed_tokens_;
+  stats.seconds_per_prompt_token = prefill_budget_.seconds_per_prompt_token();
   stats.generated_tokens = generated_tokens_;
   stats.evicted_tokens = evicted_tokens_;
   stats.queueing = queueing_;
@@ -378,6 +380,7 @@ void Scheduler::add_counts(EngineStats& stats) const {
   stats.parks = parks_;
   stats.restores = restores_;
   stats.snapshots_saved = traffic_.saved;
+  stats.snapshot_save_seconds = traffic_.save_seconds;
   stats.snapshots_taken_up = traffic_.taken_up;
   stats.snapshots_failed = traffic_.failed;
 }

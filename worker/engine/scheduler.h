@@ -18,6 +18,7 @@
 #include "engine/events.h"
 #include "kernels/choice.h"
 #include "worker/engine/operation_failures.h"
+#include "worker/engine/prefill_budget.h"
 #include "worker/engine/session_table.h"
 #include "worker/engine/snapshot_traffic.h"
 #include "worker/engine/step_plan.h"
@@ -31,6 +32,7 @@ struct SchedulerLimits {
   std::int32_t max_queue = 0;        // choices that wait for a slot
   std::int64_t prefill_chunk = 128;  // prompt tokens that a step takes in at most, all sessions together
   std::int64_t session_chunk = 128;  // of one session: no more than the ring's slack
+  double prefill_slowdown = 0;       // of decoding sessions' steps, at most (PrefillBudget); 0: no limit
   SessionShape session;
   std::vector<TokenId> end_tokens;
   // What the leader has of a session on its disk. Empty: there are no snapshots; else two places more than
@@ -67,6 +69,8 @@ class Scheduler {
   // The newest step has been launched: what failed of its slot operations, on whichever rank. Their sessions
   // end.
   void note_launch(std::span<const OperationFailure> failures);
+  // The oldest step that next() gave, and that has no outcome yet, took so long.
+  void note_seconds(double seconds);
   // The outcome of the oldest step that next() gave and that has none yet: one choice for each output. What
   // belongs to a turn that has ended meanwhile is dropped.
   void commit(std::span<const kernels::Choice> choices);
@@ -86,6 +90,7 @@ class Scheduler {
     StepPlan plan;
     std::vector<std::uint64_t> operation_sessions, row_sessions;
     std::vector<SessionChanged> forks;
+    std::int64_t decode_rows = 0;  // the first of its rows
   };
 
   // ---- Sessions that outlive a request
@@ -178,6 +183,7 @@ class Scheduler {
   const SchedulerLimits limits_;
   const std::function<void(Event)> tell_;
   SessionTable table_;
+  PrefillBudget prefill_budget_;
   std::deque<Choices> waiting_;
   std::deque<WaitingSave> saves_;
   SnapshotTraffic traffic_;

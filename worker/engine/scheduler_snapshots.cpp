@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/durations.h"
 #include "worker/engine/scheduler.h"
 
 namespace sinkstream {
@@ -70,7 +71,8 @@ void Scheduler::begin_save() {
                             .sound_from = session.sound_from};
     table_.copy_aside(session, out_place());
     traffic_.out = {.job = {.number = begin_job(WriteSnapshot{out_place(), snapshot}), .snapshot = snapshot},
-                    .answer = changed(command.request, command.session)};
+                    .answer = changed(command.request, command.session),
+                    .began = Clock::now()};
   }
 }
 
@@ -79,6 +81,7 @@ void Scheduler::end_save() {
   table_.operate(DropSaved{out_place()});
   if (out.job.failure.empty()) {
     ++traffic_.saved;
+    traffic_.save_seconds += to_seconds(Clock::now() - out.began);
     return tell_(out.answer);
   }
   ++traffic_.failed;

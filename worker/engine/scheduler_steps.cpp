@@ -36,11 +36,12 @@ std::optional<StepPlan> Scheduler::next() {
   SessionOperations operations = table_.take_operations();
   plan.operations = std::move(operations.operations);
   add_decode_rows(plan);
+  const std::int64_t decode_rows = std::ssize(plan.rows);
   add_prefill_rows(plan);
   if (plan.operations.empty() && plan.rows.empty()) return std::nullopt;
   plan.number = next_plan_++;
-  launched_.push_back(
-      {plan, std::move(operations.sessions), std::exchange(row_sessions_, {}), std::exchange(forks_, {})});
+  launched_.push_back({plan, std::move(operations.sessions), std::exchange(row_sessions_, {}),
+                       std::exchange(forks_, {}), decode_rows});
   return plan;
 }
 
@@ -77,6 +78,13 @@ void Scheduler::note(const Launched& step, std::size_t index, const std::string&
   }
   Session* const session = table_.find_number(number);
   if (session) fail(*session, FinishReason::failed, message);
+}
+
+void Scheduler::note_seconds(double seconds) {
+  const Launched& step = launched_.front();
+  const auto copies = [](const SlotOperation& operation) { return read_by(operation).has_value(); };
+  if (std::ranges::any_of(step.plan.operations, copies)) return;  // which take time of their own
+  prefill_budget_.note(step.decode_rows, std::ssize(step.plan.rows) - step.decode_rows, seconds);
 }
 
 void Scheduler::commit(std::span<const kernels::Choice> choices) {
@@ -142,7 +150,8 @@ void Scheduler::add_prefill_rows(StepPlan& plan) {
       first_prefill_slot_);
   if (sessions.empty()) return;
   first_prefill_slot_ = (*sessions.front()->slot + 1) % limits_.num_slots;
-  const std::vector<std::int64_t> shares = prefill_shares(wanted, limits_.prefill_chunk);
+  const std::vector<std::int64_t> shares =
+      prefill_shares(wanted, prefill_budget_.tokens(std::ssize(plan.rows)));
   for (std::size_t i = 0; i < sessions.size(); ++i) take_input(*sessions[i], shares[i], plan);
 }
 

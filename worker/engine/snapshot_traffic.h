@@ -30,6 +30,7 @@ struct SnapshotTraffic {
   struct Out {
     SnapshotJob job;
     SessionChanged answer;
+    std::chrono::steady_clock::time_point began;
   };
   struct In {
     SnapshotJob job;
@@ -40,6 +41,7 @@ struct SnapshotTraffic {
   std::optional<Out> out;
   std::optional<In> in;
   std::int64_t saved = 0, taken_up = 0, failed = 0;  // since the start
+  double save_seconds = 0;                           // of those saved
 
   bool waits() const { return out || (in && !in->is_there); }
 };

@@ -16,7 +16,8 @@ struct SessionSettings {
   std::int64_t replay_bytes = 67108864;       // of all those answers
   double retry_seconds = 30;                  // a turn whose client left waits so long for a retry
   std::filesystem::path directory;            // where sessions are kept; empty: in memory only
-  std::int64_t snapshot_tokens = 1024;        // of a session there, more than these are not taken in anew
+  std::int64_t snapshot_tokens = 1024;        // of a session there, fewer than these are taken in anew
+  double snapshot_seconds = 1;                // nor longer than this; 0: however long it takes
   std::int64_t snapshot_bytes = 34359738368;  // of all snapshots that a rank keeps
   double sync_seconds = 1;  // what is written there reaches the disk within so long; 0: before it is told
 };

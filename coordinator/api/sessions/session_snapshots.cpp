@@ -14,15 +14,26 @@ std::uint64_t new_save() {
 
 }  // namespace
 
+bool is_snapshot_due(std::int64_t tokens, const SessionSettings& settings, const EngineStats& stats) {
+  constexpr double kLeastSpared = 50;  // times what saving takes
+  if (tokens >= settings.snapshot_tokens) return true;
+  if (settings.snapshot_seconds == 0 || !stats.seconds_per_prompt_token) return false;
+  const double spared = *stats.seconds_per_prompt_token * static_cast<double>(tokens);
+  const double save = stats.snapshots_saved == 0
+                          ? 0
+                          : stats.snapshot_save_seconds / static_cast<double>(stats.snapshots_saved);
+  return spared >= std::max(settings.snapshot_seconds, kLeastSpared * save);
+}
+
 SessionSnapshots::SessionSnapshots(EngineClient& engine, std::weak_ptr<Executor> executor,
                                    const SessionSettings& settings, bool on_disk)
     : engine_(engine),
       executor_(std::move(executor)),
-      most_taken_in_anew_(settings.snapshot_tokens),
+      settings_(settings),
       keeps_any_(on_disk && engine.limits().has_snapshots) {}
 
 void SessionSnapshots::note_replay(ClientSession& session, std::int64_t replayed_tokens) const {
-  if (replayed_tokens < most_taken_in_anew_) return;
+  if (replayed_tokens < settings_.snapshot_tokens) return;
   session.update([](SessionContents& contents) { contents.saved.clear(); });
 }
 
@@ -36,7 +47,7 @@ void SessionSnapshots::save_if_due(const std::shared_ptr<ClientSession>& session
   const CacheWindow& window = session->facts().window;
   const auto begin = contents.past_begin(taken_in, window, engine_.limits().session);
   const std::int64_t left_out = begin ? std::max<std::int64_t>(0, *begin - window.sink_tokens) : 0;
-  if (taken_in - std::max(saved, left_out) < most_taken_in_anew_) return;
+  if (!is_snapshot_due(taken_in - std::max(saved, left_out), settings_, engine_.stats())) return;
   const std::uint64_t save = new_save();
   session->update([&](SessionContents& changed) {
     changed.saved.insert(changed.saved.begin(), {save, taken_in});

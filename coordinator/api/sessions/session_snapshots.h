@@ -11,6 +11,10 @@
 
 namespace sinkstream {
 
+// Whether to save a session of which so many tokens would be taken in anew: they are too many, or take too
+// long; not for the latter alone as long as saving takes more than a fiftieth of the time that it spares.
+bool is_snapshot_due(std::int64_t tokens, const SessionSettings& settings, const EngineStats& stats);
+
 class SessionSnapshots {
  public:
   // `on_disk`: sessions outlive the server; else nothing is kept.
@@ -31,7 +35,7 @@ class SessionSnapshots {
 
   EngineClient& engine_;
   const std::weak_ptr<Executor> executor_;
-  const std::int64_t most_taken_in_anew_;
+  const SessionSettings settings_;
   const bool keeps_any_;
 };
 

@@ -141,9 +141,13 @@ class TestGroup {
     engine_limits.session = session;
     engine_limits.max_queue = options_.max_queue;
     engine_limits.num_slots = options_.slots;
-    SchedulerLimits scheduler_limits{
-        options_.slots,         options_.places,        /*place_bytes=*/1, options_.max_queue,
-        options_.prefill_chunk, options_.prefill_chunk, session,           {}};
+    SchedulerLimits scheduler_limits{.num_slots = options_.slots,
+                                     .num_places = options_.places,
+                                     .place_bytes = 1,
+                                     .max_queue = options_.max_queue,
+                                     .prefill_chunk = options_.prefill_chunk,
+                                     .session_chunk = options_.prefill_chunk,
+                                     .session = session};
     if (files) {
       scheduler_limits.find_snapshot = [files](std::uint64_t number) { return files->find(number); };
     }

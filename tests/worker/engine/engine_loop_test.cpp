@@ -280,6 +280,10 @@ TEST(EngineLoop, TheTimesOfStepsAddUpToNoMoreThanTheTimeThatPassed) {
   const double passed = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   EXPECT_GT(steps, 0);
   EXPECT_LE(steps, passed);
+  const auto per_token = group.engine->stats().seconds_per_prompt_token;
+  ASSERT_TRUE(per_token);
+  EXPECT_GT(*per_token, 0);
+  EXPECT_LE(*per_token, passed);
 }
 
 }  // namespace

@@ -293,6 +293,7 @@ class ModelledEngine {
     if (under_way_.empty()) return false;
     const auto choices = std::move(under_way_.front());
     under_way_.pop_front();
+    scheduler.note_seconds(static_cast<double>(1 + 7 * steps_++ % 13));
     scheduler.commit(choices);
     return true;
   }
@@ -328,6 +329,7 @@ class ModelledEngine {
   }
 
   std::size_t depth_;
+  int steps_ = 0;
   std::deque<std::vector<kernels::Choice>> under_way_;  // oldest first
   RequestId next_request_ = 1;
 };

@@ -20,7 +20,7 @@ class RandomCommands {
       : random_(seed),
         slots_(1 + below(4)),
         places_(std::max(0, below(9) - 2)),
-        engine_(depth, small_limits(slots_, places_)) {
+        engine_(depth, random_limits()) {
     engine_.launched = [this](const StepPlan& plan) { look_at(plan); };
   }
 
@@ -47,6 +47,11 @@ class RandomCommands {
     std::vector<TokenId> content;
   };
   int below(int bound) { return static_cast<int>(random_() % static_cast<unsigned>(bound)); }
+  SchedulerLimits random_limits() {
+    SchedulerLimits limits = small_limits(slots_, places_);
+    limits.prefill_slowdown = below(3);
+    return limits;
+  }
   template <typename Map>
   typename Map::iterator any_of(Map& map) {
     auto it = map.begin();

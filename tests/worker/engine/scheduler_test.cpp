@@ -43,6 +43,7 @@ class Bench {
     if (under_way_.empty()) return false;
     const StepPlan plan = std::move(under_way_.front());
     under_way_.pop_front();
+    if (seconds) scheduler.note_seconds(seconds(plan));
     scheduler.commit(choices_of(plan));
     return true;
   }
@@ -65,6 +66,7 @@ class Bench {
   std::function<TokenId(std::int64_t)> sample = [](std::int64_t position) {
     return static_cast<TokenId>(100 + position);
   };
+  std::function<double(const StepPlan&)> seconds;  // that it takes; empty: nobody looks at the clock
 
  private:
   std::vector<kernels::Choice> choices_of(const StepPlan& plan) const {
@@ -145,6 +147,27 @@ TEST_P(SchedulerAtDepth, DecodingGoesOnDuringAPrefill) {
   bench.add(10'000, 1);
   for (int i = 0; i < 10; ++i) bench.step();
   EXPECT_EQ(talking.events.size(), 11u);
+}
+
+// A row takes a second, a step without prompts one: twice that has room for one prompt token.
+TEST_P(SchedulerAtDepth, PromptsSlowDecodingDownNoFurtherThanTheyMay) {
+  SchedulerLimits limits = small_limits(3);
+  limits.prefill_slowdown = 2;
+  Bench bench(depth(), limits);
+  bench.seconds = [](const StepPlan& plan) { return static_cast<double>(plan.rows.size()); };
+  const auto rows = [&bench] { return bench.plans.back().rows.size(); };
+  const Told& read = bench.add(50, 1);
+  bench.step();
+  EXPECT_EQ(rows(), 8u) << "nobody waits";
+  while (read.ends.empty()) bench.step();
+  bench.add(1, 1000);
+  for (int i = 0; i < 5; ++i) bench.step();
+  bench.add(1000, 1);
+  for (int i = 0; i < 5; ++i) bench.step();
+  for (int i = 0; i < 10; ++i) {
+    bench.step();
+    EXPECT_EQ(rows(), 2u);
+  }
 }
 
 TEST_P(SchedulerAtDepth, SessionsWaitForASlotInOrder) {

@@ -47,6 +47,33 @@ TEST_F(SessionSnapshotsTest, AreTakenEverySoManyTokens) {
   EXPECT_NE(saves()[1].name.save, saves()[0].name.save);
 }
 
+// A prompt token takes 10 ms, saving 2 ms, then 60.
+TEST_F(SessionSnapshotsTest, AreTakenWhenMakingAnewWouldTakeTooLong) {
+  start();
+  const std::string id = open();
+  EngineStats stats{.seconds_per_prompt_token = 0.01};
+  engine->set_stats(stats);
+  api_settings.sessions.snapshot_tokens = 100'000;
+  api_settings.sessions.snapshot_seconds = 0.5;
+  restart();
+  engine->set_stats(stats);
+  give(id, 49);
+  EXPECT_TRUE(saves().empty());
+  give(id, 1);
+  ASSERT_EQ(saves().size(), 1u);
+  stats.snapshots_saved = 3;
+  stats.snapshot_save_seconds = 0.006;
+  engine->set_stats(stats);
+  give(id, 50);
+  ASSERT_EQ(saves().size(), 2u);
+  stats.snapshot_save_seconds = 0.18;
+  engine->set_stats(stats);
+  give(id, 290);  // 50 times as long as saving takes 300
+  ASSERT_EQ(saves().size(), 2u);
+  give(id, 10);
+  EXPECT_EQ(saves().size(), 3u);
+}
+
 TEST_F(SessionSnapshotsTest, AreNotTakenWhereMakingAnewCostsLess) {
   limits.session.num_layers = 1;  // some window's worth of tokens
   api_settings.sessions.snapshot_tokens = 100'000;
