@@ -44,8 +44,9 @@ struct SessionStore::Impl {
   Statement insert_extent{database, "INSERT OR REPLACE INTO extents VALUES(?1, ?2, ?3, ?4, ?5)"};
   Statement delete_extent{database, "DELETE FROM extents WHERE session = ?1"};
   Statement insert_key{database, "INSERT OR REPLACE INTO keys VALUES(?1, ?2, ?3, ?4, ?5)"};
+  Statement delete_key{database, "DELETE FROM keys WHERE owner = ?1 AND key = ?2"};
   Statement select_keys{database, "SELECT owner, key, what, expires_at, crc FROM keys"};
-  Statement delete_keys{database, "DELETE FROM keys WHERE expires_at <= ?1"};
+  Statement delete_expired_keys{database, "DELETE FROM keys WHERE expires_at <= ?1"};
 };
 
 namespace {
@@ -300,9 +301,14 @@ void SessionStore::put_key(const std::string& owner, const std::string& key, std
                         key_checksum(owner, key, what, expires_at));
 }
 
+void SessionStore::remove_key(const std::string& owner, const std::string& key) {
+  impl_->require_transaction();
+  impl_->delete_key.run(std::string_view(owner), std::string_view(key));
+}
+
 std::vector<SessionStore::StoredKey> SessionStore::keys(std::int64_t now) {
   std::vector<StoredKey> keys;
-  impl_->delete_keys.run(now);
+  impl_->delete_expired_keys.run(now);
   Query rows = impl_->select_keys.query();
   while (rows.next()) {
     const bool sound =

@@ -101,6 +101,7 @@ class SessionStore {
   // Makes or replaces an Idempotency-Key.
   void put_key(const std::string& owner, const std::string& key, std::string_view what,
                std::int64_t expires_at);
+  void remove_key(const std::string& owner, const std::string& key);  // nothing if there is none
   // Those that have not expired at `now`; the others are forgotten. Also outside begin() and commit().
   std::vector<StoredKey> keys(std::int64_t now);
 

@@ -95,6 +95,12 @@ void AnswerRecords::write_key(const Asked& asked, std::int64_t expires_at) {
           SessionStore& store) { store.put_key(asked.owner, asked.key, asked.fingerprint, expires_at); });
 }
 
+void AnswerRecords::remove_key(const Asked& asked) {
+  if (!journal_ || asked.key.empty()) return;
+  journal_->write(
+      {}, [owner = asked.owner, key = asked.key](SessionStore& store) { store.remove_key(owner, key); });
+}
+
 // ---- requests
 
 void AnswerRecords::answer(const Asked& asked, const std::shared_ptr<Exchange>& exchange, Handler handler) {
@@ -243,10 +249,8 @@ void AnswerRecords::end(Place place) {
   using State = RecordedAnswer::State;
   const State state = place->answer->state();
   const auto executor = executor_.lock();
-  if (state == State::failed || !executor) {
-    write_key(place->asked, 0);
-    return erase(place);
-  }
+  if (!executor) return erase(place);
+  if (state == State::failed) return forget(place);
   write_key(place->asked, expiry_from(std::time(nullptr)));
   place->expires = executor->now() + seconds(settings_.replay_seconds);
   add_ended(place);
@@ -276,6 +280,11 @@ void AnswerRecords::forget_content(Place place, const char* why) {
     place->asked.text.shrink_to_fit();
   }
   measure(place);
+}
+
+void AnswerRecords::forget(Place place) {
+  remove_key(place->asked);
+  erase(place);
 }
 
 void AnswerRecords::erase(Place place) {
@@ -336,7 +345,7 @@ void AnswerRecords::shrink() {
 void AnswerRecords::expire() {
   const auto executor = executor_.lock();
   if (!executor) return;
-  while (!ended_.empty() && ended_.front().expires <= executor->now()) erase(ended_.begin());
+  while (!ended_.empty() && ended_.front().expires <= executor->now()) forget(ended_.begin());
 }
 
 // One timer, for the first that expires.

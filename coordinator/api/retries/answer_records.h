@@ -73,10 +73,12 @@ class AnswerRecords : public std::enable_shared_from_this<AnswerRecords> {
 
   std::int64_t expiry_from(std::int64_t unix_time) const;
   void write_key(const Asked& asked, std::int64_t expires_at);
+  void remove_key(const Asked& asked);
   void take(Place place, RecordedAnswer::Change change);
   void wait_for_retry(Place place);
   void end(Place place);
   void forget_content(Place place, const char* why);
+  void forget(Place place);  // its key, too: the same request is a new one
   void erase(Place place);
   bool is_named(Place place) const;  // found by its text
   void unname_turn(Place place);

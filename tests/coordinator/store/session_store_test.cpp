@@ -216,6 +216,22 @@ TEST_F(SessionStoreTest, KeysExpire) {
   EXPECT_EQ(1, number_in(database_file(directory_.path()), "SELECT count(*) FROM keys"));
 }
 
+TEST_F(SessionStoreTest, KeysAreRemoved) {
+  change([](SessionStore& store) {
+    store.put_key("owner", "one", "what", 10);
+    store.put_key("owner", "two", "what", 10);
+    store.put_key("another", "one", "what", 10);
+  });
+  change([](SessionStore& store) {
+    store.remove_key("owner", "one");
+    store.remove_key("owner", "one");
+  });
+  const auto keys = store_->keys(0);
+  ASSERT_EQ(2u, keys.size());
+  EXPECT_EQ("another", keys[0].owner);
+  EXPECT_EQ("two", keys[1].key);
+}
+
 TEST_F(SessionStoreTest, SyncEmptiesTheLog) {
   put("sess_a", 100'000);
   EXPECT_GT(std::filesystem::file_size(log_file(directory_.path())), 400'000u);
