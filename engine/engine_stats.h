@@ -11,8 +11,9 @@
 namespace sinkstream {
 
 struct EngineStats {
-  std::int64_t running = 0;  // sessions in slots
+  std::int64_t running = 0;  // sessions in slots that are in a turn
   std::int64_t waiting = 0;  // in the queue
+  std::int64_t used_slots = 0;
   // Sessions that outlive their turns: in slots; in parking places, and the memory of these on all ranks.
   std::int64_t resident_sessions = 0;
   std::int64_t parked_sessions = 0;

@@ -147,7 +147,7 @@ std::vector<MetricFamily> engine_families(const EngineStats& stats, const Engine
   return {
       gauge("sinkstream_requests_running", "Generations in a slot.", number(stats.running)),
       gauge("sinkstream_requests_waiting", "Generations in the queue.", number(stats.waiting)),
-      gauge("sinkstream_sessions", "Sessions that hold a slot.", number(stats.running)),
+      gauge("sinkstream_sessions", "Sessions that hold a slot.", number(stats.used_slots)),
       gauge("sinkstream_slots", "Places for sessions.", limits.num_slots),
       gauge("sinkstream_resident_sessions", "Sessions that clients keep and that hold a slot.",
             number(stats.resident_sessions)),

@@ -359,7 +359,7 @@ std::int32_t Scheduler::waiting() const {
 }
 
 void Scheduler::add_counts(EngineStats& stats) const {
-  stats.running = limits_.num_slots - free_slots();
+  stats.used_slots = limits_.num_slots - free_slots();
   stats.waiting = waiting();
   stats.prompt_tokens = prompt_tokens_;
   stats.replayed_tokens = replayed_tokens_;
@@ -371,9 +371,11 @@ void Scheduler::add_counts(EngineStats& stats) const {
   stats.decode = decode_;
   stats.resident_tokens = 0;
   stats.resident_sessions = 0;
+  stats.running = 0;
   table_.for_each([&](const Session& session) {
     stats.resident_tokens += session_usage(session.seen, session.window).resident_tokens;
     stats.resident_sessions += session.id != kNoSession ? 1 : 0;
+    stats.running += session.resting() ? 0 : 1;
   });
   stats.parked_sessions = table_.parked();
   stats.parked_bytes = stats.parked_sessions * limits_.place_bytes;

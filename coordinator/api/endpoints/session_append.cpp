@@ -5,7 +5,9 @@
 #include "coordinator/api/generation/engine_errors.h"
 #include "coordinator/api/quota/quota_of_request.h"
 #include "coordinator/api/request/generation_options.h"
+#include "coordinator/api/request/unsupported_fields.h"
 #include "coordinator/api/retries/answer_once.h"
+#include "coordinator/api/served_model.h"
 #include "coordinator/api/sessions/session_registry.h"
 #include "coordinator/api/sessions/session_request.h"
 
@@ -93,6 +95,8 @@ class Append : public std::enable_shared_from_this<Append> {
 void append(ApiContext& api, const std::shared_ptr<Exchange>& exchange, const nlohmann::ordered_json& body) {
   api.availability.require();
   RequestFields fields(body);
+  check_model(fields.string("model"), api.settings);
+  refuse_tools(fields);
   const Request& request = exchange->request();
   const auto expected = fields.integer("expected_seen", 0, std::numeric_limits<std::int64_t>::max());
   const auto turn = api.sessions.begin_turn(session_id_in(request.path), request, expected);

@@ -6,6 +6,7 @@
 #include "coordinator/api/endpoints/endpoints.h"
 #include "coordinator/api/request/chat_messages.h"
 #include "coordinator/api/request/chat_prompt.h"
+#include "coordinator/api/request/unsupported_fields.h"
 #include "coordinator/api/retries/answer_once.h"
 #include "coordinator/api/served_model.h"
 #include "coordinator/api/sessions/session_registry.h"
@@ -44,7 +45,7 @@ struct Pinned {
   std::shared_ptr<const json> messages;
 };
 
-Pinned read_pinned(RequestFields& fields, ApiContext& api) {
+Pinned read_pinned(RequestFields& fields, ApiContext& api, Exchange& exchange) {
   const bool has_messages = fields.value("messages") != nullptr;
   const auto instructions = fields.string("instructions");
   std::vector<TokenId> tokens = read_session_prompt(fields, /*begins=*/true, api);
@@ -54,7 +55,7 @@ Pinned read_pinned(RequestFields& fields, ApiContext& api) {
   if (!has_messages && !instructions) return {std::move(tokens), nullptr};
   json messages =
       has_messages ? read_messages(fields) : json::array({{{"role", "system"}, {"content", *instructions}}});
-  tokens = pinned_tokens(messages, fields, api);
+  tokens = pinned_tokens(messages, fields, api, exchange);
   return {std::move(tokens), std::make_shared<const json>(std::move(messages))};
 }
 
@@ -94,7 +95,9 @@ void create(ApiContext& api, const std::shared_ptr<Exchange>& exchange, const js
   facts.owner = api.sessions.owner_of(exchange->request());
   facts.metadata = read_metadata(fields);
   facts.ttl_seconds = fields.number("ttl_seconds", {0, longest, true}).value_or(longest);
-  Pinned pinned = read_pinned(fields, api);
+  refuse_tools(fields);
+  fields.refuse({"chat_template_kwargs"});  // of turns
+  Pinned pinned = read_pinned(fields, api, *exchange);
   facts.window = window_of(fields, static_cast<std::int64_t>(pinned.tokens.size()), api.engine.limits());
   facts.prefix_tokens = std::ssize(pinned.tokens);
   facts.slot_bytes = api.settings.slot_bytes;

@@ -110,8 +110,9 @@ void name_system(json& messages, const ChatTemplate& chat_template, bool has_too
 // what this model's template has no place for.
 void complain_of_unseen(const RenderedChat& chat, const RequestFields& fields, ApiContext& api,
                         Exchange& exchange) {
-  for (const std::size_t index : unseen_messages(chat)) {
-    const std::string role = chat.messages[index]["role"];
+  for (const std::size_t unseen : unseen_messages(chat)) {
+    const std::string role = chat.messages[unseen]["role"];
+    const std::size_t index = unseen - chat.first;
     if (role == "system" || role == "developer") {
       throw fields.error(
           fmt::format("messages[{}]", index),
@@ -128,6 +129,19 @@ void complain_of_unseen(const RenderedChat& chat, const RequestFields& fields, A
 }
 
 // ---- what a turn adds to a session
+
+// Messages from `first` on, as complain_of_unseen takes them.
+RenderedChat seen_without_tools(const History& history, std::size_t first, const Render& render,
+                                const std::string& mark, const ApiContext& api) {
+  return {
+      .messages = history.messages,
+      .prompt = history.prompt,
+      .render = render,
+      .written = [&](std::string_view text) { return mark_literal(text, api.tokenizer, mark); },
+      .shows_role =
+          [&](const std::string& role) { return api.chat_template.shows_role(role, /*has_tools=*/false); },
+      .first = first};
+}
 
 using RenderWith = std::function<std::string(const json& messages, bool generation)>;
 
@@ -287,6 +301,7 @@ ChatTurn read_chat_turn(RequestFields& fields, const ChatBefore& before, bool an
   const std::size_t num_before = all.size();
   append(all, added);
   const History history = render_history(all, render, fields);
+  complain_of_unseen(seen_without_tools(history, num_before, render, mark, api), fields, api, exchange);
   std::string text = history.prompt;
   if (num_before > 0) {
     const auto added_text = text_behind(history, num_before, before.answering, place, render_with, answers);
@@ -313,14 +328,16 @@ ChatTurn read_chat_turn(RequestFields& fields, const ChatBefore& before, bool an
   return turn;
 }
 
-std::vector<TokenId> pinned_tokens(const json& messages, const RequestFields& fields, ApiContext& api) {
+std::vector<TokenId> pinned_tokens(const json& messages, const RequestFields& fields, ApiContext& api,
+                                   Exchange& exchange) {
   const std::string mark = choose_mark();
   const auto render = [&](const json& history, bool generation) {
     const json shown = marked(history, api.tokenizer, mark);
     return api.chat_template.render({.messages = shown, .add_generation_prompt = generation});
   };
-  const History alone = render_history(
-      messages, [&](const json& m) { return render(m, false); }, fields);
+  const Render render_alone = [&](const json& history) { return render(history, false); };
+  const History alone = render_history(messages, render_alone, fields);
+  complain_of_unseen(seen_without_tools(alone, 0, render_alone, mark, api), fields, api, exchange);
   json more = alone.messages;
   more.push_back({{"role", "user"}, {"content", "x"}});
   bool is_prefix = true;

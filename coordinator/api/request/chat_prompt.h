@@ -44,7 +44,7 @@ ChatTurn read_chat_turn(RequestFields& fields, const ChatBefore& before, bool an
 // The tokens that messages begin a session with. Throws RequestError (400): the template does not take them
 // alone, or writes them otherwise when more follow.
 std::vector<TokenId> pinned_tokens(const nlohmann::ordered_json& messages, const RequestFields& fields,
-                                   ApiContext& api);
+                                   ApiContext& api, Exchange& exchange);
 
 // The newest `count` tokens of what the assistant said in the field `messages`.
 std::vector<TokenId> newest_answer_tokens(RequestFields& fields, std::int64_t count, const ApiContext& api);

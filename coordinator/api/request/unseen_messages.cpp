@@ -75,7 +75,7 @@ std::vector<std::size_t> unseen_messages(const RenderedChat& chat) {
   std::vector<std::size_t> unseen;
   std::set<std::string> tried;  // roles
   Search search(chat.prompt);
-  for (std::size_t i = 0; i < chat.messages.size(); ++i) {
+  for (std::size_t i = chat.first; i < chat.messages.size(); ++i) {
     const std::string& role = chat.messages[i]["role"].get_ref<const std::string&>();
     const std::vector<std::string_view> texts = texts_of(chat.messages[i]);
     if (texts.empty() || tried.contains(role)) continue;

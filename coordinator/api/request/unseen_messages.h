@@ -20,6 +20,7 @@ struct RenderedChat {
   // Whether the template is known to show messages of a role; then a text that is found in the prompt is
   // seen.
   std::function<bool(const std::string&)> shows_role;
+  std::size_t first = 0;  // those before were taken in earlier, and are not looked at
 };
 
 // Their indices, at most one a role. A template may trim, join, move or escape a text: only a message that

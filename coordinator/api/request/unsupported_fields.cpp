@@ -34,6 +34,8 @@ void refuse_constraints(RequestFields& fields) {
   if (auto format = fields.object("response_format")) format->refuse_unless("type", "text");
 }
 
+}  // namespace
+
 void refuse_tools(RequestFields& fields) {
   fields.refuse({"tools", "functions"});
   for (const char* name : {"tool_choice", "function_call"}) {
@@ -41,8 +43,6 @@ void refuse_tools(RequestFields& fields) {
     if (choice && *choice != "none") fields.refuse_unless(name, "auto");
   }
 }
-
-}  // namespace
 
 void refuse_unsupported(RequestFields& fields) {
   refuse_samplers(fields);

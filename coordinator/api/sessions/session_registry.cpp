@@ -112,6 +112,7 @@ std::shared_ptr<ClientSession> SessionRegistry::find(const std::string& id, cons
 std::shared_ptr<SessionTurn> SessionRegistry::begin_turn(const std::string& id, const Request& request,
                                                          std::optional<std::int64_t> expected_seen) {
   const auto session = find(id, request);
+  require_room(session->facts().window);
   if (!session->begin_turn()) {
     throw with_seen({409, "conflict_error", "session_busy",
                      "The session is in a turn; wait for its end, or close its connection.", "session"},
@@ -126,6 +127,21 @@ std::shared_ptr<SessionTurn> SessionRegistry::begin_turn(const std::string& id, 
     throw with_seen(conflict("stale_session", message, "session"), seen);
   }
   return turn;
+}
+
+// A session on disk may be of a server that had room for more.
+void SessionRegistry::require_room(const CacheWindow& window) const {
+  if (window.sink_tokens <= shape_.sink_capacity && window.window_tokens <= shape_.window.window_tokens)
+    return;
+  throw conflict("window_too_large",
+                 fmt::format("The session remembers {} first and {} newest tokens; since its settings were "
+                             "changed the server has "
+                             "room for {} and {} (cache.mode, cache.max_sink_tokens, cache.window_tokens). "
+                             "Set them as they were, or "
+                             "begin a new session; its transcript can be read.",
+                             window.sink_tokens, window.window_tokens, shape_.sink_capacity,
+                             shape_.window.window_tokens),
+                 "session");
 }
 
 std::vector<std::shared_ptr<ClientSession>> SessionRegistry::list(const Request& request) {

@@ -55,6 +55,7 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
   Executor::TimePoint now() const;
 
  private:
+  void require_room(const CacheWindow& window) const;
   void check_room(const KeptSessions::Map& sessions, const std::string& owner) const;
   void end(ClientSession& session);
   void expire();

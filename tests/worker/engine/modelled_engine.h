@@ -310,11 +310,12 @@ class ModelledEngine {
     run();
     return ledger.of(request);
   }
-  std::int64_t running() const {
+  EngineStats stats() const {
     EngineStats stats;
     scheduler.add_counts(stats);
-    return stats.running;
+    return stats;
   }
+  std::int64_t running() const { return stats().running; }
 
   Ledger ledger;
   ModelledSlots slots;

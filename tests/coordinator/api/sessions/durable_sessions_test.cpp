@@ -240,6 +240,37 @@ TEST_F(DurableSessionsTest, OtherArithmeticIsSaid) {
   EXPECT_EQ(show(id)["same_arithmetic"], false) << "from now on";
 }
 
+// They wait, and can be read, until there is room for them again.
+TEST_F(DurableSessionsTest, ThatRememberMoreThanThereIsRoomForAreAConflict) {
+  start();
+  const std::string pinned = open({{"prompt", std::vector<TokenId>(20, 5)}});
+  const std::string wide = open();
+  for (const std::string& id : {pinned, wide}) turn(id, {{"prompt", {5}}, {"max_tokens", 1}});
+  const auto before = limits.session;
+  const auto refused = [&](const std::string& id) {
+    const auto tokens = tokens_told(id);
+    for (const auto& [where, body] : {std::pair(kText, Json{{"session", id}, {"prompt", {5}}}),
+                                      std::pair(path(id, "append"), Json{{"prompt", {5}}}),
+                                      std::pair(path(id, "fork"), Json::object())}) {
+      const RawResponse response = post_json(where, body);
+      EXPECT_EQ(response.status, 409) << response.body;
+      EXPECT_EQ(error_of(response)["code"], "window_too_large");
+    }
+    EXPECT_EQ(tokens_told(id), tokens);
+  };
+  limits.session.sink_capacity = 8;
+  restart();
+  refused(pinned);
+  turn(wide, {{"prompt", {5}}, {"max_tokens", 1}});
+  limits.session = before;
+  --limits.session.window.window_tokens;
+  restart();
+  refused(wide);
+  limits.session = before;
+  restart();
+  for (const std::string& id : {pinned, wide}) turn(id, {{"prompt", {5}}, {"max_tokens", 1}});
+}
+
 TEST_F(DurableSessionsTest, AnotherModelIsRefused) {
   start();
   open();

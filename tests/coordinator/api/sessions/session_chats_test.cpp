@@ -73,6 +73,46 @@ TEST_F(SessionsTest, APrefixThatIsWrittenOtherwiseLaterIsRefused) {
   EXPECT_EQ(error_of(refused)["code"], "unsupported_content");
 }
 
+// Of what the session has already nobody is told again.
+TEST_F(SessionsTest, MessagesThatTheTemplateLeavesOutAreToldOf) {
+  const ChatTemplate forgetful(TemplateSources{
+      .usual = "{% for m in messages %}{% if m.role in ['user', 'assistant'] %}[{{ m.role }}]{{ m.content }};"
+               "{% endif %}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}",
+      .usual_file = "x"});
+  start(forgetful);
+  const RawResponse pinned = post_json(kSessions, {{"instructions", "Be kind."}});
+  EXPECT_EQ(pinned.status, 400) << pinned.body;
+  const std::string id = open();
+  say_to(id, "one");
+  const auto append = [&](const Json& messages) {
+    return post_json(path(id, "append"), {{"messages", messages}});
+  };
+  const RawResponse refused = append(Json::array({message("user", "two"), message("system", "Be kind.")}));
+  EXPECT_EQ(refused.status, 400) << refused.body;
+  EXPECT_EQ(error_of(refused)["param"], "messages[1]");
+  const RawResponse warned = append(Json::array({message("user", "two"), message("tool", "18 degrees")}));
+  EXPECT_EQ(warned.status, 200) << warned.body;
+  EXPECT_NE(warned.raw_head.find("leaves out a message of role tool"), std::string::npos) << warned.raw_head;
+  EXPECT_EQ(append(Json::array({message("user", "three")})).raw_head.find("leaves out"), std::string::npos);
+}
+
+TEST_F(SessionsTest, FieldsThatWouldChangeTheResultAreRefused) {
+  start();
+  const std::string id = open();
+  const auto refused_field = [&](const std::string& where, const Json& body) {
+    const RawResponse response = post_json(where, body);
+    EXPECT_EQ(response.status, 400) << where << ' ' << body << ": " << response.body;
+    return error_of(response)["param"].get<std::string>();
+  };
+  const Json tools = Json::array({{{"type", "function"}}});
+  EXPECT_EQ(refused_field(kSessions, {{"tools", tools}}), "tools");
+  EXPECT_EQ(refused_field(kSessions, {{"chat_template_kwargs", {{"x", 1}}}}), "chat_template_kwargs");
+  EXPECT_EQ(refused_field(path(id, "append"), {{"prompt", {5}}, {"tools", tools}}), "tools");
+  EXPECT_EQ(post_json(path(id, "append"), {{"prompt", {5}}, {"model", "nobody's"}}).status, 404);
+  EXPECT_EQ(post_json(path(id, "fork"), {{"expected_seen", 3}}).status, 409);
+  EXPECT_EQ(post_json(path(id, "fork"), {{"expected_seen", 0}}).status, 200);
+}
+
 TEST_F(SessionsTest, APrefixThatIsTooLongOrCannotStandAloneIsRefused) {
   const ChatTemplate needs_user(TemplateSources{
       .usual = "{% if messages[-1].role != 'user' %}{{ raise_exception('needs a user') }}{% endif %}x",
