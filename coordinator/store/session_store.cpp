@@ -171,6 +171,10 @@ StoredTokens SessionStore::tokens(const std::string& id, std::int64_t from, std:
   return read;
 }
 
+std::int64_t SessionStore::end(const std::string& id) const {
+  return impl_->index.at(id).extent.end;
+}
+
 std::string SessionStore::head(const std::string& id) {
   Query row = impl_->select_head.query(impl_->index.at(id).number);
   if (!row.next() || row.integer(2) != head_checksum(id, row.bytes(0), row.integer(1))) {

@@ -68,7 +68,8 @@ class SessionStore {
   // Those of [from, to), as far as they are there, sound, and without a gap: where pruned ones lie between,
   // those behind them. What comes before the first damaged row is sound.
   StoredTokens tokens(const std::string& id, std::int64_t from, std::int64_t to);
-  std::string head(const std::string& id);  // StoreFailure (damaged) if it isn't sound
+  std::int64_t end(const std::string& id) const;  // of its tokens, sound or not
+  std::string head(const std::string& id);        // StoreFailure (damaged) if it isn't sound
 
   // Changes come between begin() and commit(). After a failure, rollback() makes the store what it was at
   // begin().

@@ -87,11 +87,9 @@ void ClientSession::leave_memory() {
   drop_contents();
 }
 
-void ClientSession::set_tokens_on_disk(std::int64_t tokens) {
+void ClientSession::set_on_disk(const Summary& summary) {
   const std::lock_guard lock(mutex_);
-  if (!on_disk_) return;
-  on_disk_->unsent = 0;
-  on_disk_->tokens = tokens;
+  if (on_disk_) on_disk_ = summary;
 }
 
 bool ClientSession::leave_memory_if_idle() {

@@ -82,7 +82,7 @@ class ClientSession {
   std::int64_t tokens() const;
   void put_in_memory(SessionContents contents);  // in a turn
   void leave_memory();                           // in a turn
-  void set_tokens_on_disk(std::int64_t tokens);  // of one that has left it
+  void set_on_disk(const Summary& summary);      // of one that has left it
   bool leave_memory_if_idle();
   // What came of the snapshot that was asked for last, for whoever has its next turn.
   enum class SaveFailure : std::uint8_t { none, refused, failed };

@@ -7,7 +7,7 @@
 #include <chrono>
 #include <ctime>
 #include <exception>
-#include <limits>
+#include <optional>
 #include <stdexcept>
 
 #include "coordinator/api/journal/journal.h"
@@ -161,11 +161,7 @@ std::uint64_t SessionsOnDisk::take_up(std::int64_t slot_bytes) {
     }
     head.facts.id = stored.id;
     head.facts.slot_bytes = slot_bytes;
-    const ClientSession::Summary summary{
-        .tokens = stored.tokens,
-        .unsent = stored.tokens == head.tokens ? head.unsent : 0,
-        .same_arithmetic = head.contents.same_arithmetic && head.contents.arithmetic == arithmetic_,
-        .cut_at = head.contents.cut_at};
+    const ClientSession::Summary summary = this->summary(head, stored.tokens);
     last_number = std::max(last_number, head.facts.number);
     const auto session = std::make_shared<ClientSession>(std::move(head.facts), summary, stored.last_used_at,
                                                          now - seconds(unused));
@@ -179,12 +175,20 @@ std::uint64_t SessionsOnDisk::take_up(std::int64_t slot_bytes) {
   return last_number;
 }
 
+ClientSession::Summary SessionsOnDisk::summary(const SessionHead& head, std::int64_t tokens) const {
+  return {.tokens = tokens,
+          .unsent = tokens == head.tokens ? head.unsent : 0,
+          .same_arithmetic = head.contents.same_arithmetic && head.contents.arithmetic == arithmetic_,
+          .cut_at = head.contents.cut_at};
+}
+
 // Of its tokens, the newest that its state and penalties depend on. What is damaged of them, and what stood
 // behind, is lost.
 SessionsOnDisk::Stored SessionsOnDisk::read_stored(const ClientSession& session) const {
   const std::string& id = session.facts().id;
   const auto read = [&](SessionStore& store) {
-    std::int64_t tokens = session.tokens();
+    const std::int64_t end = store.end(id);
+    std::int64_t tokens = end;
     SessionHead head = read_head(store.head(id));
     const auto begin = [&] {
       return std::min(tokens - needed_tokens(), head.contents.newest_answers_begin(kMaxRepeatLastN, tokens));
@@ -198,8 +202,12 @@ SessionsOnDisk::Stored SessionsOnDisk::read_stored(const ClientSession& session)
     }
     if (recent.begin + std::ssize(recent.tokens) != tokens)
       throw damaged("its newest tokens are not on disk.");
-    return Stored{std::move(head), sinks.tokens, recent.begin, std::move(recent.tokens),
-                  recent.damaged_from.has_value()};
+    return Stored{.head = std::move(head),
+                  .sinks = sinks.tokens,
+                  .begin = recent.begin,
+                  .tokens = std::move(recent.tokens),
+                  .end = end,
+                  .is_cut = tokens < end || recent.damaged_from};
   };
   try {
     return journal_->read(read);
@@ -215,7 +223,6 @@ SessionsOnDisk::Stored SessionsOnDisk::read_stored(const ClientSession& session)
 void SessionsOnDisk::load(ClientSession& session) {
   Stored stored = read_stored(session);
   const std::int64_t tokens = stored.begin + std::ssize(stored.tokens);
-  const std::int64_t known = session.tokens();
   SessionContents contents = std::move(stored.head.contents);
   contents.transcript = new_transcript(stored.begin);
   contents.transcript.append(stored.tokens);
@@ -223,11 +230,11 @@ void SessionsOnDisk::load(ClientSession& session) {
   contents.reach = shape_.ring_capacity;
   const std::int64_t unsent = tokens == stored.head.tokens ? stored.head.unsent : 0;
   contents.unsent = contents.transcript.read(tokens - unsent, tokens);
-  contents.recorded = known;
+  contents.recorded = stored.end;
   contents.same_arithmetic = contents.same_arithmetic && contents.arithmetic == arithmetic_;
   contents.arithmetic = arithmetic_;
   if (!contents.marks.empty()) contents.marks.back().to = std::min(contents.marks.back().to, tokens);
-  if (tokens < known || stored.is_cut) {
+  if (stored.is_cut) {
     spdlog::error("session {}: its tokens from {} on are damaged on disk; it goes on from there",
                   session.facts().id, tokens);
     contents.cut_at = tokens;
@@ -235,6 +242,7 @@ void SessionsOnDisk::load(ClientSession& session) {
     contents.replaced = true;
   }
   session.put_in_memory(std::move(contents));
+  if (stored.is_cut) record_turn(session, tokens);  // who is told of it finds it so after a restart
 }
 
 KeptTokens SessionsOnDisk::read(const ClientSession& session, std::int64_t from, std::int64_t to) const {
@@ -274,20 +282,17 @@ void SessionsOnDisk::revert(ClientSession& session) {
   journal_->look([weak = weak_from_this(), id](SessionStore& store) {
     const auto self = weak.lock();
     if (!self) return;
-    std::int64_t tokens = 0;
-    bool is_there = true;
+    std::optional<ClientSession::Summary> there;
     try {
-      store.head(id);
-      const StoredTokens all = store.tokens(id, 0, std::numeric_limits<std::int64_t>::max());
-      tokens = all.begin + std::ssize(all.tokens);
+      there = self->summary(read_head(store.head(id)), store.end(id));
     } catch (const std::exception&) {
-      is_there = false;
+      there = std::nullopt;
     }
     self->kept_->with_all([&](KeptSessions::Map& sessions) {
       const auto found = sessions.find(id);
       if (found == sessions.end()) return;
-      if (is_there) {
-        found->second->set_tokens_on_disk(tokens);
+      if (there) {
+        found->second->set_on_disk(*there);
       } else {
         sessions.erase(found);
       }

@@ -59,9 +59,12 @@ class SessionsOnDisk : public std::enable_shared_from_this<SessionsOnDisk> {
     std::vector<TokenId> sinks;
     std::int64_t begin = 0;  // of `tokens`, the newest
     std::vector<TokenId> tokens;
-    bool is_cut = false;  // there may have been more
+    std::int64_t end = 0;  // of what stands there, sound or not
+    bool is_cut = false;   // what stands behind `tokens`, if anything, is lost
   };
   Stored read_stored(const ClientSession& session) const;
+  // Of a session with so many tokens on disk.
+  ClientSession::Summary summary(const SessionHead& head, std::int64_t tokens) const;
   std::int64_t needed_tokens() const;
   void take_failure(const std::string& id);
   Executor::TimePoint now() const;

@@ -1,0 +1,65 @@
+// A coordinator whose sessions are on disk.
+#pragma once
+
+#include <sys/resource.h>
+
+#include <csignal>
+#include <string>
+#include <vector>
+
+#include "tests/coordinator/api/sessions/sessions_fixture.h"
+#include "tests/temporary_directory.h"
+
+namespace sinkstream::testing {
+
+class DurableSessionsTest : public SessionsTest {
+ protected:
+  DurableSessionsTest() {
+    api_settings.sessions.directory = directory.path() / "sessions";
+    api_settings.model_fingerprint = "abc";
+    api_settings.arithmetic = "one";
+  }
+  // The server ends, and starts anew with an engine that knows nothing.
+  void restart() {
+    end();
+    start();
+  }
+  void end() {
+    coordinator->stop();
+    coordinator.reset();
+  }
+  std::vector<TokenId> tokens_told(const std::string& id) const {
+    return transcript(id)["tokens"].get<std::vector<TokenId>>();
+  }
+  const Past& newest_past() {
+    past = engine->commands<OpenSession>().back().past;
+    return past;
+  }
+  static RawResponse keyed(const std::string& address, const std::string& where, const Json& body,
+                           const std::string& key) {
+    RawClient client(address);
+    client.send(post(where, body.dump(), "Idempotency-Key: " + key + "\r\nConnection: close\r\n"));
+    return client.receive();
+  }
+
+  TemporaryDirectory directory;
+  Past past;
+};
+
+// As on a full disk: no file may grow.
+class NoRoom {
+ public:
+  NoRoom() {
+    std::signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &before_);
+    rlimit none = before_;
+    none.rlim_cur = 1;
+    setrlimit(RLIMIT_FSIZE, &none);
+  }
+  ~NoRoom() { setrlimit(RLIMIT_FSIZE, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
+}  // namespace sinkstream::testing
