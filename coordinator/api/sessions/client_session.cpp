@@ -20,6 +20,11 @@ ClientSession::ClientSession(SessionFacts facts, const Summary& summary, std::in
       last_used_(last_used),
       last_used_at_(last_used_at) {}
 
+std::shared_ptr<ClientSession> ClientSession::as_on_disk() const {
+  const std::lock_guard lock(mutex_);
+  return std::make_shared<ClientSession>(facts_, summary(), last_used_at_, last_used_);
+}
+
 ClientSession::Summary ClientSession::summary() const {
   if (on_disk_) return *on_disk_;
   return {.tokens = contents_.tokens(),

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -52,6 +53,8 @@ class ClientSession {
   };
   // One that stands on disk; last used at `last_used_at`, Unix time.
   ClientSession(SessionFacts facts, const Summary& summary, std::int64_t last_used_at, TimePoint last_used);
+  // It anew, in no turn, and as if all of it stood on disk.
+  std::shared_ptr<ClientSession> as_on_disk() const;
 
   struct View {
     SessionUsage usage;  // what was not taken in yet is seen and, in a prefix, pinned; it is nowhere resident

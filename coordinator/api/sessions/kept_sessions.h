@@ -33,11 +33,13 @@ class KeptSessions {
     const std::lock_guard lock(mutex_);
     return sessions_.erase(id) > 0;
   }
-  // Does it if the session is there, which nobody removes meanwhile.
+  // Does it if the session is there, which nobody removes meanwhile. One that was removed, and kept again, is
+  // another.
   template <typename Action>
-  void if_kept(const std::string& id, const Action& action) const {
+  void if_kept(const ClientSession& session, const Action& action) const {
     const std::lock_guard lock(mutex_);
-    if (sessions_.contains(id)) action();
+    const auto found = sessions_.find(session.facts().id);
+    if (found != sessions_.end() && found->second.get() == &session) action();
   }
   std::vector<std::shared_ptr<ClientSession>> all() const {
     const std::lock_guard lock(mutex_);

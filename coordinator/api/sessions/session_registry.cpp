@@ -18,6 +18,8 @@ namespace {
 
 // Sessions that are used again and again move their ends; looking at all of them for each would cost.
 constexpr std::chrono::milliseconds kShortestSleep{100};
+// A disk that took no removal is not asked for the next at once.
+constexpr std::chrono::seconds kBetweenTries{10};
 
 // 128 bits from the system: nobody can guess it.
 std::string new_session_id() {
@@ -147,8 +149,11 @@ void SessionRegistry::require_room(const CacheWindow& window) const {
 std::vector<std::shared_ptr<ClientSession>> SessionRegistry::list(const Request& request) {
   expire();
   const std::string owner = owner_of(request);
+  const auto now = this->now();
   auto found = kept_->all();
-  std::erase_if(found, [&](const auto& session) { return session->facts().owner != owner; });
+  std::erase_if(found, [&](const auto& session) {
+    return session->facts().owner != owner || session->expires(now) <= now;
+  });
   std::ranges::sort(found, {}, [](const auto& session) { return session->facts().number; });
   return found;
 }
@@ -160,12 +165,28 @@ void SessionRegistry::remove(ClientSession& session) {
 void SessionRegistry::end(ClientSession& session) {
   in_engine_->leave(session);
   snapshots_.drop(session);
-  on_disk_->record_end(session);
+  on_disk_->record_end(session, [weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->note_not_removed();
+  });
+}
+
+void SessionRegistry::note_not_removed() {
+  const auto time = now() + kBetweenTries;
+  {
+    const std::lock_guard lock(mutex_);
+    expires_none_until_ = time;
+  }
+  wake_at(time);
 }
 
 // The timer may be late; whoever asks is told as if it were not.
 void SessionRegistry::expire() {
   const auto now = this->now();
+  const auto begin = [this] {
+    const std::lock_guard lock(mutex_);
+    return expires_none_until_;
+  }();
+  if (now < begin) return wake_at(begin);
   auto next = Executor::TimePoint::max();
   std::vector<std::shared_ptr<ClientSession>> expired;
   kept_->with_all([&](KeptSessions::Map& sessions) {

@@ -58,6 +58,7 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
   void require_room(const CacheWindow& window) const;
   void check_room(const KeptSessions::Map& sessions, const std::string& owner) const;
   void end(ClientSession& session);
+  void note_not_removed();  // on disk: it is still there
   void expire();
   void wake_at(Executor::TimePoint time);  // to expire
 
@@ -74,6 +75,7 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
   std::uint64_t next_number_ = 1;  // guarded by the lock of `kept_`
   std::mutex mutex_;
   Executor::TimePoint wakes_at_ = Executor::TimePoint::max();  // guarded by mutex_
+  Executor::TimePoint expires_none_until_;                     // guarded by mutex_
 };
 
 }  // namespace sinkstream

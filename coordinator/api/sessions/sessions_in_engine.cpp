@@ -36,7 +36,7 @@ void SessionsInEngine::enter(const std::shared_ptr<ClientSession>& session, std:
 // At once with looking whether it is still there, so that whoever ends it meanwhile closes it in the engine.
 SessionId SessionsInEngine::name(ClientSession& session) {
   SessionId id = kNoSession;
-  kept_->if_kept(session.facts().id, [&] { session.enter_engine(id = next_id_++); });
+  kept_->if_kept(session, [&] { session.enter_engine(id = next_id_++); });
   return id;
 }
 

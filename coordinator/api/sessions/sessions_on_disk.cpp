@@ -106,20 +106,32 @@ void SessionsOnDisk::record_new(ClientSession& session, const ClientSession* fro
     changes(store);
     if (!source.empty()) store.copy(source, changes.id, tokens);
   };
-  kept_->if_kept(changes.id, [&] { journal_->write(changes.id, change); });
+  kept_->if_kept(session, [&] { journal_->write(changes.id, change); });
 }
 
-void SessionsOnDisk::record_end(const ClientSession& session) {
+void SessionsOnDisk::record_end(const ClientSession& session, std::function<void()> not_removed) {
   if (!journal_) return;
   const std::string& id = session.facts().id;
   journal_->mend(id);  // it is removed, whatever was the matter with it
   journal_->write(id, [id](SessionStore& store) { store.remove(id); });
+  const auto put_back = [weak = weak_from_this(), again = session.as_on_disk(),
+                         not_removed = std::move(not_removed)](const std::string&) {
+    const auto self = weak.lock();
+    if (!self) return;
+    const std::string& its_id = again->facts().id;
+    self->journal_->mend(its_id);
+    self->kept_->with_all([&](KeptSessions::Map& sessions) { sessions.emplace(its_id, again); });
+    self->show_what_stands(its_id);
+    not_removed();
+  };
+  journal_->after(
+      id, [] {}, put_back);
 }
 
 void SessionsOnDisk::record_tokens(ClientSession& session) {
   if (!journal_ || session.is_broken()) return;
   const Changes changes = take_changes(session, /*with_head=*/false);
-  kept_->if_kept(changes.id, [&] { journal_->append(changes.id, changes.begin, changes.tokens); });
+  kept_->if_kept(session, [&] { journal_->append(changes.id, changes.begin, changes.tokens); });
 }
 
 void SessionsOnDisk::record_turn(ClientSession& session, std::int64_t turn_from) {
@@ -132,7 +144,7 @@ void SessionsOnDisk::record_turn(ClientSession& session, std::int64_t turn_from)
     store.merge(changes.id, turn_from);
     if (first_kept > sinks) store.prune(changes.id, first_kept, sinks);
   };
-  kept_->if_kept(changes.id, [&] { journal_->write(changes.id, change); });
+  kept_->if_kept(session, [&] { journal_->write(changes.id, change); });
 }
 
 // ---- And back
@@ -279,6 +291,10 @@ void SessionsOnDisk::revert(ClientSession& session) {
   session.leave_memory();
   session.set_broken(false);
   journal_->mend(id);
+  show_what_stands(id);
+}
+
+void SessionsOnDisk::show_what_stands(const std::string& id) {
   journal_->look([weak = weak_from_this(), id](SessionStore& store) {
     const auto self = weak.lock();
     if (!self) return;

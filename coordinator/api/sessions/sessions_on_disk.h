@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -37,7 +38,9 @@ class SessionsOnDisk : public std::enable_shared_from_this<SessionsOnDisk> {
                                          const std::string& session) const;
   // `from`: it has all its tokens of that one; null: they are its own.
   void record_new(ClientSession& session, const ClientSession* from);
-  void record_end(const ClientSession& session);
+  // It is kept no more. If that can't be written it is kept again, as it stands on disk; then `not_removed`,
+  // on the I/O thread.
+  void record_end(const ClientSession& session, std::function<void()> not_removed);
   // What a session, which is in a turn, has more than before; and all that has changed. `turn_from`: as far
   // as it had come when the turn began.
   void record_tokens(ClientSession& session);
@@ -67,6 +70,7 @@ class SessionsOnDisk : public std::enable_shared_from_this<SessionsOnDisk> {
   ClientSession::Summary summary(const SessionHead& head, std::int64_t tokens) const;
   std::int64_t needed_tokens() const;
   void take_failure(const std::string& id);
+  void show_what_stands(const std::string& id);  // of one that is not in memory
   Executor::TimePoint now() const;
 
   Journal* const journal_;

@@ -1,12 +1,10 @@
 // A coordinator whose sessions are on disk.
 #pragma once
 
-#include <sys/resource.h>
-
-#include <csignal>
 #include <string>
 #include <vector>
 
+#include "tests/coordinator/api/sessions/no_room.h"
 #include "tests/coordinator/api/sessions/sessions_fixture.h"
 #include "tests/temporary_directory.h"
 
@@ -44,22 +42,6 @@ class DurableSessionsTest : public SessionsTest {
 
   TemporaryDirectory directory;
   Past past;
-};
-
-// As on a full disk: no file may grow.
-class NoRoom {
- public:
-  NoRoom() {
-    std::signal(SIGXFSZ, SIG_IGN);
-    getrlimit(RLIMIT_FSIZE, &before_);
-    rlimit none = before_;
-    none.rlim_cur = 1;
-    setrlimit(RLIMIT_FSIZE, &none);
-  }
-  ~NoRoom() { setrlimit(RLIMIT_FSIZE, &before_); }
-
- private:
-  rlimit before_{};
 };
 
 }  // namespace sinkstream::testing

@@ -270,6 +270,52 @@ TEST_F(DurableSessionsTest, WhatCantBeWrittenIsNotTold) {
   EXPECT_EQ(show(id)["seen_tokens"], std::ssize(tokens) + 2);
 }
 
+TEST_F(DurableSessionsTest, WhoCantBeRemovedIsThereAsBefore) {
+  start();
+  const std::string id = open();
+  turn(id, {{"prompt", {5, 6}}, {"max_tokens", 3}});
+  const auto tokens = tokens_told(id);
+  {
+    const NoRoom full;
+    const RawResponse refused = remove(id);
+    EXPECT_EQ(refused.status, 503) << refused.body;
+    EXPECT_EQ(error_of(refused)["code"], "journal_failed");
+    EXPECT_EQ(ask(get(path(id))).status, 200) << "which can be tried again";
+    EXPECT_EQ(remove(id).status, 503);
+  }
+  EXPECT_EQ(show(id)["seen_tokens"], std::ssize(tokens));
+  EXPECT_EQ(tokens_told(id), tokens);
+  turn(id, {{"prompt", {7}}, {"max_tokens", 1}});
+  EXPECT_EQ(newest_past().tokens(), std::ssize(tokens));
+  EXPECT_EQ(remove(id).status, 200);
+  EXPECT_EQ(ask(get(path(id))).status, 404);
+  restart();
+  EXPECT_EQ(ask(get(path(id))).status, 404);
+}
+
+// The turn that it was in ends, and writes nothing more.
+TEST_F(DurableSessionsTest, WhoCantBeRemovedInATurnIsFree) {
+  start();
+  const std::string id = open();
+  say("word ", true);
+  engine->set_token_time(std::chrono::milliseconds(1));
+  RawClient client(address);
+  client.send(post(kText, Json{{"session", id}, {"prompt", {5, 6}}, {"max_tokens", 90000}}.dump()));
+  ASSERT_TRUE(eventually([&] { return show(id)["seen_tokens"] > 20; }));
+  {
+    const NoRoom full;
+    EXPECT_EQ(remove(id).status, 503);
+    EXPECT_NE(client.receive().status, 200);
+  }
+  say("Hello, dear world!");
+  EXPECT_EQ(show(id)["status"], "idle");
+  const std::int64_t kept = show(id)["seen_tokens"];
+  turn(id, {{"prompt", {7}}, {"max_tokens", 1}});
+  EXPECT_EQ(show(id)["seen_tokens"], kept + 2);
+  restart();
+  EXPECT_EQ(show(id)["seen_tokens"], kept + 2);
+}
+
 // It ends at once. A retry would take in once more what is there.
 TEST_F(DurableSessionsTest, ATurnThatWasWrittenInPartIsNotTriedAgain) {
   start();

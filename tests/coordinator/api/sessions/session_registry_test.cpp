@@ -5,10 +5,14 @@
 
 #include <variant>
 
+#include "coordinator/api/journal/journal.h"
 #include "coordinator/api/sessions/session_turn.h"
 #include "coordinator/http/message/request_error.h"
 #include "tests/coordinator/api/manual_executor.h"
 #include "tests/coordinator/api/recording_engine.h"
+#include "tests/coordinator/api/sessions/no_room.h"
+#include "tests/patience.h"
+#include "tests/temporary_directory.h"
 
 namespace sinkstream::testing {
 namespace {
@@ -45,7 +49,7 @@ class SessionRegistryTest : public ::testing::Test {
   RecordingEngine engine;
   const std::shared_ptr<ManualExecutor> executor = std::make_shared<ManualExecutor>();
   EngineClient client{engine, executor};
-  const std::shared_ptr<SessionRegistry> registry = std::make_shared<SessionRegistry>(
+  std::shared_ptr<SessionRegistry> registry = std::make_shared<SessionRegistry>(
       client, executor, SessionSettings{.max_sessions = 4}, /*has_keys=*/false);
 };
 
@@ -108,6 +112,36 @@ TEST_F(SessionRegistryTest, TheEndedMakeRoom) {
   executor->pass(milliseconds(50));
   add(1);
   EXPECT_EQ(registry->size(), 1u);
+}
+
+// On disk they are removed when that works again, and nobody sees them meanwhile.
+TEST_F(SessionRegistryTest, TheEndedThatCantBeRemovedAreTriedAgain) {
+  const TemporaryDirectory directory;
+  Journal journal({.store = {.directory = directory.path(), .model = "abc", .model_name = "model"}});
+  journal.start(executor);
+  registry =
+      std::make_shared<SessionRegistry>(client, executor, SessionSettings{.directory = directory.path()},
+                                        /*has_keys=*/false, &journal);
+  registry->take_up(0);
+  const std::string id = add(1);
+  const auto on_disk = [&] { return journal.read([](SessionStore& store) { return store.list().size(); }); };
+  EXPECT_EQ(on_disk(), 1u);
+  {
+    const NoRoom full;
+    executor->pass(seconds(1));
+    EXPECT_EQ(registry->size(), 0u);
+    ASSERT_TRUE(eventually([&] {
+      executor->run_all();
+      return registry->size() == 1;
+    }));
+  }
+  executor->pass(seconds(9));
+  EXPECT_EQ(on_disk(), 1u);
+  EXPECT_EQ(registry->list({}).size(), 0u);
+  EXPECT_FALSE(is_there(id));
+  executor->pass(seconds(1));
+  EXPECT_EQ(registry->size(), 0u);
+  EXPECT_EQ(on_disk(), 0u);
 }
 
 }  // namespace
