@@ -157,14 +157,14 @@ std::vector<StoredSession> SessionStore::list() {
 StoredTokens SessionStore::tokens(const std::string& id, std::int64_t from, std::int64_t to) {
   const auto& [number, extent, extent_sound] = impl_->index.at(id);
   const bool to_the_end = to >= extent.end;
-  from = std::max<std::int64_t>(from, 0);
+  from = std::clamp<std::int64_t>(from, 0, extent.end);
   to = std::min(to, extent.end);
-  if (to >= extent.pruned_end) {
+  if (to >= extent.pruned_end || from >= extent.pruned_begin) {
     from = std::max(from, extent.pruned_end);
-  } else if (extent.pruned_begin < extent.pruned_end) {
+  } else {
     to = std::min(to, extent.pruned_begin);
   }
-  from = std::min(from, std::max<std::int64_t>(to, 0));
+  to = std::max(from, to);
   const std::int64_t lowest = from >= extent.pruned_end ? extent.pruned_end : 0;
   StoredTokens read = impl_->rows.read({number, id}, lowest, from, to);
   if (!extent_sound && to_the_end && !read.damaged_from) read.damaged_from = extent.end;

@@ -38,7 +38,7 @@ struct StoredSession {
 
 // What is sound of the tokens that were asked for.
 struct StoredTokens {
-  std::int64_t begin = 0;  // the first position that is there
+  std::int64_t begin = 0;  // the first position that is there; where none is, of those that follow
   std::vector<TokenId> tokens;
   // From here on the session's tokens are damaged or missing. Nothing: all that was asked for is sound.
   std::optional<std::int64_t> damaged_from;

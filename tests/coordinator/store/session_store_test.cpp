@@ -179,6 +179,8 @@ TEST_F(SessionStoreTest, PruneTakesWholeRowsBetweenSinksAndWindow) {
     EXPECT_FALSE(newest.damaged_from);
     EXPECT_EQ(some_tokens(100, 4'096), tokens("sess_a", 100, 8'000));
     EXPECT_THAT(tokens("sess_a", 5'000, 8'000), IsEmpty());
+    EXPECT_EQ(8'192, store_->tokens("sess_a", 5'000, 8'000).begin);
+    EXPECT_EQ(9'000, store_->tokens("sess_a", 9'000, 5'000).begin);
     EXPECT_EQ(8'192, store_->tokens("sess_a", 5'000, 9'000).begin);
   }
   change([](SessionStore& store) {

@@ -107,10 +107,34 @@ TEST_F(DurableSessionsTest, LongOnesAreMadeAnewFromWhatTheyDependOn) {
     EXPECT_EQ(made.recent.list(), std::vector<TokenId>(all.begin() + made.begin, all.begin() + length));
     const RawResponse gone = ask(get(path(session, "transcript") + "?from=10"));
     EXPECT_EQ(gone.status, 410);
+    const RawResponse dropped = ask(get(path(session, "transcript") + "?from=10&to=20"));
+    EXPECT_EQ(error_of(dropped)["first_kept"], session == id ? 6002 : 6000);
     const Json kept = transcript(session);
     EXPECT_EQ(kept["tokens"].size(), session == id ? 5000u : 3002u) << "a copy has what was left to copy";
     EXPECT_EQ(kept["to"], length + 2);
     EXPECT_EQ(kept["tokens"].back(), tokens_told(session).back());
+  }
+}
+
+// Whatever part of it is asked for, and however much more is on disk.
+TEST_F(DurableSessionsTest, ATranscriptSaysWhereItBegins) {
+  api_settings.sessions.transcript_tokens = 40;
+  start();
+  const std::string shorter = open();
+  answer(path(shorter, "append"), {{"prompt", std::vector<TokenId>(117, 5)}});
+  const std::string pruned = open();
+  for (int i = 0; i < 20; ++i) answer(path(pruned, "append"), {{"prompt", std::vector<TokenId>(300, 5)}});
+  const std::string copy = answer(path(pruned, "fork"), {{"at", 5990}})["id"];
+  for (const auto& [id, begin] : {std::pair(shorter, 77), std::pair(pruned, 5960), std::pair(copy, 5950)}) {
+    for (const char* dropped : {"?from=0", "?from=10&to=20", "?from=0&to=10"}) {
+      const RawResponse gone = ask(get(path(id, "transcript") + dropped));
+      EXPECT_EQ(gone.status, 410) << gone.body;
+      EXPECT_EQ(error_of(gone)["first_kept"], begin) << dropped;
+    }
+    const Json none = transcript(id, "?to=10");
+    EXPECT_EQ(none["from"], begin);
+    EXPECT_EQ(none["to"], begin);
+    EXPECT_EQ(transcript(id, "?from=" + std::to_string(begin))["tokens"].size(), 40u);
   }
 }
 
