@@ -24,6 +24,7 @@ struct SessionStore::Impl {
   explicit Impl(const StoreSettings& settings);
 
   void require_transaction() const;
+  StoredSession stored(const std::string& id);
   RowOwner owner(const std::string& id) const { return {index.at(id).number, id}; }
   void put_extent(const std::string& id, const IndexedSession& session);
   void copy_rows(const std::string& from, const std::string& to, std::int64_t begin, std::int64_t end);
@@ -135,20 +136,31 @@ std::string SessionStore::salt() {
   return salt_of(impl_->database);
 }
 
+StoredSession SessionStore::Impl::stored(const std::string& id) {
+  const IndexedSession& session = index.at(id);
+  StoredSession damaged{.id = id,
+                        .head = {},
+                        .last_used_at = std::numeric_limits<std::int64_t>::max(),
+                        .tokens = session.extent.end,
+                        .sound = false};
+  try {
+    Query row = select_head.query(session.number);
+    if (!row.next()) return damaged;
+    damaged.last_used_at = row.integer(1);
+    if (row.integer(2) != head_checksum(id, row.bytes(0), row.integer(1))) return damaged;
+    return {id, std::string(row.bytes(0)), row.integer(1), session.extent.end};
+  } catch (const StoreFailure& failure) {
+    if (failure.fault() != StoreFault::damaged) throw;
+    return damaged;
+  }
+}
+
 std::vector<StoredSession> SessionStore::list() {
   std::vector<StoredSession> sessions;
   for (const std::string& id : impl_->index.ids()) {
-    const IndexedSession& session = impl_->index.at(id);
-    try {
-      Query row = impl_->select_head.query(session.number);
-      if (row.next() && row.integer(2) == head_checksum(id, row.bytes(0), row.integer(1))) {
-        sessions.push_back({id, std::string(row.bytes(0)), row.integer(1), session.extent.end});
-        continue;
-      }
-    } catch (const StoreFailure& failure) {
-      if (failure.fault() != StoreFault::damaged) throw;
-    }
-    spdlog::warn("sessions: {} of {} tokens is lost: {} is damaged", id, session.extent.end,
+    sessions.push_back(impl_->stored(id));
+    if (sessions.back().sound) continue;
+    spdlog::warn("sessions: what is known of {}, of {} tokens, is damaged in {}", id, sessions.back().tokens,
                  impl_->database.file().string());
   }
   return sessions;

@@ -34,6 +34,9 @@ struct StoredSession {
   std::string head;  // what its owner made of it: bytes
   std::int64_t last_used_at = 0;
   std::int64_t tokens = 0;  // the end of its tokens
+  // false: what is known of it is damaged. It has no head, and what stands there of the time; the latest
+  // there is if that can't be read.
+  bool sound = true;
 };
 
 // What is sound of the tokens that were asked for.
@@ -63,7 +66,7 @@ class SessionStore {
 
   // To hash with what must not be read on the disk; the same as long as the directory is.
   std::string salt();
-  // Those whose heads are sound, the oldest first; for each other a warning in the log.
+  // The oldest first; for each that is not sound a warning in the log.
   std::vector<StoredSession> list();
   // Those of [from, to), as far as they are there, sound, and without a gap: where pruned ones lie between,
   // those behind them. What comes before the first damaged row is sound.

@@ -6,20 +6,17 @@
 namespace sinkstream {
 namespace {
 
-std::shared_ptr<ClientSession> find(ApiContext& api, const Exchange& exchange) {
-  const Request& request = exchange.request();
-  return api.sessions.find(session_id_in(request.path), request);
-}
-
 void show(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
-  const auto session = find(api, *exchange);
+  const Request& request = exchange->request();
+  const auto session = api.sessions.find(session_id_in(request.path), request);
   api.sessions.on_disk()
       .when_written(exchange, session->facts().id)
       ->respond({200, "application/json", to_text(session_json(*session))});
 }
 
 void remove(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
-  const auto session = find(api, *exchange);
+  const Request& request = exchange->request();
+  const auto session = api.sessions.find_to_remove(session_id_in(request.path), request);
   api.sessions.remove(*session);
   const Json answer = {{"id", session->facts().id}, {"object", "session.deleted"}, {"deleted", true}};
   api.sessions.on_disk()

@@ -27,6 +27,8 @@ struct SessionFacts {  // never change
   double ttl_seconds = 0;
   nlohmann::ordered_json metadata = nlohmann::ordered_json::object();
   std::int64_t created_at = 0;  // Unix time
+  // Why what stands of it on disk can't be read; then no more is known than its id. Empty: it can.
+  std::string damage;
 };
 
 struct KeptTokens {

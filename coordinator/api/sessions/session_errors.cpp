@@ -10,4 +10,8 @@ RequestError no_such_session(const std::string& id) {
           "session"};
 }
 
+RequestError session_damaged(const std::string& why) {
+  return {500, "server_error", "session_damaged", "The session can't be read: " + why, "session"};
+}
+
 }  // namespace sinkstream

@@ -1,4 +1,4 @@
-// What is told of sessions that are not there.
+// What is told of sessions that are not there, or can't be read.
 #pragma once
 
 #include <string>
@@ -7,6 +7,7 @@
 
 namespace sinkstream {
 
-RequestError no_such_session(const std::string& id);  // 404
+RequestError no_such_session(const std::string& id);   // 404
+RequestError session_damaged(const std::string& why);  // 500
 
 }  // namespace sinkstream

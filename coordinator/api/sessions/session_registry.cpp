@@ -104,10 +104,19 @@ void SessionRegistry::check_room(const KeptSessions::Map& sessions, const std::s
 }
 
 std::shared_ptr<ClientSession> SessionRegistry::find(const std::string& id, const Request& request) {
+  auto session = find_to_remove(id, request);
+  if (!session->facts().damage.empty()) throw session_damaged(session->facts().damage);
+  return session;
+}
+
+// Whose a damaged one is is not known either.
+std::shared_ptr<ClientSession> SessionRegistry::find_to_remove(const std::string& id,
+                                                               const Request& request) {
   const auto now = this->now();
   auto session = kept_->find(id);
-  const bool is_there = session && session->expires(now) > now;
-  if (!is_there || session->facts().owner != owner_of(request)) throw no_such_session(id);
+  if (!session || session->expires(now) <= now) throw no_such_session(id);
+  const SessionFacts& facts = session->facts();
+  if (facts.damage.empty() && facts.owner != owner_of(request)) throw no_such_session(id);
   return session;
 }
 
@@ -152,7 +161,8 @@ std::vector<std::shared_ptr<ClientSession>> SessionRegistry::list(const Request&
   const auto now = this->now();
   auto found = kept_->all();
   std::erase_if(found, [&](const auto& session) {
-    return session->facts().owner != owner || session->expires(now) <= now;
+    const SessionFacts& facts = session->facts();
+    return facts.owner != owner || !facts.damage.empty() || session->expires(now) <= now;
   });
   std::ranges::sort(found, {}, [](const auto& session) { return session->facts().number; });
   return found;

@@ -43,8 +43,9 @@ class SessionRegistry : public std::enable_shared_from_this<SessionRegistry> {
   // RequestError (429): there are as many as may be. `from`: it has all its tokens of that one.
   std::shared_ptr<ClientSession> add(SessionFacts facts, SessionContents contents,
                                      const ClientSession* from = nullptr);
-  // Throw RequestError (404): there is none, or it is another's.
+  // Throw RequestError (404): there is none, or it is another's. All but the second also 500: it is damaged.
   std::shared_ptr<ClientSession> find(const std::string& id, const Request& request);
+  std::shared_ptr<ClientSession> find_to_remove(const std::string& id, const Request& request);
   // Also 409: it is in a turn, or does not have as many tokens as expected.
   std::shared_ptr<SessionTurn> begin_turn(const std::string& id, const Request& request,
                                           std::optional<std::int64_t> expected_seen = std::nullopt);

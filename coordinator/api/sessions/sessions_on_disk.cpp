@@ -19,10 +19,6 @@
 namespace sinkstream {
 namespace {
 
-RequestError damaged(const std::string& why) {
-  return {500, "server_error", "session_damaged", "The session can't be read: " + why, "session"};
-}
-
 Executor::TimePoint::duration seconds(std::int64_t value) {
   return std::chrono::seconds(value);
 }
@@ -159,14 +155,8 @@ std::uint64_t SessionsOnDisk::take_up(std::int64_t slot_bytes) {
   std::uint64_t last_number = 0;
   std::vector<std::string> ended;
   for (const StoredSession& stored : journal_->read([](SessionStore& store) { return store.list(); })) {
-    SessionHead head;
-    try {
-      head = read_head(stored.head);
-    } catch (const std::exception& error) {
-      spdlog::warn("session {} is left on disk: its description can't be read ({})", stored.id, error.what());
-      continue;
-    }
-    const std::int64_t unused = std::max<std::int64_t>(0, unix_now - stored.last_used_at);
+    SessionHead head = head_of(stored);
+    const std::int64_t unused = unix_now - std::clamp<std::int64_t>(stored.last_used_at, 0, unix_now);
     if (static_cast<double>(unused) >= head.facts.ttl_seconds) {
       ended.push_back(stored.id);
       continue;
@@ -185,6 +175,20 @@ std::uint64_t SessionsOnDisk::take_up(std::int64_t slot_bytes) {
   const std::size_t count = kept_->size();
   if (count > 0) spdlog::info("took up {} session(s) from {}", count, settings_.directory.string());
   return last_number;
+}
+
+// One that can't be read is kept all the same: whoever asks for it is told, and it can end.
+SessionHead SessionsOnDisk::head_of(const StoredSession& stored) const {
+  try {
+    if (!stored.sound) throw std::runtime_error("what describes it is damaged on disk.");
+    return read_head(stored.head);
+  } catch (const std::exception& error) {
+    spdlog::error("session {} can't be read: {}", stored.id, error.what());
+    SessionHead head;
+    head.facts.ttl_seconds = settings_.ttl_seconds;
+    head.facts.damage = error.what();
+    return head;
+  }
 }
 
 ClientSession::Summary SessionsOnDisk::summary(const SessionHead& head, std::int64_t tokens) const {
@@ -206,14 +210,14 @@ SessionsOnDisk::Stored SessionsOnDisk::read_stored(const ClientSession& session)
       return std::min(tokens - needed_tokens(), head.contents.newest_answers_begin(kMaxRepeatLastN, tokens));
     };
     const StoredTokens sinks = store.tokens(id, 0, std::min(session.facts().window.sink_tokens, tokens));
-    if (sinks.damaged_from) throw damaged("its first tokens are damaged on disk.");
+    if (sinks.damaged_from) throw session_damaged("its first tokens are damaged on disk.");
     StoredTokens recent = store.tokens(id, begin(), tokens);
     while (recent.damaged_from && *recent.damaged_from < tokens) {
       tokens = *recent.damaged_from;
       recent = store.tokens(id, begin(), tokens);
     }
     if (recent.begin + std::ssize(recent.tokens) != tokens)
-      throw damaged("its newest tokens are not on disk.");
+      throw session_damaged("its newest tokens are not on disk.");
     return Stored{.head = std::move(head),
                   .sinks = sinks.tokens,
                   .begin = recent.begin,
@@ -228,7 +232,7 @@ SessionsOnDisk::Stored SessionsOnDisk::read_stored(const ClientSession& session)
   } catch (const RequestError&) {
     throw;
   } catch (const std::exception& failure) {
-    throw damaged(failure.what());
+    throw session_damaged(failure.what());
   }
 }
 
@@ -262,7 +266,7 @@ KeptTokens SessionsOnDisk::read(const ClientSession& session, std::int64_t from,
   try {
     stored = journal_->read([&](SessionStore& store) { return store.tokens(session.facts().id, from, to); });
   } catch (const StoreFailure& failure) {
-    throw damaged(failure.what());
+    throw session_damaged(failure.what());
   } catch (const std::logic_error&) {
     throw no_such_session(session.facts().id);  // deleted meanwhile
   }
@@ -301,8 +305,10 @@ void SessionsOnDisk::show_what_stands(const std::string& id) {
     std::optional<ClientSession::Summary> there;
     try {
       there = self->summary(read_head(store.head(id)), store.end(id));
-    } catch (const std::exception&) {
+    } catch (const std::logic_error&) {
       there = std::nullopt;
+    } catch (const std::exception&) {
+      return;  // it is damaged, and says so when it is used
     }
     self->kept_->with_all([&](KeptSessions::Map& sessions) {
       const auto found = sessions.find(id);

@@ -18,6 +18,7 @@
 namespace sinkstream {
 
 class Journal;
+struct StoredSession;
 
 // Any thread. Without a journal nothing is written, and there is nothing to come back.
 class SessionsOnDisk : public std::enable_shared_from_this<SessionsOnDisk> {
@@ -65,6 +66,7 @@ class SessionsOnDisk : public std::enable_shared_from_this<SessionsOnDisk> {
     std::int64_t end = 0;  // of what stands there, sound or not
     bool is_cut = false;   // what stands behind `tokens`, if anything, is lost
   };
+  SessionHead head_of(const StoredSession& stored) const;
   Stored read_stored(const ClientSession& session) const;
   // Of a session with so many tokens on disk.
   ClientSession::Summary summary(const SessionHead& head, std::int64_t tokens) const;

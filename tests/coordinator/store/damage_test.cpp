@@ -120,9 +120,12 @@ TEST_F(DamageTest, PagesThatDoNotFitTogether) {
       store.append(id, 0, some_tokens(0, 50'000));
     }
     store.prune("sess_c", 9'000, 4);
+    store.put("sess_e", "head", 7);
+    store.append("sess_e", 0, some_tokens(0, 10));
     store.put_key("owner", "key", "what", 100);
     store.commit();
   }
+  execute_in(database_file(directory.path()), "UPDATE sessions SET head = 'heap' WHERE id = 'sess_e'");
   const std::int64_t page =
       number_in(database_file(directory.path()),
                 "SELECT pageno FROM dbstat WHERE name = 'tokens' AND pagetype = 'leaf' LIMIT 1");
@@ -134,7 +137,10 @@ TEST_F(DamageTest, PagesThatDoNotFitTogether) {
   SessionStore store(settings(directory.path()));
   EXPECT_NE(logged().find("sessions.db is damaged"), std::string::npos);
   EXPECT_TRUE(std::filesystem::exists(directory.path() / "sessions.db.damaged"));
-  EXPECT_EQ(3u, store.list().size());
+  ASSERT_EQ(4u, store.list().size());
+  EXPECT_FALSE(store.list()[3].sound) << "what was damaged before is so, and is there";
+  EXPECT_EQ(7, store.list()[3].last_used_at);
+  EXPECT_EQ(some_tokens(0, 10), store.tokens("sess_e", 0, 10).tokens);
   EXPECT_EQ(1u, store.keys(0).size());
   EXPECT_EQ(salt, store.salt());
   const StoredTokens damaged = store.tokens("sess_a", 0, 50'000);
@@ -251,8 +257,14 @@ TEST_F(DamageTest, RowsThatAreGone) {
   execute_in(database_file(directory.path()), "UPDATE keys SET expires_at = 200");
   SessionStore store(settings(directory.path()));
   EXPECT_NE(logged().find("a session of 20000 tokens is lost"), std::string::npos);
-  EXPECT_EQ(2u, store.list().size());
-  EXPECT_NE(logged().find("sess_d of 20000 tokens is lost"), std::string::npos);
+  const auto listed = store.list();
+  ASSERT_EQ(3u, listed.size());
+  EXPECT_TRUE(listed[0].sound && listed[1].sound);
+  EXPECT_EQ("sess_d", listed[2].id);
+  EXPECT_FALSE(listed[2].sound);
+  EXPECT_EQ("", listed[2].head);
+  EXPECT_EQ(2, listed[2].last_used_at);
+  EXPECT_NE(logged().find("what is known of sess_d, of 20000 tokens, is damaged"), std::string::npos);
   EXPECT_THROW(store.head("sess_d"), StoreFailure);
   EXPECT_TRUE(store.keys(0).empty());
   EXPECT_NE(logged().find("Idempotency-Key"), std::string::npos);

@@ -1,8 +1,11 @@
 // Sessions on disk whose rows there are damaged.
+#include <ctime>
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "coordinator/store/database.h"
+#include "coordinator/store/session_store.h"
 #include "tests/coordinator/api/sessions/durable_sessions_fixture.h"
 
 namespace sinkstream::testing {
@@ -13,8 +16,11 @@ class DamagedSessionsTest : public DurableSessionsTest {
   // The server ends, this happens to its database, and it starts anew.
   void restart_after(const std::string& sql) {
     end();
-    Database(api_settings.sessions.directory / "sessions.db").execute(sql.c_str());
+    Database(database_file()).execute(sql.c_str());
     start();
+  }
+  std::int64_t number_on_disk(const std::string& query) const {
+    return Database(database_file()).number(query.c_str());
   }
   void damage_rows(const std::string& where) {
     restart_after("UPDATE tokens SET tokens = zeroblob(length(tokens)) WHERE " + where);
@@ -32,6 +38,9 @@ class DamagedSessionsTest : public DurableSessionsTest {
     return post_json(kText,
                      {{"session", id}, {"prompt", {9}}, {"max_tokens", 1}, {"expected_seen", expected_seen}});
   }
+
+ private:
+  std::filesystem::path database_file() const { return api_settings.sessions.directory / "sessions.db"; }
 };
 
 TEST_F(DamagedSessionsTest, AreCutAndGoOnWhoeverIsRefusedFirst) {
@@ -66,6 +75,73 @@ TEST_F(DamagedSessionsTest, AreCutAgainAfterACutThatCouldNotBeWritten) {
   restart();
   EXPECT_EQ(show(id)["seen_tokens"], sound + 2);
   EXPECT_EQ(show(id)["cut_at"], sound);
+}
+
+// What is known of it beside its tokens.
+TEST_F(DamagedSessionsTest, WhoseDescriptionIsDamagedCanBeDeleted) {
+  settings.api_key_file = directory.write("keys", "first\nsecond\n").string();
+  start();
+  const auto ask_as = [&](const std::string& key, const std::string& what, const Json& body = {}) {
+    RawClient client(address);
+    const std::string text = body.is_null() ? "" : body.dump();
+    client.send(what + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nx-api-key: " + key +
+                "\r\nContent-Type: application/json\r\nContent-Length: " + std::to_string(text.size()) +
+                "\r\n\r\n" + text);
+    return client.receive();
+  };
+  const auto make = [&] {
+    const Json made = Json::parse(ask_as("first", "POST " + kSessions, {{"prompt", {5, 6}}}).body);
+    return made["id"].get<std::string>();
+  };
+  const std::string id = make(), other = make();
+  restart_after("UPDATE sessions SET head = zeroblob(length(head)) WHERE id = '" + id + "'");
+  const auto expect_damaged = [&](const RawResponse& response) {
+    EXPECT_EQ(response.status, 500) << response.body;
+    EXPECT_EQ(error_of(response)["code"], "session_damaged");
+  };
+  expect_damaged(ask_as("first", "GET " + path(id)));
+  expect_damaged(ask_as("first", "GET " + path(id, "transcript")));
+  expect_damaged(ask_as("first", "POST " + path(id, "fork"), Json::object()));
+  expect_damaged(ask_as("first", "POST " + kText, {{"session", id}, {"prompt", {7}}, {"max_tokens", 1}}));
+  const Json listed = Json::parse(ask_as("first", "GET " + kSessions).body)["data"];
+  ASSERT_EQ(listed.size(), 1u);
+  EXPECT_EQ(listed[0]["id"], other);
+  EXPECT_EQ(ask_as("first", "GET " + path(other)).status, 200);
+  {
+    const NoRoom full;
+    EXPECT_EQ(ask_as("first", "DELETE " + path(id)).status, 503);
+    expect_damaged(ask_as("first", "GET " + path(id)));
+  }
+  EXPECT_EQ(ask_as("second", "DELETE " + path(other)).status, 404);
+  EXPECT_EQ(ask_as("first", "DELETE " + path(id)).status, 200);
+  EXPECT_EQ(ask_as("first", "GET " + path(id)).status, 404);
+  end();
+  EXPECT_EQ(number_on_disk("SELECT count(*) FROM sessions"), 1);
+  EXPECT_EQ(number_on_disk("SELECT count(*) FROM tokens"), 1);
+  start();
+}
+
+TEST_F(DamagedSessionsTest, WhoseDescriptionIsDamagedEndsAtItsTime) {
+  start();
+  const std::string unused = open(), used = open(), later_version = open();
+  end();
+  {
+    SessionStore store({.directory = api_settings.sessions.directory, .model = "abc", .model_name = "fake"});
+    store.begin();
+    store.put(later_version, R"({"version": 1000})", std::time(nullptr));
+    store.commit();
+  }
+  start();
+  const std::string day = std::to_string(static_cast<std::int64_t>(api_settings.sessions.ttl_seconds));
+  restart_after("UPDATE sessions SET head = '', last_used_at = last_used_at - " + day + " WHERE id = '" +
+                unused + "'; UPDATE sessions SET head = '' WHERE id = '" + used + "'");
+  EXPECT_EQ(ask(get(path(unused))).status, 404);
+  EXPECT_EQ(ask(get(path(used))).status, 500);
+  EXPECT_EQ(ask(get(path(later_version))).status, 500);
+  EXPECT_EQ(remove(later_version).status, 200);
+  end();
+  EXPECT_EQ(number_on_disk("SELECT count(*) FROM sessions"), 1);
+  start();
 }
 
 // What is left of its transcript is not all that it has.
