@@ -279,10 +279,12 @@ void SessionStore::Impl::copy_rows(const std::string& from, const std::string& t
                                    std::int64_t end) {
   constexpr std::int64_t kAtOnce = 64 * TokenRows::kMostTokens;
   const std::int64_t lowest = begin;
-  for (; begin < end; begin += kAtOnce) {
+  while (begin < end) {
     const StoredTokens read = rows.read(owner(from), lowest, begin, std::min(end, begin + kAtOnce));
-    if (read.damaged_from) fail_damaged(fmt::format("tokens of {} from {} on", from, *read.damaged_from));
     rows.append(owner(to), begin, read.tokens);
+    begin += static_cast<std::int64_t>(read.tokens.size());
+    // A damaged row has none in the copy, where its tokens are found to be damaged, too.
+    if (read.damaged_from) begin = rows.first_from(owner(from), begin + 1).value_or(end);
   }
 }
 

@@ -89,8 +89,8 @@ class SessionStore {
   // An answer is appended token by token, each a row. Those that begin at `from` or later become as few as
   // can be.
   void merge(const std::string& id, std::int64_t from);
-  // The tokens [.., end) of a session become those of another, which keeps none of its own. StoreFailure
-  // (damaged) if they aren't sound.
+  // The tokens [.., end) of a session become those of another, which keeps none of its own. What is damaged
+  // of them is damaged there, too.
   void copy(const std::string& from, const std::string& to, std::int64_t end);
   // Tokens in [sinks, first_kept) may go: whole rows do, so a few stay.
   void prune(const std::string& id, std::int64_t first_kept, std::int64_t sinks);

@@ -225,8 +225,16 @@ TEST_F(DamageTest, ADamagedRowEndsWhatIsSound) {
 
   store.begin();
   store.put("sess_c", "", 2);
-  EXPECT_THROW(store.copy("sess_a", "sess_c", 20'000), StoreFailure);
-  store.rollback();
+  store.copy("sess_a", "sess_c", 19'000);
+  store.append("sess_c", 19'000, some_tokens(19'000, 19'010));
+  store.commit();
+  read = store.tokens("sess_c", 0, 20'000);
+  EXPECT_EQ(some_tokens(0, 8'192), read.tokens);
+  EXPECT_EQ(8'192, read.damaged_from);
+  read = store.tokens("sess_c", 12'288, 20'000);
+  EXPECT_EQ(some_tokens(12'288, 19'010), read.tokens);
+  EXPECT_FALSE(read.damaged_from);
+  EXPECT_TRUE(store.tokens("sess_c", 9'000, 10'000).damaged_from);
 
   store.begin();
   store.truncate("sess_a", 8'192);

@@ -159,5 +159,26 @@ TEST_F(DamagedSessionsTest, OldDamageIsNotTheEndOfWhatCouldNotBeWritten) {
   EXPECT_EQ(go_on(id, 9000).status, 200);
 }
 
+// It is no more damaged than the session that it comes from.
+TEST_F(DamagedSessionsTest, AForkLeavesOutOldDamage) {
+  start();
+  const std::string id = open();
+  for (int i = 0; i < 3; ++i) answer(path(id, "append"), {{"prompt", std::vector<TokenId>(3000, 5)}});
+  damage_rows("first = 3000");
+  const std::string copy = answer(path(id, "fork"), Json::object())["id"];
+  for (int i = 0; i < 2; ++i) {
+    for (const std::string& session : {id, copy}) {
+      EXPECT_EQ(go_on(session, 9000 + 2 * i).status, 200);
+      EXPECT_EQ(show(session)["cut_at"], Json());
+      const RawResponse old = ask(get(path(session, "transcript")));
+      EXPECT_EQ(old.status, 410) << old.body;
+      EXPECT_EQ(error_of(old)["damaged_from"], 3000);
+      EXPECT_EQ(transcript(session, "?from=100&to=3000")["tokens"].size(), 2900u);
+      EXPECT_EQ(transcript(session, "?from=6000")["tokens"].size(), 3002u + 2 * i);
+    }
+    restart();
+  }
+}
+
 }  // namespace
 }  // namespace sinkstream::testing
