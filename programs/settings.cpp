@@ -245,8 +245,10 @@ std::vector<Setting> make_table() {
               "newest tokens of each session that can be read back"),
       real("sessions.replay_seconds", FIELD(sessions.replay_seconds), 0, 86400,
            "an answer is kept so long for retries of its request"),
-      integer("sessions.replay_bytes", FIELD(sessions.replay_bytes), 0, 1LL << 40,
-              "memory for those answers, together; the oldest go first"),
+      integer(
+          "sessions.replay_bytes", FIELD(sessions.replay_bytes), 0, 1LL << 40,
+          "memory for those answers, together; the oldest go first. Their Idempotency-Keys count too, and "
+          "have 1 MiB at least"),
       real("sessions.retry_seconds", FIELD(sessions.retry_seconds), 0, 86400,
            "a turn that can be retried waits so long when its client has left, then ends"),
       integer("sessions.snapshot_tokens", FIELD(sessions.snapshot_tokens), 1, kBillion,

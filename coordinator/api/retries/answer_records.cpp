@@ -14,8 +14,11 @@
 namespace sinkstream {
 namespace {
 
-// Of a record without its texts: about what its nodes and the answer's own structures take.
-constexpr std::int64_t kRecordOverhead = 1024;
+// About what these take beside their texts: what a request is known by, and its answer.
+constexpr std::int64_t kKeyOverhead = 512;
+constexpr std::int64_t kAnswerOverhead = 1024;
+// Where less may be kept, no answers are, and what requests are known by has this.
+constexpr std::int64_t kLeastForKeys = 1 << 20;
 // A longer answer would leave too little room for others.
 constexpr std::int64_t kLargestShare = 4;
 
@@ -33,6 +36,10 @@ constexpr const char* kRestarted =
     "session "
     "to see what it has.";
 
+constexpr const char* kTooManyKeys =
+    "The server knows as many Idempotency-Keys as it may (sessions.replay_bytes). Nothing was done. Send it "
+    "again later.";
+
 // When the key of a request expires that has not ended.
 constexpr std::int64_t kUnderWay = std::numeric_limits<std::int64_t>::max();
 
@@ -46,6 +53,11 @@ RequestError reused_key() {
           "This Idempotency-Key came with another request before. Use a new key for each request, and the "
           "same one only to send the same request again.",
           kKeyHeader};
+}
+
+std::int64_t key_bytes(const Asked& asked) {
+  return kKeyOverhead + static_cast<std::int64_t>(asked.owner.size() + asked.key.size() +
+                                                  asked.fingerprint.size() + asked.session.size());
 }
 
 RequestError gone(const char* why) {
@@ -68,16 +80,16 @@ void AnswerRecords::take_up() {
   for (const auto& stored : journal_->read([&](SessionStore& store) { return store.keys(unix_now); })) {
     const Place place = ended_.insert(
         ended_.end(),
-        Record{.asked = {.owner = stored.owner, .key = stored.key, .fingerprint = stored.what}});
+        Record{.asked = {.owner = stored.owner, .fingerprint = stored.what, .key = stored.key}});
     place->list = &ended_;
     place->why_gone = kRestarted;
     if (stored.expires_at > latest) write_key(place->asked, latest);
     place->expires = executor->now() + std::chrono::seconds(std::min(stored.expires_at, latest) - unix_now);
     by_key_.emplace(Name{place->asked.owner, place->asked.key}, place);
+    key_bytes_ += key_bytes(place->asked);
     measure(place);
   }
   ended_.sort([](const Record& a, const Record& b) { return a.expires < b.expires; });
-  shrink();
   arm();
 }
 
@@ -91,7 +103,7 @@ void AnswerRecords::write_key(const Asked& asked, std::int64_t expires_at) {
   if (!journal_ || asked.key.empty()) return;
   journal_->write(
       {},
-      [asked = Asked{.owner = asked.owner, .key = asked.key, .fingerprint = asked.fingerprint}, expires_at](
+      [asked = Asked{.owner = asked.owner, .fingerprint = asked.fingerprint, .key = asked.key}, expires_at](
           SessionStore& store) { store.put_key(asked.owner, asked.key, asked.fingerprint, expires_at); });
 }
 
@@ -146,7 +158,7 @@ AnswerRecords::Place AnswerRecords::find(const Asked& asked) {
 // A turn that says how many tokens it expects is one turn, however often it comes. One that does not is known
 // for a retry when its client says that it is one, and the answer still waits for somebody.
 AnswerRecords::Place AnswerRecords::find_turn(const Asked& asked) {
-  const auto found = by_turn_.find(Name{asked.owner, asked.text});
+  const auto found = by_turn_.find(Name{asked.owner, asked.fingerprint});
   if (found == by_turn_.end()) return running_.end();
   const bool says_so = asked.retry_count.value_or(0) > 0;
   const RecordedAnswer* const answer = found->second->answer.get();
@@ -169,17 +181,19 @@ void AnswerRecords::run(const Asked& asked, const std::shared_ptr<Exchange>& exc
   const auto executor = executor_.lock();
   if (!executor) return;
   std::shared_ptr<Exchange> answered = exchange;
-  const auto same = by_turn_.find(Name{asked.owner, asked.text});
+  const auto same = by_turn_.find(Name{asked.owner, asked.fingerprint});
   const bool is_under_way = same != by_turn_.end() && same->second->list == &running_;
   const bool can_be_known = !asked.key.empty() || (asked.is_turn() && !is_under_way);
-  if (can_be_known) {
+  const bool is_kept = can_be_known && has_room_for(asked);
+  if (!is_kept && !asked.key.empty()) return exchange->fail(no_room());
+  if (is_kept) {
     const Place place = add(asked);
     place->answer->attach(exchange, /*is_retry=*/false);
     Request head = exchange->request();
     answered = std::make_shared<RecordingExchange>(std::move(head), place->answer, executor);
   }
   auto task = [answered, handler = std::move(handler)] { run_handler(handler, answered); };
-  if (asked.text.size() > kLargeBodyBytes) return executor->offload_long(std::move(task));
+  if (asked.body_bytes > kLargeBodyBytes) return executor->offload_long(std::move(task));
   executor->offload(std::move(task));
 }
 
@@ -192,9 +206,10 @@ AnswerRecords::Place AnswerRecords::add(const Asked& asked) {
   });
   const Asked& kept = place->asked;
   if (!kept.key.empty()) by_key_.emplace(Name{kept.owner, kept.key}, place);
+  key_bytes_ += key_bytes(kept);
   write_key(kept, kUnderWay);
   if (kept.is_turn()) {
-    const Name name{kept.owner, kept.text};
+    const Name name{kept.owner, kept.fingerprint};
     const auto older = by_turn_.find(name);
     if (older != by_turn_.end() && older->second->list != &running_) unname_turn(older->second);
     by_turn_.emplace(name, place);
@@ -265,7 +280,7 @@ void AnswerRecords::end(Place place) {
   arm();
 }
 
-// What a turn is known by stays, since it must not be taken in twice: its key; or its text, where somebody
+// What a turn is known by stays, since it must not be taken in twice: its key; or its words, where somebody
 // may still ask and no expected_seen shows that it was done.
 void AnswerRecords::forget_content(Place place, const char* why) {
   const bool may_come_again = place->answer->was_left() || place->answer->broke_off();
@@ -274,11 +289,7 @@ void AnswerRecords::forget_content(Place place, const char* why) {
   place->answer->listen(nullptr);
   place->answer = nullptr;
   place->why_gone = why;
-  if (!place->asked.key.empty()) {
-    unname_turn(place);
-    place->asked.text.clear();
-    place->asked.text.shrink_to_fit();
-  }
+  if (!place->asked.key.empty()) unname_turn(place);
   measure(place);
 }
 
@@ -291,20 +302,21 @@ void AnswerRecords::erase(Place place) {
   if (place->answer) place->answer->listen(nullptr);
   by_key_.erase(Name{place->asked.owner, place->asked.key});
   bytes_ -= place->bytes;
-  if (is_named(place)) by_turn_.erase(Name{place->asked.owner, place->asked.text});
+  key_bytes_ -= key_bytes(place->asked);
+  if (is_named(place)) by_turn_.erase(Name{place->asked.owner, place->asked.fingerprint});
   if (place == kept_from_) ++kept_from_;
   place->list->erase(place);
 }
 
 bool AnswerRecords::is_named(Place place) const {
-  const auto named = by_turn_.find(Name{place->asked.owner, place->asked.text});
+  const auto named = by_turn_.find(Name{place->asked.owner, place->asked.fingerprint});
   return named != by_turn_.end() && named->second == place;
 }
 
-// It is not found by its text any more; without a key, not at all.
+// It is not found by its words any more; without a key, not at all.
 void AnswerRecords::unname_turn(Place place) {
   if (!is_named(place)) return;
-  by_turn_.erase(Name{place->asked.owner, place->asked.text});
+  by_turn_.erase(Name{place->asked.owner, place->asked.fingerprint});
   if (place->asked.key.empty() && place->list != &running_) erase(place);
 }
 
@@ -316,10 +328,23 @@ void AnswerRecords::add_ended(Place place) {
 
 // ---- bounds
 
+bool AnswerRecords::has_room_for(const Asked& asked) const {
+  return key_bytes_ + key_bytes(asked) <= std::max(settings_.max_bytes, kLeastForKeys);
+}
+
+RequestError AnswerRecords::no_room() const {
+  RequestError error = too_busy(kTooManyKeys);
+  error.param = kKeyHeader;
+  const auto executor = executor_.lock();
+  if (!executor || ended_.empty()) return error;
+  const auto wait = std::chrono::ceil<std::chrono::seconds>(ended_.front().expires - executor->now());
+  error.headers = {{"Retry-After", std::to_string(wait.count())}};
+  return error;
+}
+
 void AnswerRecords::measure(Place place) {
-  const std::size_t texts = place->asked.owner.size() + place->asked.text.size() + place->asked.key.size() +
-                            place->asked.fingerprint.size() + (place->answer ? place->answer->bytes() : 0);
-  const std::int64_t bytes = kRecordOverhead + static_cast<std::int64_t>(texts);
+  std::int64_t bytes = key_bytes(place->asked);
+  if (place->answer) bytes += kAnswerOverhead + static_cast<std::int64_t>(place->answer->bytes());
   bytes_ += bytes - std::exchange(place->bytes, bytes);
   if (place->list == &running_ && bytes > settings_.max_bytes / kLargestShare) stop_recording(place);
 }
@@ -330,13 +355,12 @@ void AnswerRecords::stop_recording(Place place) {
   measure(place);
 }
 
-// The oldest go first: answers, then keys.
+// The oldest answers go first. What a request is known by never goes before its time: it could be done twice.
 void AnswerRecords::shrink() {
   while (bytes_ > settings_.max_bytes && kept_from_ != ended_.end()) {
     const Place place = kept_from_++;
     if (place->answer) forget_content(place, kNotKept);
   }
-  while (bytes_ > settings_.max_bytes && !ended_.empty()) erase(ended_.begin());
   for (Place place = running_.begin(); place != running_.end() && bytes_ > settings_.max_bytes; ++place) {
     stop_recording(place);
   }

@@ -23,6 +23,7 @@ class Journal;
 struct RecordSettings {
   double replay_seconds = 0;  // an answer is kept so long when it is whole
   double retry_seconds = 0;   // what nobody reads goes on for so long
+  // Of all answers, and of what their requests are known by, which stays for its time.
   std::int64_t max_bytes = 0;
 };
 
@@ -34,8 +35,9 @@ class AnswerRecords : public std::enable_shared_from_this<AnswerRecords> {
   void take_up();  // the keys that stand in the journal; before the first request
 
   // Answers a retry from its record. Any other request is given to `handler`, off the I/O thread, and its
-  // answer is recorded if a retry of it could be known again. A turn that nobody reads any more and that
-  // another request of its session finds under way is ended first.
+  // answer is recorded if a retry of it could be known again; where there is no room for that, one with an
+  // Idempotency-Key is refused (429). A turn that nobody reads any more and that another request of its
+  // session finds under way is ended first.
   void answer(const Asked& asked, const std::shared_ptr<Exchange>& exchange, Handler handler);
 
   // The session's turns so far may come again: it is being rolled back, as its present turn. Answers to an
@@ -80,10 +82,12 @@ class AnswerRecords : public std::enable_shared_from_this<AnswerRecords> {
   void forget_content(Place place, const char* why);
   void forget(Place place);  // its key, too: the same request is a new one
   void erase(Place place);
-  bool is_named(Place place) const;  // found by its text
+  bool is_named(Place place) const;  // found by its words
   void unname_turn(Place place);
   void measure(Place place);
   void stop_recording(Place place);
+  bool has_room_for(const Asked& asked) const;
+  RequestError no_room() const;
   void shrink();
   void expire();
   void arm();
@@ -98,6 +102,7 @@ class AnswerRecords : public std::enable_shared_from_this<AnswerRecords> {
   Names by_key_;
   Names by_turn_;
   std::int64_t bytes_ = 0;
+  std::int64_t key_bytes_ = 0;  // of those, what is not the answers'
   std::int64_t num_replays_ = 0;
   Executor::TimePoint armed_for_ = Executor::TimePoint::max();
 };

@@ -47,17 +47,17 @@ Asked read_asked(const Request& request, const std::string& owner, const std::st
                  const nlohmann::ordered_json& body, bool reads_expected_seen) {
   Asked asked{.changes_sessions = request.path.starts_with(kSessions),
               .owner = owner,
-              .text = request.path + '\n' + body_text,
+              .body_bytes = body_text.size(),
               .key = read_key(request),
               .session = session_id_in(request.path),
               .expects_seen = reads_expected_seen && has(body, "expected_seen"),
               .retry_count = read_retry_count(request)};
-  if (!asked.key.empty()) asked.fingerprint = to_hex(sha256(asked.text));
   const auto session = body.find("session");
   if (asked.session.empty() && session != body.end() && session->is_string()) {
     asked.session = session->get<std::string>();
     asked.changes_sessions = true;
   }
+  if (asked.changes_sessions) asked.fingerprint = to_hex(sha256(request.path + '\n' + body_text));
   return asked;
 }
 

@@ -1,6 +1,7 @@
 // What a request asks for, as far as a retry must be told from another request.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
@@ -13,15 +14,15 @@ namespace sinkstream {
 struct Asked {
   bool changes_sessions = false;  // others change nothing, and may be done again
   std::string owner;              // SessionRegistry::owner_of
-  std::string text;               // path and body: a retry's are the same, byte for byte
-  std::string key;                // Idempotency-Key; empty: none
-  std::string fingerprint;        // of the text, where there is a key
-  std::string session;            // whose turn it asks for; empty: none
-  bool expects_seen = false;      // it has an expected_seen, and its endpoint reads it
+  std::string fingerprint;        // of its words, path and body: a retry's are the same, byte for byte
+  std::size_t body_bytes = 0;
+  std::string key;            // Idempotency-Key; empty: none
+  std::string session;        // whose turn it asks for; empty: none
+  bool expects_seen = false;  // it has an expected_seen, and its endpoint reads it
   // x-stainless-retry-count, by which the official clients say that they retry, and how often they have.
   std::optional<std::int64_t> retry_count;
 
-  // Its text alone says which turn it is: of those with the same text, one can be under way or be the newest.
+  // Its words alone say which turn it is: of those with the same, one can be under way or be the newest.
   bool is_turn() const { return !session.empty() && (expects_seen || retry_count.has_value()); }
   // It may be the same turn, or the next one with the same words: only its client's count tells.
   bool is_ambiguous() const { return key.empty() && !expects_seen; }

@@ -33,6 +33,9 @@ class Client final : public Exchange {
   void fail(const RequestError& error) override {
     if (status == 0) status = error.status;
     code = error.code;
+    for (const Header& header : error.headers) {
+      if (header.name == "Retry-After") retry_after = header.value;
+    }
     end();
   }
   void note_tokens(const TokenCounts&) override {}
@@ -52,7 +55,7 @@ class Client final : public Exchange {
   }
 
   int status = 0;
-  std::string headers, body, code;
+  std::string headers, body, code, retry_after;
   bool is_whole = false;
   bool is_behind = false;
 
@@ -71,11 +74,11 @@ class AnswerRecordsTest : public ::testing::Test {
   AnswerRecordsTest() { make({.replay_seconds = 100, .retry_seconds = 10, .max_bytes = 1 << 20}); }
   void make(const RecordSettings& settings) { records = std::make_shared<AnswerRecords>(executor, settings); }
 
-  static Asked keyed(const std::string& key, const std::string& text = "text") {
-    return {.changes_sessions = true, .text = text, .key = key, .fingerprint = text, .session = "s"};
+  static Asked keyed(const std::string& key, const std::string& words = "words") {
+    return {.changes_sessions = true, .fingerprint = words, .key = key, .session = "s"};
   }
-  static Asked turn(const std::string& text) {
-    return {.changes_sessions = true, .text = text, .session = "s", .expects_seen = true};
+  static Asked turn(const std::string& words) {
+    return {.changes_sessions = true, .fingerprint = words, .session = "s", .expects_seen = true};
   }
   // Asks, and leaves the answer to the test: `endpoint` is null for a retry.
   std::shared_ptr<Client> ask(const Asked& asked) {

@@ -13,14 +13,14 @@ TEST_F(AnswerRecordsTest, AreKeptForTheirTime) {
   executor->pass(seconds(1000));  // an answer's time begins with its end
   respond("one");
   executor->pass(seconds(50));
-  ask(turn("text"));
+  ask(turn("words"));
   respond("two");
   EXPECT_EQ(records->size(), 2u);
   executor->pass(seconds(49));
   EXPECT_EQ(ask(keyed("a"))->body, "one");
   executor->pass(seconds(1));
   EXPECT_EQ(records->size(), 1u) << "without anybody asking";
-  EXPECT_EQ(ask(turn("text"))->body, "two");
+  EXPECT_EQ(ask(turn("words"))->body, "two");
   executor->pass(seconds(50));
   EXPECT_EQ(records->size(), 0u);
   EXPECT_EQ(records->bytes(), 0);
@@ -53,15 +53,15 @@ TEST_F(AnswerRecordsTest, ALeftTurnWaitsForItsTime) {
   send("2");
   done();
   EXPECT_EQ(ask(keyed("a"))->code, "turn_ended_early");
-  ask(turn("text"));
+  ask(turn("words"));
   EXPECT_NE(endpoint, nullptr) << "the session says that it is stale";
 }
 
 TEST_F(AnswerRecordsTest, ALeftTurnMayEndWhole) {
-  const auto client = ask(turn("text"));
+  const auto client = ask(turn("words"));
   client->leave();
   respond("whole");
-  EXPECT_EQ(ask(turn("text"))->body, "whole");
+  EXPECT_EQ(ask(turn("words"))->body, "whole");
   EXPECT_EQ(endpoint, nullptr);
 }
 
@@ -93,7 +93,7 @@ TEST_F(AnswerRecordsTest, AnotherRequestOfTheSessionWaitsForTheEndOfALeftTurn) {
 }
 
 TEST_F(AnswerRecordsTest, ARetryOfWhatIsBeingEndedWaitsForItsEnd) {
-  Asked first{.changes_sessions = true, .text = "text", .session = "s", .retry_count = 0};
+  Asked first{.changes_sessions = true, .fingerprint = "words", .session = "s", .retry_count = 0};
   const auto client = ask(first);
   auto streaming = endpoint;
   streaming->start_stream();
@@ -198,15 +198,48 @@ TEST_F(AnswerRecordsTest, TheOldestGoFirst) {
   EXPECT_EQ(ask(keyed("key 7"))->status, 200);
   const auto old = ask(keyed("key 0"));
   EXPECT_EQ(old->code, "answer_not_kept") << "but it is not done again";
-  EXPECT_EQ(ask(keyed("key 0", "another text"))->code, "idempotency_key_reused");
+  EXPECT_EQ(ask(keyed("key 0", "other words"))->code, "idempotency_key_reused");
   EXPECT_EQ(endpoint, nullptr);
   executor->pass(seconds(100));
   EXPECT_EQ(records->size(), 0u);
+}
+
+// Whoever has had an answer with its key never has its turn done again, however many came since.
+TEST_F(AnswerRecordsTest, NoKeyGoesBeforeItsTime) {
+  make({.replay_seconds = 100, .retry_seconds = 10, .max_bytes = 200'000});
+  ask(keyed("first"));
+  respond("one");
   for (int i = 0; i < 1000; ++i) {
     ask(keyed("key " + std::to_string(i)));
-    respond("");
-    EXPECT_LE(records->bytes(), 100'000);
+    respond(std::string(1'000, 'x'));
   }
+  EXPECT_EQ(ask(keyed("first"))->code, "answer_not_kept");
+  EXPECT_EQ(endpoint, nullptr) << "it is not done again";
+}
+
+// A key that nobody could know again later is refused. Others come without one.
+TEST_F(AnswerRecordsTest, KeysBeyondTheirRoomAreRefused) {
+  constexpr std::int64_t kRoom = 2 << 20;
+  make({.replay_seconds = 100, .retry_seconds = 10, .max_bytes = kRoom});
+  int count = 0;
+  auto client = ask(keyed("key 0"));
+  for (; endpoint && count < 100'000; client = ask(keyed("key " + std::to_string(++count)))) {
+    if (count == 1) executor->pass(seconds(30));
+    respond("x");
+    ASSERT_LE(records->bytes(), kRoom);
+  }
+  EXPECT_GT(count, 2000);
+  ASSERT_EQ(endpoint, nullptr);
+  EXPECT_EQ(client->status, 429);
+  EXPECT_EQ(client->retry_after, "70") << "when the first goes";
+  EXPECT_EQ(ask(keyed("key 0"))->code, "answer_not_kept");
+  ask(turn("a"));
+  EXPECT_NE(endpoint, nullptr);
+  respond("x");
+  EXPECT_LE(records->bytes(), kRoom);
+  executor->pass(seconds(100));
+  ask(keyed("key " + std::to_string(count)));
+  EXPECT_NE(endpoint, nullptr) << "there is room again";
 }
 
 // Also where its answer went later than that of one that ended after it.
@@ -255,8 +288,17 @@ TEST_F(AnswerRecordsTest, NothingIsKeptWhereNothingMayBe) {
     ASSERT_NE(endpoint, nullptr);
     respond("x");
     EXPECT_EQ(client->body, "x");
+    executor->pass(seconds(0));
+    EXPECT_EQ(records->size(), 0u);
   }
-  EXPECT_EQ(records->size(), 0u);
+}
+
+TEST_F(AnswerRecordsTest, KeysAreKnownWhereNoAnswersMayBeKept) {
+  make({.replay_seconds = 100, .retry_seconds = 10, .max_bytes = 0});
+  ask(keyed("a"));
+  respond("x");
+  EXPECT_EQ(ask(keyed("a"))->code, "answer_not_kept");
+  EXPECT_EQ(endpoint, nullptr);
 }
 
 TEST_F(AnswerRecordsTest, ARollbackForgetsTurnsAndKeepsKeys) {

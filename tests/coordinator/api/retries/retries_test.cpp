@@ -122,13 +122,15 @@ TEST_F(RetriesTest, FailuresAreTriedAgain) {
   EXPECT_EQ(ask_keyed(kText, next, "another").status, 200);
 }
 
-// A turn works where no answer may be kept.
+// A turn works where no answer may be kept, and is not done twice.
 TEST_F(RetriesTest, TurnsGoOnWithoutRoomForTheirAnswers) {
   api_settings.sessions.replay_bytes = 0;
   start();
   const std::string id = open();
-  const Json body = {{"session", id}, {"prompt", {5, 6}}, {"max_tokens", 3}, {"expected_seen", 0}};
+  const Json body = {{"session", id}, {"prompt", {5, 6}}, {"max_tokens", 3}};
   EXPECT_EQ(ask_keyed(kText, body, "key").status, 200);
+  EXPECT_EQ(error_of(ask_keyed(kText, body, "key"))["code"], "answer_not_kept");
+  EXPECT_EQ(show(id)["seen_tokens"], 5);
 }
 
 TEST_F(RetriesTest, SessionsAreMadeAndForkedAndRolledBackOnce) {
