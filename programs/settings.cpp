@@ -256,8 +256,7 @@ std::vector<Setting> make_table() {
               "anew"),
       real("sessions.snapshot_seconds", FIELD(sessions.snapshot_seconds), 0, 86400,
            "and no more than take about so long, where a snapshot costs a fiftieth of that or less; 0: "
-           "however "
-           "long that takes"),
+           "however long that takes"),
       integer("sessions.snapshot_bytes", FIELD(sessions.snapshot_bytes), 0, 1LL << 50,
               "disk for the snapshots of each rank; those that were used least recently go first; 0: none "
               "are kept"),

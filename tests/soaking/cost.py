@@ -17,10 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hosts.group import Group  # noqa: E402
 from soaking import texts  # noqa: E402
-from soaking.kept_sessions import group_options, metric  # noqa: E402
+from soaking.kept_sessions import add_group_arguments, group_options, metric  # noqa: E402
 from soaking.killed import Client  # noqa: E402
 
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 def parse_arguments():
@@ -31,10 +30,7 @@ def parse_arguments():
     parser.add_argument("--told", type=int, default=200, help="tokens that it answers (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=7, help="of each way, in turn (default: %(default)s)")
     parser.add_argument("--bound", type=float, default=0.02, help="of throughput that it may cost (default: %(default)s)")
-    parser.add_argument("--ranks", type=int, default=1, help="(default: %(default)s)")
-    parser.add_argument("--config", type=Path, default=PROJECT / "configs/demo.yaml")
-    parser.add_argument("--set", action="append", default=[], metavar="section.key=value", help="a setting of the group")
-    parser.add_argument("--output", type=Path, default=PROJECT / "build/soak-cost", help="directory (default: build/soak-cost)")
+    add_group_arguments(parser, ranks=1, output="soak-cost")
     return parser.parse_args()
 
 

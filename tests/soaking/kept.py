@@ -22,9 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from hosts.group import Group  # noqa: E402
 from processes import resident_bytes  # noqa: E402
 from soaking import checks, texts  # noqa: E402
-from soaking.kept_sessions import group_options, metric, random_prompt, random_turn  # noqa: E402
+from soaking.kept_sessions import add_group_arguments, group_options, metric, random_prompt, random_turn  # noqa: E402
 
-PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 300  # of one request
 MOST_READ, MOST_ANSWERED = 60, 24  # tokens of a turn
 KEPT_FOR_RETRIES = 2**22  # bytes: soon full, so that memory is flat
@@ -37,12 +36,9 @@ def parse_arguments():
     parser.add_argument("--clients", type=int, default=32, help="requests at once (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=600, help="of random requests (default: %(default)s)")
     parser.add_argument("--requests", type=int, default=0, help="at least so many, however long they take (default: %(default)s)")
-    parser.add_argument("--ranks", type=int, default=2, help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=20261126, help="(default: %(default)s)")
     parser.add_argument("--memory-growth", type=float, default=0.05, help="tolerated (default: %(default)s)")
-    parser.add_argument("--config", type=Path, default=PROJECT / "configs/demo.yaml")
-    parser.add_argument("--set", action="append", default=[], metavar="section.key=value", help="a setting of the group")
-    parser.add_argument("--output", type=Path, default=PROJECT / "build/soak-kept", help="directory (default: build/soak-kept)")
+    add_group_arguments(parser, ranks=2, output="soak-kept")
     return parser.parse_args()
 
 

@@ -1,6 +1,9 @@
 """What the soaks of sessions that clients keep have in common."""
 
 import urllib.request
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def metric(url, name):
@@ -9,6 +12,14 @@ def metric(url, name):
             if line.startswith(f"sinkstream_{name} "):
                 return float(line.split()[1])
     raise KeyError(name)
+
+
+def add_group_arguments(parser, ranks, output):
+    """Those that every soak of one group has; `output`: the name of its directory."""
+    parser.add_argument("--ranks", type=int, default=ranks, help="(default: %(default)s)")
+    parser.add_argument("--config", type=Path, default=PROJECT / "configs/demo.yaml")
+    parser.add_argument("--set", action="append", default=[], metavar="section.key=value", help="a setting of the group")
+    parser.add_argument("--output", type=Path, default=PROJECT / "build" / output, help=f"directory (default: build/{output})")
 
 
 def group_options(config, *settings):

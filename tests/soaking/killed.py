@@ -24,9 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hosts.group import Group  # noqa: E402
 from soaking import checks, texts  # noqa: E402
-from soaking.kept_sessions import group_options, metric, random_prompt, random_turn  # noqa: E402
+from soaking.kept_sessions import add_group_arguments, group_options, metric, random_prompt, random_turn  # noqa: E402
 
-PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 300  # of one request
 MOST_READ, MOST_ANSWERED = 60, 120  # tokens of a turn
 KILLED = ["the leader", "another rank", "every process"]
@@ -39,11 +38,8 @@ def parse_arguments():
     parser.add_argument("--slots", type=int, default=6, help="(default: %(default)s)")
     parser.add_argument("--clients", type=int, default=12, help="requests at once (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=2, help="before a kill, at most (default: %(default)s)")
-    parser.add_argument("--ranks", type=int, default=2, help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=20261127, help="(default: %(default)s)")
-    parser.add_argument("--config", type=Path, default=PROJECT / "configs/demo.yaml")
-    parser.add_argument("--set", action="append", default=[], metavar="section.key=value", help="a setting of the group")
-    parser.add_argument("--output", type=Path, default=PROJECT / "build/soak-killed", help="directory (default: build/soak-killed)")
+    add_group_arguments(parser, ranks=2, output="soak-killed")
     return parser.parse_args()
 
 

@@ -15,10 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hosts.group import Group  # noqa: E402
 from soaking import texts  # noqa: E402
-from soaking.kept_sessions import group_options, metric  # noqa: E402
+from soaking.kept_sessions import add_group_arguments, group_options, metric  # noqa: E402
 from soaking.killed import Client  # noqa: E402
 
-PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 600  # for a snapshot
 NEVER = 1_000_000_000  # tokens between snapshots
 
@@ -27,10 +26,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(prog="tests/soak resumed", description="Times the first turn of a session after a restart.")
     parser.add_argument("--tokens", type=int, default=20_000, help="that the session has read (default: %(default)s)")
     parser.add_argument("--turn-tokens", type=int, default=1_000, help="of each turn that reads (default: %(default)s)")
-    parser.add_argument("--ranks", type=int, default=2, help="(default: %(default)s)")
-    parser.add_argument("--config", type=Path, default=PROJECT / "configs/demo.yaml")
-    parser.add_argument("--set", action="append", default=[], metavar="section.key=value", help="a setting of the group")
-    parser.add_argument("--output", type=Path, default=PROJECT / "build/soak-resumed", help="directory (default: build/soak-resumed)")
+    add_group_arguments(parser, ranks=2, output="soak-resumed")
     return parser.parse_args()
 
 

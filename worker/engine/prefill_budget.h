@@ -36,8 +36,8 @@ class PrefillBudget {
   const std::int64_t chunk_;
   const double most_slowdown_;
   std::array<DecodeSteps, 64> decode_;
-  std::optional<double> alone_,
-      beside_;  // seconds that a prompt token costs: by itself, and in a step that decodes
+  // Seconds that a prompt token costs: by itself, and in a step that decodes.
+  std::optional<double> alone_, beside_;
 };
 
 }  // namespace sinkstream

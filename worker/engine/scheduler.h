@@ -90,7 +90,6 @@ class Scheduler {
     StepPlan plan;
     std::vector<std::uint64_t> operation_sessions, row_sessions;
     std::vector<SessionChanged> forks;
-    std::int64_t decode_rows = 0;  // the first of its rows
   };
 
   // ---- Sessions that outlive a request

@@ -36,12 +36,11 @@ std::optional<StepPlan> Scheduler::next() {
   SessionOperations operations = table_.take_operations();
   plan.operations = std::move(operations.operations);
   add_decode_rows(plan);
-  const std::int64_t decode_rows = std::ssize(plan.rows);
   add_prefill_rows(plan);
   if (plan.operations.empty() && plan.rows.empty()) return std::nullopt;
   plan.number = next_plan_++;
-  launched_.push_back({plan, std::move(operations.sessions), std::exchange(row_sessions_, {}),
-                       std::exchange(forks_, {}), decode_rows});
+  launched_.push_back(
+      {plan, std::move(operations.sessions), std::exchange(row_sessions_, {}), std::exchange(forks_, {})});
   return plan;
 }
 
@@ -81,10 +80,11 @@ void Scheduler::note(const Launched& step, std::size_t index, const std::string&
 }
 
 void Scheduler::note_seconds(double seconds) {
-  const Launched& step = launched_.front();
+  const StepPlan& plan = launched_.front().plan;
   const auto copies = [](const SlotOperation& operation) { return read_by(operation).has_value(); };
-  if (std::ranges::any_of(step.plan.operations, copies)) return;  // which take time of their own
-  prefill_budget_.note(step.decode_rows, std::ssize(step.plan.rows) - step.decode_rows, seconds);
+  if (std::ranges::any_of(plan.operations, copies)) return;  // which take time of their own
+  const std::int64_t decode_rows = std::ranges::count(plan.rows, kernels::kLastChosen, &PlanRow::token);
+  prefill_budget_.note(decode_rows, std::ssize(plan.rows) - decode_rows, seconds);
 }
 
 void Scheduler::commit(std::span<const kernels::Choice> choices) {

@@ -1,6 +1,4 @@
 // POST /v1/sessions/{id}/append
-#include <limits>
-
 #include "coordinator/api/endpoints/endpoints.h"
 #include "coordinator/api/generation/engine_errors.h"
 #include "coordinator/api/quota/quota_of_request.h"
@@ -98,7 +96,7 @@ void append(ApiContext& api, const std::shared_ptr<Exchange>& exchange, const nl
   check_model(fields.string("model"), api.settings);
   refuse_tools(fields);
   const Request& request = exchange->request();
-  const auto expected = fields.integer("expected_seen", 0, std::numeric_limits<std::int64_t>::max());
+  const auto expected = read_expected_seen(fields);
   const auto turn = api.sessions.begin_turn(session_id_in(request.path), request, expected);
   const bool has_messages = fields.value("messages") != nullptr;
   std::vector<TokenId> prompt = read_session_prompt(fields, /*begins=*/turn->contents().tokens() == 0, api);

@@ -1,6 +1,4 @@
 // POST /v1/sessions/{id}/fork
-#include <limits>
-
 #include "coordinator/api/endpoints/endpoints.h"
 #include "coordinator/api/generation/engine_errors.h"
 #include "coordinator/api/retries/answer_once.h"
@@ -59,7 +57,7 @@ void fork(ApiContext& api, const std::shared_ptr<Exchange>& exchange, const nloh
   api.availability.require();
   RequestFields fields(body);
   const Request& request = exchange->request();
-  const auto expected = fields.integer("expected_seen", 0, std::numeric_limits<std::int64_t>::max());
+  const auto expected = read_expected_seen(fields);
   const auto turn = api.sessions.begin_turn(session_id_in(request.path), request, expected);
   const std::int64_t at = read_position(fields, "at", *turn).value_or(turn->contents().tokens());
   api.unknown_fields.note(request.id, fields.unknown());

@@ -106,6 +106,19 @@ void name_system(json& messages, const ChatTemplate& chat_template, bool has_too
   }
 }
 
+// Messages, of which those from `first` on are new, and how they were rendered.
+RenderedChat rendered_chat(const History& history, std::size_t first, bool has_tools, const Render& render,
+                           const std::string& mark, const ApiContext& api) {
+  return {
+      .messages = history.messages,
+      .prompt = history.prompt,
+      .render = render,
+      .written = [&](std::string_view text) { return mark_literal(text, api.tokenizer, mark); },
+      .shows_role = [&api, has_tools](
+                        const std::string& role) { return api.chat_template.shows_role(role, has_tools); },
+      .first = first};
+}
+
 // Instructions that the model would not get are refused. A conversation that began elsewhere goes on without
 // what this model's template has no place for.
 void complain_of_unseen(const RenderedChat& chat, const RequestFields& fields, ApiContext& api,
@@ -129,19 +142,6 @@ void complain_of_unseen(const RenderedChat& chat, const RequestFields& fields, A
 }
 
 // ---- what a turn adds to a session
-
-// Messages from `first` on, as complain_of_unseen takes them.
-RenderedChat seen_without_tools(const History& history, std::size_t first, const Render& render,
-                                const std::string& mark, const ApiContext& api) {
-  return {
-      .messages = history.messages,
-      .prompt = history.prompt,
-      .render = render,
-      .written = [&](std::string_view text) { return mark_literal(text, api.tokenizer, mark); },
-      .shows_role =
-          [&](const std::string& role) { return api.chat_template.shows_role(role, /*has_tools=*/false); },
-      .first = first};
-}
 
 using RenderWith = std::function<std::string(const json& messages, bool generation)>;
 
@@ -261,14 +261,7 @@ std::vector<TokenId> read_chat_prompt(RequestFields& fields, const json* tools, 
                                      .now = now});
   };
   const History history = render_history(as_sent, render, fields);
-  complain_of_unseen(
-      {.messages = history.messages,
-       .prompt = history.prompt,
-       .render = render,
-       .written = [&](std::string_view text) { return mark_literal(text, tokenizer, mark); },
-       .shows_role =
-           [&](const std::string& role) { return api.chat_template.shows_role(role, tools != nullptr); }},
-      fields, api, exchange);
+  complain_of_unseen(rendered_chat(history, 0, tools != nullptr, render, mark, api), fields, api, exchange);
   std::vector<TokenId> tokens =
       encode_text(api, history.prompt, {.add_special_tokens = false, .literal_mark = mark}, "messages");
   begin_with_sink(tokens, api.engine.limits());
@@ -301,7 +294,8 @@ ChatTurn read_chat_turn(RequestFields& fields, const ChatBefore& before, bool an
   const std::size_t num_before = all.size();
   append(all, added);
   const History history = render_history(all, render, fields);
-  complain_of_unseen(seen_without_tools(history, num_before, render, mark, api), fields, api, exchange);
+  complain_of_unseen(rendered_chat(history, num_before, /*has_tools=*/false, render, mark, api), fields, api,
+                     exchange);
   std::string text = history.prompt;
   if (num_before > 0) {
     const auto added_text = text_behind(history, num_before, before.answering, place, render_with, answers);
@@ -337,7 +331,8 @@ std::vector<TokenId> pinned_tokens(const json& messages, const RequestFields& fi
   };
   const Render render_alone = [&](const json& history) { return render(history, false); };
   const History alone = render_history(messages, render_alone, fields);
-  complain_of_unseen(seen_without_tools(alone, 0, render_alone, mark, api), fields, api, exchange);
+  complain_of_unseen(rendered_chat(alone, 0, /*has_tools=*/false, render_alone, mark, api), fields, api,
+                     exchange);
   json more = alone.messages;
   more.push_back({{"role", "user"}, {"content", "x"}});
   bool is_prefix = true;

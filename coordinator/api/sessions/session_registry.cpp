@@ -146,10 +146,9 @@ void SessionRegistry::require_room(const CacheWindow& window) const {
     return;
   throw conflict("window_too_large",
                  fmt::format("The session remembers {} first and {} newest tokens; since its settings were "
-                             "changed the server has "
-                             "room for {} and {} (cache.mode, cache.max_sink_tokens, cache.window_tokens). "
-                             "Set them as they were, or "
-                             "begin a new session; its transcript can be read.",
+                             "changed the server has room for {} and {} (cache.mode, cache.max_sink_tokens, "
+                             "cache.window_tokens). Set them as they were, or begin a new session; its "
+                             "transcript can be read.",
                              window.sink_tokens, window.window_tokens, shape_.sink_capacity,
                              shape_.window.window_tokens),
                  "session");

@@ -16,7 +16,6 @@ namespace sinkstream {
 namespace {
 
 constexpr std::string_view kSessions = "/v1/sessions/";
-constexpr std::int64_t kAnyCount = std::numeric_limits<std::int64_t>::max();
 
 ChatBefore chat_before(const SessionContents& contents, const Tokenizer& tokenizer) {
   ChatBefore before{.pinned = nlohmann::ordered_json::array(), .recent = nlohmann::ordered_json::array()};
@@ -59,10 +58,14 @@ std::string session_id_in(const std::string& path) {
   return path.substr(kSessions.size(), path.find('/', kSessions.size()) - kSessions.size());
 }
 
+std::optional<std::int64_t> read_expected_seen(RequestFields& fields) {
+  return fields.integer("expected_seen", 0, std::numeric_limits<std::int64_t>::max());
+}
+
 std::shared_ptr<SessionTurn> read_session(RequestFields& fields, std::int64_t n, ApiContext& api,
                                           const Request& request) {
   const auto id = fields.string("session");
-  const auto expected = fields.integer("expected_seen", 0, kAnyCount);
+  const auto expected = read_expected_seen(fields);
   if (!id) {
     if (expected) throw fields.error("expected_seen", "'expected_seen' goes with 'session' only.");
     return nullptr;

@@ -17,6 +17,9 @@ Json session_json(const ClientSession& session);
 // The id in a path /v1/sessions/{id} or /v1/sessions/{id}/...; empty: it is another path.
 std::string session_id_in(const std::string& path);
 
+// How many tokens the client takes its session to have, if it says so.
+std::optional<std::int64_t> read_expected_seen(RequestFields& fields);
+
 // Begins the turn that the fields `session` and `expected_seen` ask for; null: none. Throws RequestError:
 // 404, 409, or 400 for a session with n > 1.
 std::shared_ptr<SessionTurn> read_session(RequestFields& fields, std::int64_t n, ApiContext& api,
