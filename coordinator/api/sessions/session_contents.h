@@ -48,7 +48,8 @@ struct SessionContents {
   std::size_t marks_without_messages = 0;                         // the first of them
 
   // ---- Where sessions are kept on disk
-  std::int64_t recorded = 0;           // of its first tokens, those that stand there
+  // Of its first tokens, those that stand there; none: it is in memory only.
+  std::optional<std::int64_t> recorded;
   bool replaced = false;               // what stands there behind them is not its own any more
   std::string arithmetic;              // by which its answers were computed: ranks, instruction set, settings
   bool same_arithmetic = true;         // always the one by which they are now
@@ -113,7 +114,7 @@ struct SessionContents {
     const auto room = static_cast<std::size_t>(std::max<std::int64_t>(0, sink_tokens - std::ssize(sinks)));
     const auto first = tokens.first(std::min(room, tokens.size()));
     sinks.insert(sinks.end(), first.begin(), first.end());
-    transcript.append(tokens);
+    transcript.append(tokens, recorded.value_or(this->tokens() + std::ssize(tokens)));
   }
 
   // Where answers stand is known as far as the transcript goes, messages as far as the session can go back.
@@ -131,8 +132,10 @@ struct SessionContents {
   void replace_from(std::int64_t end, std::span<const TokenId> next) {
     transcript.truncate(end);
     std::erase_if(saved, [&](const SavedState& state) { return state.tokens > end; });
-    replaced = replaced || end < recorded;
-    recorded = std::min(recorded, end);
+    if (recorded && end < *recorded) {
+      recorded = end;
+      replaced = true;
+    }
     sinks.resize(std::min(sinks.size(), static_cast<std::size_t>(end)));
     append(next);
     truncate_marks(tokens());

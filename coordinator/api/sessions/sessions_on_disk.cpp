@@ -42,7 +42,8 @@ struct Changes {
 Changes take_changes(ClientSession& session, bool with_head) {
   Changes changes{.id = session.facts().id, .tokens = {}, .head = {}};
   session.update([&](SessionContents& contents) {
-    changes.begin = std::exchange(contents.recorded, contents.tokens());
+    changes.begin = contents.recorded.value_or(0);
+    contents.recorded = contents.tokens();
     changes.replaces = std::exchange(contents.replaced, false);
     changes.tokens = contents.transcript.read(changes.begin, contents.tokens());
   });

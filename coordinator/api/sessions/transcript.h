@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -20,12 +21,14 @@ class Transcript {
   std::int64_t begin() const { return begin_; }  // the first that is kept
   std::int64_t end() const { return begin_ + static_cast<std::int64_t>(tokens_.size()); }
 
-  void append(std::span<const TokenId> tokens) {
+  // Those from `needed_from` on are kept however many they are.
+  void append(std::span<const TokenId> tokens,
+              std::int64_t needed_from = std::numeric_limits<std::int64_t>::max()) {
     tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
-    while (static_cast<std::int64_t>(tokens_.size()) > max_tokens_) {
-      tokens_.pop_front();
-      ++begin_;
-    }
+    const std::int64_t old = std::min(end() - max_tokens_, needed_from) - begin_;
+    if (old <= 0) return;
+    tokens_.erase(tokens_.begin(), tokens_.begin() + old);
+    begin_ += old;
   }
 
   // It ends at `end`, no further than it did.
