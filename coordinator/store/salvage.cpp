@@ -37,6 +37,7 @@ class Salvage {
       copy_head(id);
       copy_tokens(id);
     }
+    copy_answers();
     copy_keys();
     to_.execute("COMMIT");
     to_.empty_log();
@@ -46,6 +47,7 @@ class Salvage {
   void copy_head(const std::string& id);
   void copy_tokens(const std::string& id);
   std::int64_t copy_part(const RowOwner& owner, std::int64_t begin, std::int64_t end);
+  void copy_answers();
   void copy_keys();
 
   Database& from_;
@@ -104,6 +106,20 @@ std::int64_t Salvage::copy_part(const RowOwner& owner, std::int64_t begin, std::
     if (read.damaged_from) return begin;
   }
   return end;
+}
+
+void Salvage::copy_answers() {
+  Statement insert(to_, "INSERT OR REPLACE INTO answers VALUES(?1, ?2, ?3, ?4)");
+  try {
+    Statement select(from_, "SELECT session, first, last, crc FROM answers");
+    Query rows = select.query();
+    while (rows.next()) {  // what is not sound is found when they are read
+      insert.run(rows.integer(0), rows.integer(1), rows.integer(2), rows.integer(3));
+    }
+  } catch (const StoreFailure& failure) {
+    if (failure.fault() != StoreFault::damaged) throw;
+    spdlog::warn("sessions: where some answers stand is lost: the file is damaged");
+  }
 }
 
 void Salvage::copy_keys() {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "coordinator/store/answer_rows.h"
 #include "coordinator/store/database.h"
 #include "coordinator/store/row_checksum.h"
 #include "coordinator/store/salvage.h"
@@ -34,6 +35,7 @@ struct SessionStore::Impl {
   Database database;
   SessionIndex index;
   TokenRows rows;
+  AnswerRows answers{database};
   bool changing = false;  // between begin() and commit()
 
   Statement begin_changes{database, "BEGIN IMMEDIATE"};
@@ -195,6 +197,10 @@ std::string SessionStore::head(const std::string& id) {
   return std::string(row.bytes(0));
 }
 
+std::vector<StoredAnswer> SessionStore::answers(const std::string& id) {
+  return impl_->answers.read(impl_->owner(id));
+}
+
 void SessionStore::begin() {
   if (impl_->changing) throw std::logic_error("begin() of the session store, twice");
   impl_->begin_changes.run();
@@ -237,6 +243,11 @@ void SessionStore::append(const std::string& id, std::int64_t begin, std::span<c
   impl_->put_extent(id, session);
 }
 
+void SessionStore::put_answers(const std::string& id, std::span<const StoredAnswer> answers) {
+  impl_->require_transaction();
+  impl_->answers.put(impl_->owner(id), answers);
+}
+
 void SessionStore::truncate(const std::string& id, std::int64_t end) {
   impl_->require_transaction();
   IndexedSession& session = impl_->index.change(id);
@@ -245,6 +256,7 @@ void SessionStore::truncate(const std::string& id, std::int64_t end) {
   const RowOwner owner{session.number, id};
   impl_->rows.erase(owner, end, std::numeric_limits<std::int64_t>::max());
   impl_->rows.cut(owner, end);
+  impl_->answers.erase_behind(owner, end);
   extent.end = std::min(extent.end, end);
   extent.pruned_end = std::min(extent.pruned_end, end);
   if (extent.pruned_begin >= extent.pruned_end) extent.pruned_begin = extent.pruned_end = 0;
@@ -297,6 +309,7 @@ void SessionStore::prune(const std::string& id, std::int64_t first_kept, std::in
   const auto begin = impl_->rows.first_from(owner, sinks);
   if (!kept || !begin || *begin >= *kept) return;
   impl_->rows.erase(owner, *begin, *kept);
+  impl_->answers.erase_until(owner, *kept);
   extent.pruned_begin = extent.pruned_end == 0 ? *begin : std::min(extent.pruned_begin, *begin);
   extent.pruned_end = std::max(extent.pruned_end, *kept);
   impl_->put_extent(id, session);
@@ -307,6 +320,7 @@ void SessionStore::remove(const std::string& id) {
   if (!impl_->index.has(id)) return;
   const RowOwner owner = impl_->owner(id);
   impl_->rows.erase(owner, 0, std::numeric_limits<std::int64_t>::max());
+  impl_->answers.erase(owner);
   impl_->delete_extent.run(owner.number);
   impl_->delete_head.run(owner.number);
   impl_->index.remove(id);

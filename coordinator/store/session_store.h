@@ -47,6 +47,14 @@ struct StoredTokens {
   std::optional<std::int64_t> damaged_from;
 };
 
+// Where an answer stands among a session's tokens: [begin, end).
+struct StoredAnswer {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+
+  bool operator==(const StoredAnswer&) const = default;
+};
+
 // Throws StartupError as the constructor of SessionStore does, as far as what is in the way can be seen
 // without reading it all.
 void check_store(const StoreSettings& settings);
@@ -73,6 +81,8 @@ class SessionStore {
   StoredTokens tokens(const std::string& id, std::int64_t from, std::int64_t to);
   std::int64_t end(const std::string& id) const;  // of its tokens, sound or not
   std::string head(const std::string& id);        // StoreFailure (damaged) if it isn't sound
+  // Those that are sound, by position; for each other a warning in the log.
+  std::vector<StoredAnswer> answers(const std::string& id);
 
   // Changes come between begin() and commit(). After a failure, rollback() makes the store what it was at
   // begin().
@@ -86,11 +96,14 @@ class SessionStore {
   // is.
   void append(const std::string& id, std::int64_t begin, std::span<const TokenId> tokens);
   void truncate(const std::string& id, std::int64_t end);  // tokens from `end` on go
-  // An answer is appended token by token, each a row. Those that begin at `from` or later become as few as
+  // Each behind those that are there. They go with their tokens, by truncate(), prune() and remove(); one
+  // that is cut goes, too.
+  void put_answers(const std::string& id, std::span<const StoredAnswer> answers);
+  // An answer is appended token by token, each a row. Rows that begin at `from` or later become as few as
   // can be.
   void merge(const std::string& id, std::int64_t from);
-  // The tokens [.., end) of a session become those of another, which keeps none of its own. What is damaged
-  // of them is damaged there, too.
+  // The tokens [.., end) of a session become those of another, which keeps none of its own; answers do not.
+  // What is damaged of them is damaged there, too.
   void copy(const std::string& from, const std::string& to, std::int64_t end);
   // Tokens in [sinks, first_kept) may go: whole rows do, so a few stay.
   void prune(const std::string& id, std::int64_t first_kept, std::int64_t sinks);

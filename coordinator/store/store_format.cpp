@@ -14,13 +14,15 @@ namespace sinkstream {
 
 namespace {
 
-// 1 kept API keys as they are.
-constexpr int kVersion = 2;
+// 1 kept API keys as they are, 2 where answers stand in what is known of each session.
+constexpr int kVersion = 3;
 
 // Every row has a checksum of all that is in it. Numbers stand for sessions where their ids would be many.
 // `extents` says how far a session's tokens go, since rows that are not there have no checksum;
 // [pruned_begin, pruned_end) went. In the order of their names, as they are compared.
 constexpr std::array kTables = {
+    "CREATE TABLE answers(session INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, "
+    "crc INTEGER NOT NULL, PRIMARY KEY(session, first)) WITHOUT ROWID",
     "CREATE TABLE extents(session INTEGER PRIMARY KEY, last INTEGER NOT NULL, pruned_begin INTEGER NOT NULL, "
     "pruned_end INTEGER NOT NULL, crc INTEGER NOT NULL)",
     "CREATE TABLE keys(owner TEXT NOT NULL, key TEXT NOT NULL, what BLOB NOT NULL, expires_at INTEGER NOT "
@@ -98,7 +100,8 @@ bool has_meta(Database& database) {
   return database.number("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'meta'") == 1;
 }
 
-void check_version(Database& database) {
+// Of the format; one that can be used.
+int read_version(Database& database) {
   const std::string text = meta(database, "version");
   int version = 0;
   std::from_chars(text.data(), text.data() + text.size(), version);
@@ -114,13 +117,15 @@ void check_version(Database& database) {
            "its format has version 1, which kept API keys in clear, and this server does not take it over: "
            "move it away to begin without sessions, or name another directory");
   }
-  if (version != kVersion) refuse_damaged(database, fmt::format("version '{}'", text));
+  if (version != kVersion && version != 2) refuse_damaged(database, fmt::format("version '{}'", text));
+  return version;
 }
 
-void check_tables(Database& database) {
+void check_tables(Database& database, int version) {
   Statement statement(database, "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name");
   Query rows = statement.query();
   for (const char* table : kTables) {
+    if (version == 2 && table == kTables.front()) continue;
     if (!rows.next() || rows.bytes(0) != table)
       refuse_damaged(database, "its tables are not those of a session store");
   }
@@ -137,6 +142,15 @@ void check_model(Database& database, const std::string& model, const std::string
                   meta(database, "model_name"), stored, model_name, model));
 }
 
+// Version 2 had no answers. Those of its sessions move when each changes.
+void upgrade(Database& database) {
+  database.execute("BEGIN IMMEDIATE");
+  database.execute(kTables.front());
+  database.execute("DELETE FROM meta WHERE name = 'version'");
+  put_meta(database, "version", std::to_string(kVersion));
+  database.execute("COMMIT");
+}
+
 }  // namespace
 
 void open_format(Database& database, bool sync_each_write, const std::string& model,
@@ -149,10 +163,11 @@ void open_format(Database& database, bool sync_each_write, const std::string& mo
       database.number("SELECT count(*) FROM sqlite_master") == 0 && database.number("PRAGMA page_count") <= 1;
   if (is_new) make(database, model, model_name);
   if (!has_meta(database)) refuse_damaged(database, "it has no table 'meta'");
-  check_version(database);
-  check_tables(database);
+  const int version = read_version(database);
+  check_tables(database, version);
   check_model(database, model, model_name);
   salt_of(database);
+  if (version != kVersion) upgrade(database);
 }
 
 std::string salt_of(Database& database) {

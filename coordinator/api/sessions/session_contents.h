@@ -45,12 +45,13 @@ struct SessionContents {
   std::int64_t pending = 0;  // newest tokens that the engine, if it has it, takes in with the next turn
   std::shared_ptr<const nlohmann::ordered_json> pinned_messages;  // null: none
   std::deque<ChatMark> marks;                                     // by position
-  std::size_t marks_without_messages = 0;                         // the first of them
+  std::size_t marks_without_messages = 0;                         // the first of them, all of answers
 
   // ---- Where sessions are kept on disk
   // Of its first tokens, those that stand there; none: it is in memory only.
   std::optional<std::int64_t> recorded;
   bool replaced = false;               // what stands there behind them is not its own any more
+  std::size_t recorded_marks = 0;      // of its first marks, those that stand there, and change no more
   std::string arithmetic;              // by which its answers were computed: ranks, instruction set, settings
   bool same_arithmetic = true;         // always the one by which they are now
   std::optional<std::int64_t> cut_at;  // it lost what came behind, which was damaged
@@ -122,9 +123,16 @@ struct SessionContents {
     marks.push_back(std::move(mark));
     for (; marks.front().to < transcript.begin(); marks.pop_front()) {
       if (marks_without_messages > 0) --marks_without_messages;
+      if (recorded_marks > 0) --recorded_marks;
     }
-    for (; marks[marks_without_messages].to < tokens() - reach; ++marks_without_messages) {
-      marks[marks_without_messages].messages = nullptr;
+    while (marks[marks_without_messages].to < tokens() - reach) {
+      const auto old = marks.begin() + static_cast<std::ptrdiff_t>(marks_without_messages);
+      if (!old->answering) {
+        marks.erase(old);
+        continue;
+      }
+      old->messages = nullptr;
+      ++marks_without_messages;
     }
   }
 
@@ -146,6 +154,10 @@ struct SessionContents {
   void truncate_marks(std::int64_t end) {
     while (!marks.empty() && marks.back().from > end) marks.pop_back();
     marks_without_messages = std::min(marks_without_messages, marks.size());
+    recorded_marks = std::min(recorded_marks, marks.size());
+    if (marks.empty() || marks.back().to <= end) return;
+    marks.back().to = end;
+    recorded_marks = std::min(recorded_marks, marks.size() - 1);
   }
 };
 

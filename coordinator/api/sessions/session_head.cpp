@@ -19,7 +19,8 @@ std::shared_ptr<const json> read_messages(const json& value) {
 
 json marks_json(const SessionContents& contents) {
   json marks = json::array();
-  for (const ChatMark& mark : contents.marks) {
+  for (std::size_t i = contents.marks_without_messages; i < contents.marks.size(); ++i) {
+    const ChatMark& mark = contents.marks[i];
     marks.push_back({{"from", mark.from},
                      {"to", mark.to},
                      {"answering", mark.answering},
@@ -28,8 +29,10 @@ json marks_json(const SessionContents& contents) {
   return marks;
 }
 
+// Earlier versions kept all marks here, also where there was nothing to be known any more.
 void read_marks(const json& marks, SessionContents& contents) {
   for (const json& mark : marks) {
+    if (mark.at("messages").is_null() && !mark.at("answering")) continue;
     contents.marks.push_back({.from = mark.at("from"),
                               .to = mark.at("to"),
                               .messages = read_messages(mark.at("messages")),
@@ -97,6 +100,15 @@ SessionHead read_head(std::string_view text) {
   head.contents.pinned_messages = read_messages(value.at("pinned_messages"));
   read_marks(value.at("marks"), head.contents);
   return head;
+}
+
+void add_older_answers(const std::vector<StoredAnswer>& answers, SessionContents& contents) {
+  for (auto answer = answers.rbegin(); answer != answers.rend(); ++answer) {
+    contents.marks.push_front(
+        {.from = answer->begin, .to = answer->end, .messages = nullptr, .answering = true});
+  }
+  contents.marks_without_messages += answers.size();
+  contents.recorded_marks = answers.size();
 }
 
 }  // namespace sinkstream

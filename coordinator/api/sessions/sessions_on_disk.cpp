@@ -30,22 +30,28 @@ struct Changes {
   bool replaces = false;   // what stood from there on
   std::vector<TokenId> tokens;
   std::string head;  // empty: it stays
+  std::vector<StoredAnswer> answers;
   std::int64_t last_used_at = 0;
 
   void operator()(SessionStore& store) const {
     if (!head.empty()) store.put(id, head, last_used_at);
     if (replaces) store.truncate(id, begin);
+    if (!answers.empty()) store.put_answers(id, answers);
     if (!tokens.empty()) store.append(id, begin, tokens);
   }
 };
 
 Changes take_changes(ClientSession& session, bool with_head) {
-  Changes changes{.id = session.facts().id, .tokens = {}, .head = {}};
+  Changes changes{.id = session.facts().id, .tokens = {}, .head = {}, .answers = {}};
   session.update([&](SessionContents& contents) {
     changes.begin = contents.recorded.value_or(0);
     contents.recorded = contents.tokens();
     changes.replaces = std::exchange(contents.replaced, false);
     changes.tokens = contents.transcript.read(changes.begin, contents.tokens());
+    for (std::size_t& next = contents.recorded_marks; with_head && next < contents.marks_without_messages;) {
+      const ChatMark& mark = contents.marks[next++];
+      changes.answers.push_back({mark.from, mark.to});
+    }
   });
   if (!with_head) return changes;
   changes.last_used_at = std::time(nullptr);
@@ -95,6 +101,7 @@ void SessionsOnDisk::record_new(ClientSession& session, const ClientSession* fro
     session.update([](SessionContents& contents) {
       contents.recorded = contents.tokens();
       contents.replaced = false;
+      contents.recorded_marks = 0;
     });
   }
   const Changes changes = take_changes(session, /*with_head=*/true);
@@ -207,6 +214,7 @@ SessionsOnDisk::Stored SessionsOnDisk::read_stored(const ClientSession& session)
     const std::int64_t end = store.end(id);
     std::int64_t tokens = end;
     SessionHead head = read_head(store.head(id));
+    add_older_answers(store.answers(id), head.contents);
     const auto begin = [&] {
       return std::min(tokens - needed_tokens(), head.contents.newest_answers_begin(kMaxRepeatLastN, tokens));
     };
@@ -250,7 +258,6 @@ void SessionsOnDisk::load(ClientSession& session) {
   contents.recorded = stored.end;
   contents.same_arithmetic = contents.same_arithmetic && contents.arithmetic == arithmetic_;
   contents.arithmetic = arithmetic_;
-  if (!contents.marks.empty()) contents.marks.back().to = std::min(contents.marks.back().to, tokens);
   if (stored.is_cut) {
     spdlog::error("session {}: its tokens from {} on are damaged on disk; it goes on from there",
                   session.facts().id, tokens);
@@ -258,6 +265,8 @@ void SessionsOnDisk::load(ClientSession& session) {
     contents.truncate(tokens);
     contents.replaced = true;
   }
+  // An answer that was cut off.
+  if (!contents.marks.empty()) contents.marks.back().to = std::min(contents.marks.back().to, tokens);
   session.put_in_memory(std::move(contents));
   if (stored.is_cut) record_turn(session, tokens);  // who is told of it finds it so after a restart
 }

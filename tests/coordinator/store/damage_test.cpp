@@ -123,6 +123,7 @@ TEST_F(DamageTest, PagesThatDoNotFitTogether) {
     store.put("sess_e", "head", 7);
     store.append("sess_e", 0, some_tokens(0, 10));
     store.put_key("owner", "key", "what", 100);
+    store.put_answers("sess_b", std::vector<StoredAnswer>{{10, 20}});
     store.commit();
   }
   execute_in(database_file(directory.path()), "UPDATE sessions SET head = 'heap' WHERE id = 'sess_e'");
@@ -142,6 +143,7 @@ TEST_F(DamageTest, PagesThatDoNotFitTogether) {
   EXPECT_EQ(7, store.list()[3].last_used_at);
   EXPECT_EQ(some_tokens(0, 10), store.tokens("sess_e", 0, 10).tokens);
   EXPECT_EQ(1u, store.keys(0).size());
+  EXPECT_EQ(1u, store.answers("sess_b").size());
   EXPECT_EQ(salt, store.salt());
   const StoredTokens damaged = store.tokens("sess_a", 0, 50'000);
   EXPECT_EQ(static_cast<std::int64_t>(damaged.tokens.size()), damaged.damaged_from);
@@ -256,6 +258,7 @@ TEST_F(DamageTest, RowsThatAreGone) {
     }
     store.prune("sess_c", 9'000, 4);
     store.put_key("owner", "key", "what", 100);
+    store.put_answers("sess_a", std::vector<StoredAnswer>{{10, 20}, {30, 40}});
     store.commit();
   }
   execute_in(database_file(directory.path()), "DELETE FROM tokens WHERE session = 1 AND first = 16384");
@@ -263,6 +266,7 @@ TEST_F(DamageTest, RowsThatAreGone) {
   execute_in(database_file(directory.path()), "DELETE FROM extents WHERE session = 3");
   execute_in(database_file(directory.path()), "UPDATE sessions SET last_used_at = 2 WHERE session = 4");
   execute_in(database_file(directory.path()), "UPDATE keys SET expires_at = 200");
+  execute_in(database_file(directory.path()), "UPDATE answers SET last = 25 WHERE first = 10");
   SessionStore store(settings(directory.path()));
   EXPECT_NE(logged().find("a session of 20000 tokens is lost"), std::string::npos);
   const auto listed = store.list();
@@ -276,6 +280,10 @@ TEST_F(DamageTest, RowsThatAreGone) {
   EXPECT_THROW(store.head("sess_d"), StoreFailure);
   EXPECT_TRUE(store.keys(0).empty());
   EXPECT_NE(logged().find("Idempotency-Key"), std::string::npos);
+  const auto answers = store.answers("sess_a");
+  ASSERT_EQ(1u, answers.size());
+  EXPECT_EQ(30, answers[0].begin);
+  EXPECT_NE(logged().find("where an answer stands is lost"), std::string::npos);
 
   EXPECT_EQ(16'384, store.tokens("sess_a", 0, 20'000).damaged_from);
   EXPECT_EQ(some_tokens(0, 16'384), store.tokens("sess_a", 0, 20'000).tokens);

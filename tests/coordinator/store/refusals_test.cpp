@@ -63,7 +63,7 @@ TEST(RefusalsTest, AnotherFormat) {
   };
   EXPECT_THAT(refusal_of_version("1"), HasSubstr("version 1, which kept API keys in clear"));
   execute_in(database_file(directory.path()), "CREATE TABLE more(a)");
-  EXPECT_THAT(refusal_of_version("3"), HasSubstr("version 3, and this server knows 2"));
+  EXPECT_THAT(refusal_of_version("4"), HasSubstr("version 4, and this server knows 3"));
 }
 
 TEST(RefusalsTest, WhatIsNotAStore) {

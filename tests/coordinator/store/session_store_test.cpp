@@ -7,6 +7,7 @@
 #include <memory>
 #include <stdexcept>
 
+#include "coordinator/store/row_checksum.h"
 #include "tests/coordinator/store/store_testing.h"
 #include "tests/temporary_directory.h"
 
@@ -232,6 +233,46 @@ TEST_F(SessionStoreTest, KeysAreRemoved) {
   ASSERT_EQ(2u, keys.size());
   EXPECT_EQ("another", keys[0].owner);
   EXPECT_EQ("two", keys[1].key);
+}
+
+TEST_F(SessionStoreTest, AnswersGoWithTheirTokens) {
+  using Answers = std::vector<StoredAnswer>;
+  for (const std::string id : {"sess_a", "sess_b"}) {
+    put(id, 30'000);
+    change([&](SessionStore& store) {
+      store.put_answers(id, Answers{{10, 20}, {5'000, 5'000}, {9'000, 9'100}});
+      store.put_answers(id, Answers{{20'000, 20'100}, {20'200, 20'300}});
+    });
+  }
+  reopen();
+  EXPECT_EQ((Answers{{10, 20}, {5'000, 5'000}, {9'000, 9'100}, {20'000, 20'100}, {20'200, 20'300}}),
+            store_->answers("sess_a"));
+  change([](SessionStore& store) { store.truncate("sess_a", 20'300); });
+  EXPECT_EQ(5u, store_->answers("sess_a").size());
+  change([](SessionStore& store) { store.truncate("sess_a", 20'050); });
+  EXPECT_EQ((Answers{{10, 20}, {5'000, 5'000}, {9'000, 9'100}}), store_->answers("sess_a"));
+  change([](SessionStore& store) { store.prune("sess_a", 9'050, 4); });
+  EXPECT_EQ((Answers{{9'000, 9'100}}), store_->answers("sess_a")) << "as far as tokens are there";
+  EXPECT_EQ(5u, store_->answers("sess_b").size());
+  change([](SessionStore& store) { store.remove("sess_b"); });
+  EXPECT_EQ(1, number_in(database_file(directory_.path()), "SELECT count(*) FROM answers"));
+}
+
+// Version 2 had no answers.
+TEST_F(SessionStoreTest, TakesOverTheFormatBefore) {
+  put("sess_a", 100);
+  store_.reset();
+  const std::int64_t crc = row_checksum("meta", std::string_view("version"), std::string_view("2"));
+  execute_in(database_file(directory_.path()), "DROP TABLE answers");
+  execute_in(database_file(directory_.path()),
+             "UPDATE meta SET value = '2', crc = " + std::to_string(crc) + " WHERE name = 'version'");
+  for (int opened = 0; opened < 2; ++opened) {
+    reopen();
+    EXPECT_EQ("head of sess_a", store_->head("sess_a"));
+    EXPECT_EQ(some_tokens(0, 100), tokens("sess_a", 0, 100));
+    EXPECT_EQ(static_cast<std::size_t>(opened), store_->answers("sess_a").size());
+    change([](SessionStore& store) { store.put_answers("sess_a", std::vector<StoredAnswer>{{10, 20}}); });
+  }
 }
 
 TEST_F(SessionStoreTest, SyncEmptiesTheLog) {

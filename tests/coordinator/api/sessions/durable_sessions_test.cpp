@@ -1,9 +1,11 @@
 // Sessions on disk: what a client was told is there when the server starts anew.
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 
 #include "base/error.h"
+#include "coordinator/store/session_store.h"
 #include "tests/coordinator/api/sessions/durable_sessions_fixture.h"
 
 namespace sinkstream::testing {
@@ -70,6 +72,65 @@ TEST_F(DurableSessionsTest, PenaltiesLookBackAsFarAfterARestart) {
   EXPECT_EQ(earlier_output().size(), length);
   restart();
   EXPECT_EQ(earlier_output().size(), length + 1);
+}
+
+// Also those that begin before what a session can go back to for nothing, and that were cut.
+TEST_F(DurableSessionsTest, PenaltiesKnowWhatWasTakenBack) {
+  start();
+  const std::string straight = open(), broken = open();
+  const auto earlier_output = [&](const std::string& id) {
+    const Json body = {{"session", id},
+                       {"messages", Json::array({message("user", "x")})},
+                       {"repetition_penalty", 1.2},
+                       {"repeat_last_n", 1000},
+                       {"max_tokens", 1}};
+    answer(kChat, body);
+    return engine->requests().back().sampling.earlier_output;
+  };
+  std::int64_t in_second = 0;
+  for (const std::string& id : {straight, broken}) {
+    say_to(id, "Hello");
+    answer(path(id, "append"), {{"prompt", std::vector<TokenId>(1000, 5)}});
+    in_second = say_to(id, "Hello")["usage"]["session"]["seen_tokens"].get<std::int64_t>() - 2;
+    answer(path(id, "append"), {{"prompt", std::vector<TokenId>(3000, 5)}});
+    say_to(id, "Hello");
+  }
+  for (const bool restarts : {false, true}) {
+    const std::string id = restarts ? broken : straight;
+    if (restarts) restart();
+    answer(path(id, "rollback"), {{"to", in_second}});
+    if (restarts) restart();
+    answer(path(id, "append"), {{"prompt", std::vector<TokenId>(300, 6)}});
+    if (restarts) restart();
+    const auto output = earlier_output(id);
+    EXPECT_EQ(std::ranges::count(output, 6), 0) << "that is no answer";
+    EXPECT_EQ(output.size(), 2 * tokens_of("Hello, dear world!").size() - 2) << restarts;
+  }
+  const std::string copy = answer(path(broken, "fork"), {{"at", in_second - 1}})["id"];
+  restart();
+  EXPECT_EQ(earlier_output(copy).size(), 2 * tokens_of("Hello, dear world!").size() - 3);
+}
+
+// What is written of each turn is as much, however many there were.
+TEST_F(DurableSessionsTest, TheirDescriptionDoesNotGrowWithTheirTurns) {
+  start();
+  const std::string id = open();
+  const auto bytes_after = [&](int turns) {
+    for (int i = 0; i < turns; ++i) {
+      say_to(id, "Hello");
+      answer(path(id, "append"), {{"messages", Json::array({message("user", "Hello")})}});
+    }
+    coordinator->stop();
+    coordinator.reset();
+    const std::size_t bytes =
+        SessionStore({.directory = api_settings.sessions.directory, .model = "abc", .model_name = ""})
+            .head(id)
+            .size();
+    start();
+    return bytes;
+  };
+  const std::size_t before = bytes_after(20);
+  EXPECT_LT(bytes_after(100), before + 100);
 }
 
 TEST_F(DurableSessionsTest, BeforeTheirFirstTurn) {
