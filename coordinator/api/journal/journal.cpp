@@ -14,11 +14,12 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// What comes within some time becomes one write: so long that writing takes the journal's thread a small
-// share of its time, whatever a write costs here, and no longer than nobody sees.
+// Writing takes the journal's thread a small share of its time: of each stretch so many times as long as its
+// writes take, some of it in advance. What comes before more may be written becomes one write, after no
+// longer than nobody sees.
 constexpr double kTimesAWrite = 50;
-constexpr double kLeastGather = 0.001, kMostGather = 0.02;  // seconds
-constexpr double kNewestShare = 0.1;                        // in what is usual
+constexpr std::chrono::milliseconds kInAdvance{100};
+constexpr std::chrono::milliseconds kMostGather{20};
 
 constexpr std::chrono::seconds kBetweenCounts{1};  // of the bytes on disk
 
@@ -181,9 +182,7 @@ std::vector<Journal::Entry> Journal::take() {
       lock.lock();
     }
   }
-  const std::chrono::duration<double> gather(
-      std::clamp(kTimesAWrite * usual_seconds_, kLeastGather, kMostGather));
-  if (!stopping_) wake_.wait_for(lock, gather, [this] { return stopping_; });
+  wake_.wait_until(lock, paid_until_ - kInAdvance, [this] { return stopping_; });
   growing_.clear();
   return std::exchange(entries_, {});
 }
@@ -204,7 +203,9 @@ void Journal::take_in(std::span<Entry> entries) {
   const bool counts = begin >= next_count_;
   const std::int64_t bytes = counts ? store_.bytes() : 0;
   if (counts) next_count_ = begin + kBetweenCounts;
-  usual_seconds_ += kNewestShare * (processor_seconds() - begin_on_processor - usual_seconds_);
+  const std::chrono::duration<double> paid(kTimesAWrite * (processor_seconds() - begin_on_processor));
+  paid_until_ = std::min(std::max(paid_until_, begin) + std::chrono::duration_cast<Clock::duration>(paid),
+                         Clock::now() + kInAdvance + kMostGather);
   {
     const std::lock_guard lock(mutex_);
     ++stats_.writes;

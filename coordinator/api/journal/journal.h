@@ -138,7 +138,7 @@ class Journal {
   std::vector<std::function<void()>> tasks_;   // for the I/O thread, when the entries at hand are written
   std::chrono::steady_clock::time_point next_sync_, next_count_;
   bool unsynced_ = false;
-  double usual_seconds_ = 0;  // of a write, about
+  std::chrono::steady_clock::time_point paid_until_;  // of its time, for what was written
   std::thread thread_;
 };
 

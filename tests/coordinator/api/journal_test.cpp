@@ -3,10 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "base/durations.h"
 #include "coordinator/api/journal/journalled_exchange.h"
 #include "tests/coordinator/api/manual_executor.h"
 #include "tests/patience.h"
@@ -119,6 +122,21 @@ TEST_F(JournalTest, ADiskThatDoesNotKeepUpHoldsBack) {
   settle();
   EXPECT_FALSE(exchange->backlogged());
   EXPECT_EQ(rooms, 1) << "it is asked for more once there is room";
+}
+
+// Writing has a fiftieth of the time, and a tenth of a second in advance. No write takes less than 20 us.
+TEST_F(JournalTest, WhatComesWithoutEndIsWrittenTogether) {
+  const auto begin = std::chrono::steady_clock::now();
+  double seconds = 0;
+  std::int64_t position = 0;
+  for (; seconds < 0.6; seconds = to_seconds(std::chrono::steady_clock::now() - begin)) {
+    journal.append("a", position, std::vector<TokenId>{1});
+    ++position;
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(journal.read([](SessionStore& store) { return store.end("a"); }), position);
+  seconds = to_seconds(std::chrono::steady_clock::now() - begin);
+  EXPECT_LT(static_cast<double>(journal.stats().writes), (seconds + 0.1) / 50 / 20e-6 + 3);
 }
 
 }  // namespace
