@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <spdlog/fmt/fmt.h>
+#include <spdlog/spdlog.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
@@ -34,6 +35,21 @@ void make_directory(const fs::path& path) {
   if (!fs::is_directory(path, error)) refuse(path, "is not a directory");
 }
 
+// What stands there is nobody else's to read, however the directory was made.
+void close_to_others(const fs::path& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) refuse(path, "look at it", errno);
+  const mode_t rights = status.st_mode & 07777;
+  if ((rights & (S_IRWXG | S_IRWXO)) == 0) return;
+  if (::chmod(path.c_str(), S_IRWXU) == 0) {
+    spdlog::info("sessions.directory: {}: its rights are 0700 now; they were {:04o}", path.string(), rights);
+  } else {
+    spdlog::warn(
+        "sessions.directory: {}: others have rights there ({:04o}), and this user cannot take them: {}",
+        path.string(), rights, std::strerror(errno));
+  }
+}
+
 FileDescriptor make_file(const fs::path& file) {
   FileDescriptor descriptor(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, S_IRUSR | S_IWUSR));
   if (!descriptor) refuse(file, "write", errno);
@@ -44,6 +60,7 @@ FileDescriptor make_file(const fs::path& file) {
 
 StoreDirectory::StoreDirectory(const fs::path& path) : path_(path) {
   make_directory(path_);
+  close_to_others(path_);
   lock_ = make_file(path_ / "lock");
   if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) refuse(path_, "lock it", errno);

@@ -302,13 +302,17 @@ TEST_F(SessionStoreTest, SyncedOnEachWriteItIsTheSame) {
 
 TEST_F(SessionStoreTest, FilesAreThisUsersAlone) {
   TemporaryDirectory parent{quick_place()};
-  const std::filesystem::path made = parent.path() / "some" / "where";
-  SessionStore store(settings(made));
-  struct stat status;
-  ASSERT_EQ(0, ::stat(made.c_str(), &status));
-  EXPECT_EQ(0700u, status.st_mode & 0777);
-  ASSERT_EQ(0, ::stat(log_file(made).c_str(), &status));
-  EXPECT_EQ(0600u, status.st_mode & 0777);
+  const std::filesystem::path there = parent.path() / "there";
+  std::filesystem::create_directory(there);
+  ASSERT_EQ(0, ::chmod(there.c_str(), 0755));
+  for (const std::filesystem::path& path : {parent.path() / "some" / "where", there}) {
+    SessionStore store(settings(path));
+    struct stat status;
+    ASSERT_EQ(0, ::stat(path.c_str(), &status));
+    EXPECT_EQ(0700u, status.st_mode & 0777);
+    ASSERT_EQ(0, ::stat(log_file(path).c_str(), &status));
+    EXPECT_EQ(0600u, status.st_mode & 0777);
+  }
 }
 
 TEST_F(SessionStoreTest, CanBeCopiedAwayWhileItIsUsed) {
