@@ -25,7 +25,7 @@ namespace {
                      host.substr(0, host.find(' ')) + ": " + std::to_string(local_ranks) + " ranks, and " +
                          std::to_string(gpus.size()) +
                          " GPU(s) that they see; start a rank for each GPU, or let ranks share them "
-                         "with parallel.communicator: mpi");
+                         "with parallel.communicator: shm or mpi");
 }
 
 void require_one_capability(const std::vector<RankGpu>& places) {

@@ -209,8 +209,10 @@ std::vector<Setting> make_table() {
           "parallel.device", FIELD(parallel.device), {"auto", "cpu", "cuda", "reference"}, {},
           "what computes; auto: cuda where there is a GPU for it; reference: plain and slow, the measure of "
           "the others"),
-      choice("parallel.communicator", FIELD(parallel.communicator), {"auto", "mpi", "nccl"}, {"shm"},
-             "what carries sums between ranks; auto: nccl between GPUs; with mpi ranks may share a GPU"),
+      choice("parallel.communicator", FIELD(parallel.communicator), {"auto", "mpi", "shm", "nccl"}, {},
+             "what carries sums between ranks; auto: nccl between GPUs, else shm on one host, else mpi; with "
+             "these two "
+             "ranks may share a GPU"),
       integer_or_auto("parallel.threads", FIELD(parallel.threads), 1, 4096,
                       "threads of each rank; auto: its share of the host's CPUs"),
       real("parallel.stuck_seconds", FIELD(parallel.stuck_seconds), 0.5, 86400,

@@ -51,7 +51,7 @@ bool slots_in_host_memory(const Config& config) {
 }
 
 bool may_share_gpus(const Config& config) {
-  return config.parallel.communicator == "mpi";
+  return config.parallel.communicator == "mpi" || config.parallel.communicator == "shm";
 }
 
 kernels::WeightFormat weight_format(const Config& config) {

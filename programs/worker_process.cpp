@@ -27,6 +27,7 @@
 #include "programs/config.h"
 #include "programs/model_text.h"
 #include "programs/rank.h"
+#include "programs/rank_communicator.h"
 #include "programs/shutdown.h"
 #include "programs/signals.h"
 #include "programs/sizing.h"
@@ -183,13 +184,15 @@ int serve(Communicator& mpi_group, const WorkerOptions& options) {
 
   Shutdown shutdown;
   const LocalRanks local = find_local_ranks(mpi_group);
+  const auto over_mpi = rank_communicator(mpi_group, config, local);
+  Communicator& ranks = over_mpi ? *over_mpi : mpi_group;
   LivenessSettings liveness_settings;
   liveness_settings.stuck_after = to_milliseconds(config.parallel.stuck_seconds);
-  Liveness liveness(mpi_group, local, liveness_settings,
+  Liveness liveness(ranks, local, liveness_settings,
                     [&shutdown](const std::string& message) { shutdown.fail(message); });
   if (mpi_group.is_leader()) liveness.on_drain_requested([&shutdown] { shutdown.drain(); });
   const SignalWatch signals(make_handlers(mpi_group, liveness, shutdown));
-  WatchedCommunicator group(mpi_group, liveness);
+  WatchedCommunicator group(ranks, liveness);
   try {
     const auto checkpoint =
         make_together(group, [&] { return Checkpoint(config.model.path, model.tied_tensors()); });

@@ -6,8 +6,8 @@
 #include "base/error.h"
 #include "parallel/communicator/mpi_communicator.h"
 #include "parallel/start/affinity.h"
-#include "parallel/start/local_ranks.h"
 #include "parallel/start/together.h"
+#include "programs/rank_communicator.h"
 
 namespace sinkstream {
 
@@ -18,13 +18,15 @@ OneSession size_one_session(Communicator& group, const std::string& config,
   session.config.cache.slots = 1;
   session.model = make_together(group, [&] { return read_model_config(session.config.model.path); });
   session.sizing = make_together(group, [&] { return size_sessions(session.config, session.model); });
+  session.local = find_local_ranks(group);
+  session.over_group = rank_communicator(group, session.config, session.local);
   return session;
 }
 
 Rank load_one_session(Communicator& group, const OneSession& session) {
   const auto checkpoint = make_together(group, [&] { return Checkpoint(session.config.model.path); });
-  return load_rank(group, session.config, session.model, checkpoint, session.sizing, find_local_ranks(group),
-                   [](std::int64_t, std::int64_t) {});
+  return load_rank(session.over_group ? *session.over_group : group, session.config, session.model,
+                   checkpoint, session.sizing, session.local, [](std::int64_t, std::int64_t) {});
 }
 
 const char* name_of(CacheMode mode) {

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "parallel/communicator/communicator.h"
+#include "parallel/start/local_ranks.h"
 #include "programs/config.h"
 #include "programs/rank.h"
 #include "programs/sizing.h"
@@ -17,9 +19,11 @@ struct OneSession {
   Config config;
   ModelConfig model;
   SessionSizing sizing;
+  LocalRanks local;
+  std::unique_ptr<Communicator> over_group;  // what carries sums, if it isn't the group's own
 };
 
-// Collective. Reads the configuration and sizes the session; loads nothing.
+// Collective. Reads the configuration and sizes the session; loads nothing. `group` must outlive it.
 OneSession size_one_session(Communicator& group, const std::string& config,
                             const std::vector<std::string>& overrides);
 // Collective.

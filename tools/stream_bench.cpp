@@ -13,6 +13,7 @@ int main(int argc, char** argv) {
   bench::add_choose(app);
   bench::add_model(app);
   bench::add_parking(app);
+  bench::add_sums(app);
   bench::add_tokenizer(app);
   bench::add_tokenizer_lines(app);
   try {

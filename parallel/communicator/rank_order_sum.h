@@ -11,8 +11,14 @@ namespace sinkstream {
 // values and does not overlap `out`.
 template <typename BlockOfRank>
 void sum_in_rank_order(int ranks, BlockOfRank&& block, std::span<float> out) {
-  std::copy_n(block(0), out.size(), out.begin());
-  for (int r = 1; r < ranks; ++r) {
+  const float* first = block(0);
+  if (ranks == 1) {
+    std::copy_n(first, out.size(), out.begin());
+    return;
+  }
+  const float* second = block(1);
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] = first[i] + second[i];
+  for (int r = 2; r < ranks; ++r) {
     const float* addend = block(r);
     for (std::size_t i = 0; i < out.size(); ++i) out[i] += addend[i];
   }

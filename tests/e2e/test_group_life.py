@@ -187,9 +187,9 @@ def assert_group_ends(group, because=""):
     assert because in group.log(), group.log()
 
 
-@pytest.mark.parametrize("victim, name", [(0, "rank 0"), (1, "rank 1"), (2, "rank 2")])
-def test_killed_rank_ends_the_group(victim, name):
-    with Group(num_ranks=3) as group:
+@pytest.mark.parametrize("victim, name, communicator", [(0, "rank 0", "auto"), (1, "rank 1", "mpi"), (2, "rank 2", "shm")])
+def test_killed_rank_ends_the_group(victim, name, communicator):
+    with Group(f"parallel.communicator={communicator}", num_ranks=3) as group:
         stream = Stream(group.wait_until_listening(), ENDLESS)
         os.kill(group.ranks[victim], signal.SIGKILL)
         assert_group_ends(group, because=name)

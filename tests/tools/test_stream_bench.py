@@ -2,8 +2,13 @@
 
 import json
 import os
+import pathlib
 import platform
 import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+from mpirun import FOR_MPIRUN  # noqa: E402
 
 BENCH = os.environ["STREAM_BENCH"]
 SMALL = ["--layers", "1", "--streams", "1,3", "--window", "16", "--prompt", "9", "--chunk", "4", "--steps", "1"]
@@ -54,3 +59,15 @@ def test_parking_is_timed(tmp_path):
     assert bytes_of("--seen", "1000", "--threads", "2") == 2 * 8192 * (4 * 4 + 32 * 2)
     assert bytes_of("--seen", "3") == 2 * 8192 * (3 * 4 + 3 * 2)
     assert bytes_of("--seen", "1000", "--ring", "f32") == 2 * 8192 * (4 * 4 + 32 * 4)
+
+
+def test_sums_are_timed(tmp_path):
+    options = ["--widths", "64,30000", "--rows", "1,2", "--repeats", "1", "--json", tmp_path / "sums.json"]
+    result = subprocess.run(["mpirun", "--oversubscribe", "-np", "2", BENCH, "sums", *options], capture_output=True, text=True,
+                            timeout=280, env=os.environ | FOR_MPIRUN)
+    assert result.returncode == 0, result
+    times = json.loads((tmp_path / "sums.json").read_text())
+    assert times["ranks"] == 2
+    assert [(sum["rows"], sum["width"]) for sum in times["sums"]] == [(1, 64), (2, 64), (1, 30000), (2, 30000)]
+    assert all(sum["mpi_seconds"] > 0 and sum["shm_seconds"] > 0 for sum in times["sums"])
+    assert bench("--repeats", "1", command="sums").returncode == 0, "one rank has nobody to add to"

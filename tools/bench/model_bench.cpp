@@ -6,6 +6,8 @@
 #include <chrono>
 #include <cstdio>
 #include <exception>
+#include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
@@ -14,6 +16,7 @@
 #include "base/error.h"
 #include "kernels/make_backend.h"
 #include "parallel/communicator/in_process.h"
+#include "parallel/start/share_memory.h"
 #include "tools/bench/arithmetic_rate.h"
 #include "tools/bench/commands.h"
 #include "tools/bench/model_steps.h"
@@ -96,25 +99,35 @@ Times run_rank(const Options& options, const ModelConfig& config, kernels::Weigh
   return times;
 }
 
+void on_ranks(int count, const std::function<void(int)>& run) {
+  std::vector<std::thread> ranks;
+  for (int rank = 0; rank < count; ++rank) ranks.emplace_back(run, rank);
+  for (std::thread& rank : ranks) rank.join();
+}
+
 Times run_group(const Options& options, const ModelConfig& config, kernels::WeightFormat format) {
   const auto group = make_in_process_group(options.ranks);
+  std::vector<std::unique_ptr<Communicator>> shared(group.size());  // as the ranks of a host have it
   std::vector<Times> of_rank(group.size());
   std::vector<std::exception_ptr> failures(group.size());
-  std::vector<std::thread> ranks;
-  for (std::size_t rank = 0; rank < group.size(); ++rank) {
-    ranks.emplace_back([&, rank] {
+  const auto on_each = [&](const std::function<void(int)>& run) {
+    on_ranks(options.ranks, [&](int rank) {
       try {
-        of_rank[rank] = run_rank(options, config, format, *group[rank]);
+        run(rank);
       } catch (const std::exception& error) {
         failures[rank] = std::current_exception();
         group[rank]->abort(error.what());
+        for (const auto& each : shared) {
+          if (each) each->abort(error.what());
+        }
       }
     });
-  }
-  for (std::thread& rank : ranks) rank.join();
-  for (const std::exception_ptr& failure : failures) {
-    if (failure) std::rethrow_exception(failure);
-  }
+    for (const std::exception_ptr& failure : failures) {
+      if (failure) std::rethrow_exception(failure);
+    }
+  };
+  on_each([&](int rank) { shared[rank] = share_memory(*group[rank]); });
+  on_each([&](int rank) { of_rank[rank] = run_rank(options, config, format, *shared[rank]); });
   Times times = of_rank[0];
   for (std::size_t rank = 1; rank < group.size(); ++rank) times.weight_bytes += of_rank[rank].weight_bytes;
   return times;

@@ -89,7 +89,7 @@ def test_a_launcher_may_show_each_rank_its_own(run):
 
 
 def test_fewer_gpus_than_ranks(run):
-    assert_refuses(run(ranks=3, found=gpus(H100, H100)), "3 ranks, and 2 GPU(s)", "parallel.communicator: mpi")
+    assert_refuses(run(ranks=3, found=gpus(H100, H100)), "3 ranks, and 2 GPU(s)", "parallel.communicator: shm or mpi")
     assert_refuses(run("--set", "parallel.communicator=mpi", ranks=3, found=gpus(H100, H100)),
                    "ranks on GPUs 0 1 0, through the host")
     assert_refuses(run("--plan", "--ranks", "3", found=gpus(H100, H100)), "3 ranks, and 2 GPU(s)")

@@ -9,6 +9,7 @@
 
 #include "parallel/start/affinity.h"
 #include "parallel/start/local_ranks.h"
+#include "parallel/start/share_memory.h"
 #include "tests/parallel/communicator/communicator_contract.h"
 
 namespace sinkstream {
@@ -55,6 +56,16 @@ TEST(MpiGroup, SurvivesManyOperations) {
 }
 TEST(MpiGroup, RefusesAResultOfTheWrongLength) {
   contract::refuses_a_result_of_the_wrong_length(*world);
+}
+
+// In memory that they share.
+TEST(MpiGroup, MeetsInSharedMemory) {
+  const auto shared = share_memory(*world);
+  contract::sums_in_rank_order(*shared);
+  contract::sum_does_not_depend_on_length(*shared);
+  contract::broadcasts_any_length(*shared);
+  contract::gathers_in_rank_order(*shared);
+  contract::survives_many_operations(*shared);
 }
 
 // mpirun binds the ranks of small groups to one core each.
