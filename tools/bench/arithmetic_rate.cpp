@@ -24,26 +24,38 @@ struct Loop {
 
 #ifdef __x86_64__
 
-// The compiler may not leave anything out, nor move it, so each step of a chain is one `asm` on a register.
-#define SINKSTREAM_RATE_LOOP(name, targets, Vector, zero, step)          \
-  __attribute__((target(targets))) void name() {                         \
-    Vector sums[kChains], product = zero;                                \
-    const Vector factor = zero;                                          \
-    for (Vector & sum : sums) sum = zero;                                \
-    for (std::int64_t i = 0; i < kRounds; ++i) {                         \
-      _Pragma("GCC unroll 12") for (int c = 0; c < kChains; ++c) {       \
-        asm volatile(step : "+v"(sums[c]), "+v"(product) : "v"(factor)); \
-      }                                                                  \
-    }                                                                    \
+// The compiler may not leave anything out, nor move it, nor keep sums in memory: all chains are one `asm`.
+#define SINKSTREAM_FMA(sum) "vfmadd231ps %[factor], %[factor], %[" #sum "]\n\t"
+#define SINKSTREAM_PAIRS_AND_ADD(sum) \
+  "vpmaddwd %[factor], %[factor], %[product]\n\tvpaddd %[product], %[" #sum "], %[" #sum "]\n\t"
+#define SINKSTREAM_BF16_PAIRS(sum) "vdpbf16ps %[factor], %[factor], %[" #sum "]\n\t"
+#define SINKSTREAM_INT16_PAIRS(sum) "vpdpwssd %[factor], %[factor], %[" #sum "]\n\t"
+
+#define SINKSTREAM_RATE_LOOP(name, targets, Vector, zero, STEP)                                           \
+  __attribute__((target(targets))) void name() {                                                          \
+    const Vector factor = zero;                                                                           \
+    Vector product;                                                                                       \
+    Vector a = zero, b = zero, c = zero, d = zero, e = zero, f = zero, g = zero, h = zero, i = zero,      \
+           j = zero, k = zero, l = zero;                                                                  \
+    for (std::int64_t round = 0; round < kRounds; ++round) {                                              \
+      asm volatile(                                                                                       \
+          STEP(a) STEP(b) STEP(c) STEP(d) STEP(e) STEP(f) STEP(g) STEP(h) STEP(i) STEP(j) STEP(k) STEP(l) \
+          : [product] "=&v"(product), [a] "+v"(a), [b] "+v"(b), [c] "+v"(c), [d] "+v"(d), [e] "+v"(e),    \
+            [f] "+v"(f), [g] "+v"(g), [h] "+v"(h), [i] "+v"(i), [j] "+v"(j), [k] "+v"(k), [l] "+v"(l)     \
+          : [factor] "v"(factor));                                                                        \
+    }                                                                                                     \
   }
 
-SINKSTREAM_RATE_LOOP(fma_256, "avx2,fma", __m256, _mm256_setzero_ps(), "vfmadd231ps %2, %2, %0")
-SINKSTREAM_RATE_LOOP(int16_256, "avx2", __m256i, _mm256_setzero_si256(),
-                     "vpmaddwd %2, %2, %1\n\tvpaddd %1, %0, %0")
-SINKSTREAM_RATE_LOOP(fma_512, "avx512f", __m512, _mm512_setzero_ps(), "vfmadd231ps %2, %2, %0")
-SINKSTREAM_RATE_LOOP(bf16_512, "avx512f,avx512bf16", __m512, _mm512_setzero_ps(), "vdpbf16ps %2, %2, %0")
-SINKSTREAM_RATE_LOOP(int16_512, "avx512f,avx512vnni", __m512i, _mm512_setzero_si512(), "vpdpwssd %2, %2, %0")
+SINKSTREAM_RATE_LOOP(fma_256, "avx2,fma", __m256, _mm256_setzero_ps(), SINKSTREAM_FMA)
+SINKSTREAM_RATE_LOOP(int16_256, "avx2", __m256i, _mm256_setzero_si256(), SINKSTREAM_PAIRS_AND_ADD)
+SINKSTREAM_RATE_LOOP(fma_512, "avx512f", __m512, _mm512_setzero_ps(), SINKSTREAM_FMA)
+SINKSTREAM_RATE_LOOP(bf16_512, "avx512f,avx512bf16", __m512, _mm512_setzero_ps(), SINKSTREAM_BF16_PAIRS)
+SINKSTREAM_RATE_LOOP(int16_512, "avx512f,avx512vnni", __m512i, _mm512_setzero_si512(), SINKSTREAM_INT16_PAIRS)
 
+#undef SINKSTREAM_FMA
+#undef SINKSTREAM_PAIRS_AND_ADD
+#undef SINKSTREAM_BF16_PAIRS
+#undef SINKSTREAM_INT16_PAIRS
 #undef SINKSTREAM_RATE_LOOP
 
 Loop loop_for(kernels::WeightFormat format) {
