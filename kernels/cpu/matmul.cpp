@@ -20,18 +20,14 @@
 HWY_BEFORE_NAMESPACE();
 namespace sinkstream::kernels::HWY_NAMESPACE {
 
-// A tile's accumulators, a panel's weights and one input must fit the registers: 32 with AVX-512, else 16.
+// A tile's accumulators, one input's weights and one row's input must fit the registers: 32 with AVX-512,
+// else 16. Each input that is read serves all of its vectors.
 inline constexpr int kPanelVectors = static_cast<int>(kPanelFeatures / kLanes);
 inline constexpr int kMatmulRows = kLanes >= 16 ? 6 : kLanes >= 8 ? 5 : 2;
 inline constexpr int kMatmulPanels = kLanes >= 16 ? 4 : 1;
 
 using Words = hn::RebindToUnsigned<Floats>;
 using Integers = hn::RebindToSigned<Floats>;
-
-// Weights of two inputs.
-struct WeightPair {
-  FloatVector of[2];
-};
 
 // A group of inputs of a panel, the vector'th features of it, widened to float32.
 template <WeightFormat kFormat>
@@ -46,23 +42,23 @@ class GroupPart {
     }
   }
 
-  HWY_INLINE WeightPair pair(std::int64_t index) const {
+  // Of a pair's first or second input.
+  template <int kInput>
+  HWY_INLINE FloatVector weights(std::int64_t pair) const {
     if constexpr (kFormat == WeightFormat::f32) {
-      const float* const from = reinterpret_cast<const float*>(at(index)) + vector_ * kLanes;
-      return {{load(from), load(from + kPanelFeatures)}};
+      return load(reinterpret_cast<const float*>(at(pair)) + kInput * kPanelFeatures + vector_ * kLanes);
     } else if constexpr (kFormat == WeightFormat::bf16) {
       const auto bits =
-          hn::LoadU(Words(), reinterpret_cast<const std::uint32_t*>(at(index)) + vector_ * kLanes);
-      const auto upper = hn::Set(Words(), 0xffff0000u);
-      return {{hn::BitCast(Floats(), hn::ShiftLeft<16>(bits)), hn::BitCast(Floats(), hn::And(bits, upper))}};
+          hn::LoadU(Words(), reinterpret_cast<const std::uint32_t*>(at(pair)) + vector_ * kLanes);
+      if constexpr (kInput == 0) return hn::BitCast(Floats(), hn::ShiftLeft<16>(bits));
+      return hn::BitCast(Floats(), hn::And(bits, hn::Set(Words(), 0xffff0000u)));
     } else if constexpr (kFormat == WeightFormat::int8) {
-      const auto both = hn::PromoteTo(Integers(), load_bytes<std::int16_t>(at(index)));
-      return {{scaled(hn::ShiftRight<24>(hn::ShiftLeft<24>(both))), scaled(hn::ShiftRight<8>(both))}};
+      const auto both = hn::PromoteTo(Integers(), load_bytes<std::int16_t>(at(pair)));
+      return scaled(hn::ShiftRight<kInput == 0 ? 24 : 8>(kInput == 0 ? hn::ShiftLeft<24>(both) : both));
     } else {
-      const auto bytes = hn::PromoteTo(Integers(), load_bytes<std::uint16_t>(at(index / 2 * 2)));
-      const auto both = index % 2 == 0 ? bytes : hn::ShiftRight<4>(bytes);
-      const auto half = hn::Set(Integers(), 15);
-      return {{scaled(hn::And(both, half)), scaled(hn::And(hn::ShiftRight<8>(both), half))}};
+      const auto bytes = hn::PromoteTo(Integers(), load_bytes<std::uint16_t>(at(pair / 2 * 2)));
+      const auto both = pair % 2 == 0 ? bytes : hn::ShiftRight<4>(bytes);
+      return scaled(hn::And(hn::ShiftRight<8 * kInput>(both), hn::Set(Integers(), 15)));
     }
   }
 
@@ -94,12 +90,34 @@ struct TileTask {
   std::int64_t stride, first_row, first_panel, block;
 };
 
+template <int kRows, int kVectors>
+struct Sums {
+  FloatVector of[kRows][kVectors];
+};
+
+// Adds a pair's first or second input to a tile's sums.   x [rows, 2 * pairs], from the pair on
+template <int kInput, WeightFormat kFormat, int kRows, int kVectors>
+HWY_INLINE void add_input(const PackedWeight& weight, std::int64_t first_panel, std::int64_t offset,
+                          std::int64_t pair, const float* x, std::int64_t stride, Sums<kRows, kVectors>& sums) {
+  // Unknown to the compiler, lest it keeps what it loads for the first in registers until the second.
+  if constexpr (kInput == 1) asm("" : "+r"(offset));
+  FloatVector weights[kVectors];
+  for (int v = 0; v < kVectors; ++v) {
+    const std::byte* const group = weight.panel(first_panel + v / kPanelVectors) + offset;
+    weights[v] = GroupPart<kFormat>(group, v % kPanelVectors).template weights<kInput>(pair);
+  }
+  for (int r = 0; r < kRows; ++r) {
+    const FloatVector input = hn::Set(Floats(), x[r * stride + kInput]);
+    for (int v = 0; v < kVectors; ++v) sums.of[r][v] = hn::MulAdd(input, weights[v], sums.of[r][v]);
+  }
+}
+
 template <WeightFormat kFormat, int kRows, int kPanels>
 void widened_tile(const TileTask& task) {
   constexpr int kVectors = kPanels * kPanelVectors;
-  FloatVector sums[kRows][kVectors];
+  Sums<kRows, kVectors> sums;
   for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVectors; ++v) sums[r][v] = hn::Zero(Floats());
+    for (int v = 0; v < kVectors; ++v) sums.of[r][v] = hn::Zero(Floats());
   }
   const PackedWeight& weight = task.all->weight;
   const std::int64_t end = std::min((task.block + 1) * kBlockPairs, weight.pairs());
@@ -108,16 +126,8 @@ void widened_tile(const TileTask& task) {
     const std::int64_t pairs = std::min(kGroupPairs, end - first);
     const std::int64_t offset = first / kGroupPairs * group_bytes(kFormat);
     for (std::int64_t p = 0; p < pairs; ++p) {
-      for (int v = 0; v < kVectors; ++v) {
-        const std::byte* const panel = weight.panel(task.first_panel + v / kPanelVectors);
-        const WeightPair weights = GroupPart<kFormat>(panel + offset, v % kPanelVectors).pair(p);
-        for (int i = 0; i < 2; ++i) {
-          for (int r = 0; r < kRows; ++r) {
-            const FloatVector input = hn::Set(Floats(), x[r * task.stride + 2 * p + i]);
-            sums[r][v] = hn::MulAdd(input, weights.of[i], sums[r][v]);
-          }
-        }
-      }
+      add_input<0, kFormat>(weight, task.first_panel, offset, p, x + 2 * p, task.stride, sums);
+      add_input<1, kFormat>(weight, task.first_panel, offset, p, x + 2 * p, task.stride, sums);
     }
   }
   const HostMatrix out = task.all->out;
@@ -127,7 +137,7 @@ void widened_tile(const TileTask& task) {
     if (count <= 0) break;
     for (int r = 0; r < kRows; ++r) {
       float values[kLanes];
-      store(sums[r][v], values);
+      store(sums.of[r][v], values);
       float* const to = out.data + (task.first_row + r) * out.cols + column;
       for (std::int64_t i = 0; i < count; ++i) {
         const float before = task.block > 0           ? to[i]
