@@ -23,7 +23,6 @@ void check_norm(const Checks& check, const Norm& norm, std::int64_t width) {
 }
 
 void check_cache(const Checks& check, const CacheLayerView& cache) {
-  check.f32_or_bf16("cache.ring_dtype", cache.ring_dtype);
   check.range("cache.local_kv_heads", cache.local_kv_heads, 0, INT32_MAX);
   check.range("cache.head_dim", cache.head_dim, 1, INT32_MAX);
   check.range("cache.sink_capacity", cache.sink_capacity, 0, INT64_MAX);

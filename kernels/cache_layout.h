@@ -17,15 +17,25 @@ constexpr std::int64_t ring_index(std::int64_t position, std::int64_t ring_capac
   return position % ring_capacity;
 }
 
+// Elements of a ring from a head to the next.
+constexpr std::int64_t ring_stride(CacheType type, std::int64_t head_dim) {
+  return head_dim + (type == CacheType::int8 ? std::int64_t{sizeof(float)} : 0);
+}
+// Bytes of a head in a ring.
+constexpr std::int64_t ring_head_bytes(CacheType type, std::int64_t head_dim) {
+  const std::int64_t element = type == CacheType::f32 ? 4 : type == CacheType::bf16 ? 2 : 1;
+  return ring_stride(type, head_dim) * element;
+}
+
 // Bytes that the heads of so many neighbouring places take up.
 constexpr std::int64_t sink_bytes(const CacheLayerView& cache, std::int64_t places) {
   return places * cache.head_dim * std::int64_t{sizeof(float)};
 }
 constexpr std::int64_t ring_bytes(const CacheLayerView& cache, std::int64_t places) {
-  return places * cache.head_dim * static_cast<std::int64_t>(size_of(cache.ring_dtype));
+  return places * ring_head_bytes(cache.ring_type, cache.head_dim);
 }
 
-// What a slot's KV head has in each of a layer's arrays: [capacity, head_dim]. Counted once for all
+// What a slot's KV head has in each of a layer's arrays: its heads of all positions. Counted once for all
 // positions.
 struct CachePlane {
   Address sink_keys = Address::none;
@@ -49,7 +59,7 @@ constexpr std::int64_t sink_offset(const CacheLayerView& cache, std::int64_t pos
 
 // Elements before a position's head in a plane of the ring.
 constexpr std::int64_t ring_offset(const CacheLayerView& cache, std::int64_t position) {
-  return ring_index(position, cache.ring_capacity) * cache.head_dim;
+  return ring_index(position, cache.ring_capacity) * ring_stride(cache.ring_type, cache.head_dim);
 }
 
 // Neighbours in a ring.

@@ -1,10 +1,11 @@
-// How a group of a weight is quantized (kernels/weight.h): one definition for all backends, so that a weight
-// has the same values on each. A group's extremes are found, and values rounded, by means of the backend's
-// own.
+// How groups of a weight (kernels/weight.h), activations and heads of a ring of int8 (kernels/types.h) are
+// quantized: one definition for all backends, so that what is stored has the same values on each. A group's
+// extremes are found, and values rounded, by means of the backend's own.
 #pragma once
 
 #include <bit>
 #include <cstdint>
+#include <limits>
 
 #include "kernels/types.h"
 
@@ -12,6 +13,7 @@ namespace sinkstream::kernels {
 
 inline constexpr float kLargestInt8 = 127.0f;
 inline constexpr float kLargestInt4 = 15.0f;
+inline constexpr float kLargestInt16 = 32767.0f;
 
 // Stands for the scale of a group that isn't finite, or can't be read back as such, so that this shows. A
 // function: what code on a GPU takes a constant's address for, as in `a ? b : kConstant`, ends its kernel.
@@ -33,6 +35,20 @@ constexpr bfloat16 rounded_down(float value) {
 // Of a finite group whose largest magnitude this is.
 constexpr bfloat16 int8_scale(float largest) {
   return to_bfloat16(largest / kLargestInt8);
+}
+
+// What integers are multiples of that stand for activations, keys or values.
+struct RoundingStep {
+  float scale;
+  float factor;  // by which numbers are multiplied to be rounded
+};
+
+// By the largest magnitude of theirs, which becomes `most`. One that isn't finite makes all of them NaN.
+constexpr RoundingStep rounding_step(float largest, float most) {
+  if (!is_finite(largest)) return {std::numeric_limits<float>::quiet_NaN(), 0};
+  const float step = largest / most;
+  const float scale = step > std::numeric_limits<float>::min() ? step : std::numeric_limits<float>::min();
+  return {scale, 1 / scale};
 }
 
 struct Int4Steps {

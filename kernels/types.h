@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "kernels/device_memory.h"
@@ -75,17 +76,41 @@ struct HeadShard {
   bool operator==(const HeadShard&) const = default;
 };
 
+// How a ring holds the heads of keys and values: as numbers, or as int8, with the step that they are
+// multiples of behind them, a float32.
+enum class CacheType : std::uint8_t { f32, bf16, int8 };
+
+constexpr std::string_view name_of(CacheType type) {
+  switch (type) {
+    case CacheType::f32:
+      return "f32";
+    case CacheType::bf16:
+      return "bf16";
+    case CacheType::int8:
+      return "int8";
+  }
+  return "?";
+}
+
+// No value: there is no type of this name.
+constexpr std::optional<CacheType> parse_cache_type(std::string_view name) {
+  for (const CacheType type : {CacheType::f32, CacheType::bf16, CacheType::int8}) {
+    if (name == name_of(type)) return type;
+  }
+  return std::nullopt;
+}
+
 // One layer's cache of all slots: the arrays of slot 0; those of slot s stand s * slot_stride_bytes further
 // on. Keys are stored rotated at their true position.
 //   sinks: float32      [local_kv_heads, sink_capacity, head_dim]   position p at p
-//   ring:  ring_dtype   [local_kv_heads, ring_capacity, head_dim]   position p at p mod ring_capacity
+//   ring:  ring_type    [local_kv_heads, ring_capacity, head_dim]   position p at p mod ring_capacity
 // Positions below sink_capacity are stored in both.
 struct CacheLayerView {
   Address sink_keys = Address::none;
   Address sink_values = Address::none;
   Address ring_keys = Address::none;
   Address ring_values = Address::none;
-  DType ring_dtype = DType::f32;  // f32 or bf16
+  CacheType ring_type = CacheType::f32;
   int num_slots = 0;
   std::int64_t slot_stride_bytes = 0;  // a multiple of kCacheAlignment (cache_layout.h)
   int local_kv_heads = 0;

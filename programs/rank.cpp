@@ -166,7 +166,7 @@ Rank load_rank(Communicator& group, const Config& config, const ModelConfig& mod
   const std::int64_t memory = find_memory(group, config, place, local.local_size);
   const std::int32_t slots = agree_on_slots(group, config, model_config, sizing, memory);
   const std::int32_t places = agree_on_places(group, config, sizing, slots, memory, local.local_size);
-  const KvCacheSizes cache = cache_sizes(sessions.shape, slots, places, cache_dtype(config));
+  const KvCacheSizes cache = cache_sizes(sessions.shape, slots, places, cache_type(config));
   const std::string where = local.host + (place ? ", GPU " + std::to_string(place->gpu.number) : "");
   for (const auto& line : all_gather_strings(group, describe_shard(sizing) + " (" + where + ")")) {
     if (group.is_leader()) spdlog::info("{}", line);

@@ -43,6 +43,12 @@ std::string device_of(const Config& config) {
     throw StartupError(ExitCode::config,
                        "parallel.communicator: nccl goes between GPUs, and parallel.device is " + device);
   }
+  if (device == "cuda" && config.cache.type == "int8") {
+    throw StartupError(
+        ExitCode::config,
+        "cache.type: int8 is for CPUs, and parallel.device is cuda (auto takes it where there is a GPU); "
+        "take bf16, or parallel.device cpu");
+  }
   return device;
 }
 
@@ -58,8 +64,8 @@ kernels::WeightFormat weight_format(const Config& config) {
   return kernels::parse_weight_format(config.model.weights).value();  // a setting takes no other
 }
 
-kernels::DType cache_dtype(const Config& config) {
-  return config.cache.type == "f32" ? kernels::DType::f32 : kernels::DType::bf16;
+kernels::CacheType cache_type(const Config& config) {
+  return kernels::parse_cache_type(config.cache.type).value();  // a setting takes no other
 }
 
 namespace {
@@ -134,7 +140,7 @@ RankSizing size_rank(const Config& config, const ModelConfig& model, const Sessi
                                        return kernels::packed_bytes(device, shape);
                                      });
   sizing.session_bytes =
-      cache_bytes_per_slot(model, sizing.shard, cache_sizes(sessions.shape, 1, 0, cache_dtype(config)));
+      cache_bytes_per_slot(model, sizing.shard, cache_sizes(sessions.shape, 1, 0, cache_type(config)));
   if (slots_in_host_memory(config)) sizing.parked_bytes = config.parking.bytes.value_or(0);
   sizing.backend_bytes = kernels::own_bytes(device_of(config));
   const auto step_bytes = [&](std::int64_t rows) {

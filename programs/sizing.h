@@ -62,7 +62,7 @@ std::string device_of(const Config& config);  // what "auto" stands for on this 
 bool slots_in_host_memory(const Config& config);
 bool may_share_gpus(const Config& config);
 kernels::WeightFormat weight_format(const Config& config);
-kernels::DType cache_dtype(const Config& config);
+kernels::CacheType cache_type(const Config& config);
 
 // What --plan says.
 struct SizingReport {

@@ -1,6 +1,8 @@
 // Softmax attention over sinks and window.
 #include <algorithm>
+#include <cstring>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 #include "base/range.h"
@@ -58,6 +60,19 @@ float exponentials(float* scores, std::int64_t n, float scale) {
   return sum_of_lanes(sum);
 }
 
+// Numbers of tokens by what their heads are multiples of, in a ring of int8.   numbers [rows, stride]
+template <typename T>
+void multiply_by_steps(const VectorList<T>& heads, int head_dim, std::int64_t rows, float* numbers,
+                       std::int64_t stride) {
+  if constexpr (std::is_same_v<T, std::int8_t>) {
+    for (std::int64_t token = 0; token < heads.count; ++token) {
+      float step;
+      std::memcpy(&step, heads.at(token) + head_dim, sizeof step);
+      for (std::int64_t r = 0; r < rows; ++r) numbers[r * stride + token] *= step;
+    }
+  }
+}
+
 // out[h] += sum over tokens of weights[h][token] * value(token), for kVectors vectors of each of kHeads
 // heads.
 template <int kHeads, int kVectors, class Access, typename V>
@@ -83,12 +98,11 @@ HWY_INLINE void add_weighted_tile(Access access, const float* weights, std::int6
 // The same for whole heads; a head is one vector of `values`.
 template <int kHeads, typename V>
 void add_weighted_heads(const float* weights, std::int64_t weights_stride, const VectorList<V>& values,
-                        float* out) {
+                        std::int64_t head_dim, float* out) {
   constexpr int kVectors = 4;
-  const std::int64_t head_dim = values.stride;
   std::int64_t i = 0;
   const auto values_at = [&](std::int64_t dimension) {
-    return VectorList<V>{values.data + dimension, values.count, head_dim};
+    return VectorList<V>{values.data + dimension, values.count, values.stride};
   };
   for (; i + kVectors * kLanes <= head_dim; i += kVectors * kLanes) {
     add_weighted_tile<kHeads, kVectors>(Whole(), weights, weights_stride, values_at(i), out + i, head_dim);
@@ -104,13 +118,13 @@ void add_weighted_heads(const float* weights, std::int64_t weights_stride, const
 
 template <typename V>
 void add_weighted(const float* weights, std::int64_t weights_stride, std::int64_t heads,
-                  const VectorList<V>& values, float* out) {
+                  const VectorList<V>& values, std::int64_t head_dim, float* out) {
   std::int64_t h = 0;
   for (; h + 2 <= heads; h += 2) {
-    add_weighted_heads<2>(weights + h * weights_stride, weights_stride, values, out + h * values.stride);
+    add_weighted_heads<2>(weights + h * weights_stride, weights_stride, values, head_dim, out + h * head_dim);
   }
   if (h < heads) {
-    add_weighted_heads<1>(weights + h * weights_stride, weights_stride, values, out + h * values.stride);
+    add_weighted_heads<1>(weights + h * weights_stride, weights_stride, values, head_dim, out + h * head_dim);
   }
 }
 
@@ -129,7 +143,7 @@ CachedTokens<T> cached_tokens(const AttentionTask& task, const CacheLayerView& c
       ring_pieces(task.row.window_begin, task.window_tokens(), cache.ring_capacity);
   const auto piece = [&](const RingPiece& places) {
     return VectorList<T>{host_pointer<const T>(ring) + ring_offset(cache, places.first), places.count,
-                         cache.head_dim};
+                         ring_stride(cache.ring_type, cache.head_dim)};
   };
   return {{host_pointer<const float>(sinks) + sink_offset(cache, 0), task.row.sinks_end, cache.head_dim},
           {piece(before_wrap), piece(after_wrap)}};
@@ -143,19 +157,21 @@ void score(const AttentionTask& task, const CachedTokens<T>& keys, int head_dim,
   scores += keys.sinks.count;
   for (const VectorList<T>& piece : keys.window) {
     dot_products({task.window_queries, task.heads, head_dim}, piece, head_dim, scores, stride);
+    multiply_by_steps(piece, head_dim, task.heads, scores, stride);
     scores += piece.count;
   }
 }
 
-// out [heads, head_dim] = sum of weights * values
+// out [heads, head_dim] = sum of weights * values; the weights are used up
 template <typename T>
-void weigh(const AttentionTask& task, const float* weights, const CachedTokens<T>& values, int head_dim) {
+void weigh(const AttentionTask& task, float* weights, const CachedTokens<T>& values, int head_dim) {
   const std::int64_t stride = round_up(task.tokens(), kLanes);
   std::fill_n(task.out, task.heads * head_dim, 0.0f);
-  add_weighted(weights, stride, task.heads, values.sinks, task.out);
+  add_weighted(weights, stride, task.heads, values.sinks, head_dim, task.out);
   weights += values.sinks.count;
   for (const VectorList<T>& piece : values.window) {
-    add_weighted(weights, stride, task.heads, piece, task.out);
+    multiply_by_steps(piece, head_dim, task.heads, weights, stride);
+    add_weighted(weights, stride, task.heads, piece, head_dim, task.out);
     weights += piece.count;
   }
 }
@@ -187,10 +203,13 @@ void attend_to(const AttentionTask& task, const CacheLayerView& cache, std::vect
 }
 
 void attend(const AttentionTask& task, const CacheLayerView& cache, std::vector<float>& scratch) {
-  if (cache.ring_dtype == DType::f32) {
-    attend_to<float>(task, cache, scratch);
-  } else {
-    attend_to<bfloat16>(task, cache, scratch);
+  switch (cache.ring_type) {
+    case CacheType::f32:
+      return attend_to<float>(task, cache, scratch);
+    case CacheType::bf16:
+      return attend_to<bfloat16>(task, cache, scratch);
+    case CacheType::int8:
+      return attend_to<std::int8_t>(task, cache, scratch);
   }
 }
 

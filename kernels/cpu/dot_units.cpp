@@ -52,7 +52,7 @@ float largest_magnitude(__m512 a, __m512 b) {
 }
 
 void round_group(__m512 a, __m512 b, std::uint32_t* pairs, float& scale, float& sum) {
-  const RoundingStep step = rounding_step(largest_magnitude(a, b));
+  const RoundingStep step = rounding_step(largest_magnitude(a, b), kLargestInt16);
   scale = step.scale;
   const __m512 factor = _mm512_set1_ps(step.factor);
   const __m512i whole_a = _mm512_cvtps_epi32(_mm512_mul_ps(a, factor));

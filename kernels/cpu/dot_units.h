@@ -31,20 +31,6 @@ struct RoundedRows {
   void resize(std::int64_t rows, const PackedWeight& weight);
 };
 
-// What the integers of a group of inputs are multiples of.
-struct RoundingStep {
-  float scale;
-  float factor;  // by which inputs are multiplied to be rounded
-};
-
-// By the group's largest magnitude. One that isn't finite makes the group's products NaN.
-inline RoundingStep rounding_step(float largest) {
-  constexpr float kLargest = 32767.0f;
-  if (!is_finite(largest)) return {std::numeric_limits<float>::quiet_NaN(), 0};
-  const float scale = std::max(largest / kLargest, std::numeric_limits<float>::min());
-  return {scale, 1 / scale};
-}
-
 // Rows [begin, end)
 void round_rows(ConstHostMatrix x, const PackedWeight& weight, std::int64_t begin, std::int64_t end,
                 RoundedRows& rounded);

@@ -56,7 +56,7 @@ float largest_magnitude(const Inputs& inputs) {
 }
 
 void round_group(const Inputs& inputs, std::uint32_t* pairs, float& scale, float& sum) {
-  const RoundingStep step = rounding_step(largest_magnitude(inputs));
+  const RoundingStep step = rounding_step(largest_magnitude(inputs), kLargestInt16);
   scale = step.scale;
   const __m256 factor = _mm256_set1_ps(step.factor);
   __m256i sums = _mm256_setzero_si256();

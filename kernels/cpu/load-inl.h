@@ -34,6 +34,12 @@ HWY_INLINE FloatVector load(const bfloat16* from) {
   return hn::BitCast(Floats(), hn::ShiftLeft<16>(bits));
 }
 
+HWY_INLINE FloatVector load(const std::int8_t* from) {
+  const hn::Rebind<std::int8_t, Floats> bytes;
+  const hn::Rebind<std::int32_t, Floats> words;
+  return hn::ConvertTo(Floats(), hn::PromoteTo(words, hn::LoadU(bytes, from)));
+}
+
 // The first `count` < kLanes elements, then zeros.
 template <typename T>
 HWY_INLINE FloatVector load_partial(const T* from, std::int64_t count) {

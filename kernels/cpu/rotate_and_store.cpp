@@ -1,10 +1,14 @@
 // Rotates queries and keys by their positions, and writes keys and values into the cache.
 #include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "kernels/cache_layout.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/work.h"
+#include "kernels/quantization.h"
 
 namespace sinkstream::kernels {
 namespace {
@@ -22,11 +26,31 @@ void rotate_head(std::span<const float> x, std::span<const float> cosines, std::
   std::copy(x.begin() + 2 * half, x.end(), out.begin() + 2 * half);
 }
 
-void copy_to_ring(std::span<const float> from, DType ring_dtype, Address ring, std::int64_t offset) {
-  if (ring_dtype == DType::f32) {
-    std::ranges::copy(from, host_pointer<float>(ring) + offset);
-  } else {
-    std::ranges::transform(from, host_pointer<bfloat16>(ring) + offset, to_bfloat16);
+// The largest magnitude; infinity and NaN are larger than all numbers.
+float largest_magnitude(std::span<const float> numbers) {
+  std::uint32_t largest = 0;
+  for (const float number : numbers) {
+    largest = std::max(largest, std::bit_cast<std::uint32_t>(number) & 0x7fffffffu);
+  }
+  return std::bit_cast<float>(largest);
+}
+
+void copy_to_ring(std::span<const float> from, CacheType ring_type, Address ring, std::int64_t offset) {
+  switch (ring_type) {
+    case CacheType::f32:
+      std::ranges::copy(from, host_pointer<float>(ring) + offset);
+      break;
+    case CacheType::bf16:
+      std::ranges::transform(from, host_pointer<bfloat16>(ring) + offset, to_bfloat16);
+      break;
+    case CacheType::int8:
+      const RoundingStep step = rounding_step(largest_magnitude(from), kLargestInt8);
+      auto* const to = host_pointer<std::int8_t>(ring) + offset;
+      std::ranges::transform(from, to, [&](float number) {
+        return static_cast<std::int8_t>(step.factor == 0 ? 0 : std::lrint(number * step.factor));
+      });
+      std::memcpy(to + from.size(), &step.scale, sizeof step.scale);
+      break;
   }
 }
 
@@ -34,8 +58,8 @@ void store_head(const AttentionRow& row, std::int64_t kv_head, std::span<const f
                 std::span<const float> value, const CacheLayerView& cache) {
   const CachePlane plane = cache_plane(cache, row.slot, kv_head);
   const std::int64_t in_ring = ring_offset(cache, row.position);
-  copy_to_ring(key, cache.ring_dtype, plane.ring_keys, in_ring);
-  copy_to_ring(value, cache.ring_dtype, plane.ring_values, in_ring);
+  copy_to_ring(key, cache.ring_type, plane.ring_keys, in_ring);
+  copy_to_ring(value, cache.ring_type, plane.ring_values, in_ring);
   if (row.position >= cache.sink_capacity) return;
   const std::int64_t in_sinks = sink_offset(cache, row.position);
   std::ranges::copy(key, host_pointer<float>(plane.sink_keys) + in_sinks);

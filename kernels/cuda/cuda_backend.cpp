@@ -26,6 +26,12 @@ cuda::WeightView view(const Weight& weight) {
   return {weight.shape, weight.memory.address()};
 }
 
+// Heads in int8 are for CPUs yet.
+void require_numbers(const CacheLayerView& cache) {
+  if (cache.ring_type != CacheType::int8) return;
+  throw std::invalid_argument("cuda: a ring of int8; the backend has f32 and bf16");
+}
+
 std::shared_ptr<void> make_stream() {
   cudaStream_t stream = nullptr;
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "a stream");
@@ -312,12 +318,14 @@ void CudaBackend::do_rotate_and_store(ConstMatrix qkv, const RotaryAngles& angle
                                       DeviceSpan<const AttentionRow> rows, const HeadShard& shard,
                                       const CacheLayerView& cache, Matrix window_queries,
                                       Matrix sink_queries) {
+  require_numbers(cache);
   recorder_->add<&cuda::rotate_and_store>(qkv, angles, rows, shard, cache, window_queries, sink_queries);
 }
 
 void CudaBackend::do_attention(DeviceSpan<const AttentionRow> rows, ConstMatrix window_queries,
                                ConstMatrix sink_queries, const CacheLayerView& cache, const HeadShard& shard,
                                float scale, Vector alibi_slopes, Matrix out) {
+  require_numbers(cache);
   recorder_->add<&cuda::attention>(rows, window_queries, sink_queries, cache, shard, scale, alibi_slopes,
                                    out);
 }

@@ -1,26 +1,71 @@
 // Softmax attention, and the cache that it reads.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "kernels/cache_layout.h"
+#include "kernels/quantization.h"
 #include "kernels/reference/reference_backend.h"
 
 namespace sinkstream::kernels {
 namespace {
 
-double element(Address array, DType dtype, std::int64_t index) {
-  if (dtype == DType::f32) return host_pointer<const float>(array)[index];
-  return to_float(host_pointer<const bfloat16>(array)[index]);
-}
+// A head that stands so many elements into an array.
+class StoredHead {
+ public:
+  StoredHead(Address array, CacheType type, std::int64_t offset, std::int64_t head_dim)
+      : array_(array), type_(type), offset_(offset), head_dim_(head_dim) {}
 
-void set_element(Address array, DType dtype, std::int64_t index, float value) {
-  if (dtype == DType::f32) {
-    host_pointer<float>(array)[index] = value;
-  } else {
-    host_pointer<bfloat16>(array)[index] = to_bfloat16(value);
+  double at(std::int64_t i) const {
+    switch (type_) {
+      case CacheType::f32:
+        return begin<const float>()[i];
+      case CacheType::bf16:
+        return to_float(begin<const bfloat16>()[i]);
+      case CacheType::int8:
+        float step;
+        std::memcpy(&step, begin<const std::int8_t>() + head_dim_, sizeof step);
+        return static_cast<double>(step) * begin<const std::int8_t>()[i];
+    }
+    return 0;
   }
-}
+
+  void write(std::span<const float> head) const {
+    float largest = 0;
+    for (const float number : head)
+      largest = std::isnan(number) ? number : std::max(largest, std::abs(number));
+    const RoundingStep step = rounding_step(largest, kLargestInt8);
+    for (std::int64_t i = 0; i < head_dim_; ++i) {
+      switch (type_) {
+        case CacheType::f32:
+          begin<float>()[i] = head[i];
+          break;
+        case CacheType::bf16:
+          begin<bfloat16>()[i] = to_bfloat16(head[i]);
+          break;
+        case CacheType::int8:
+          begin<std::int8_t>()[i] = step.factor == 0
+                                        ? std::int8_t{0}
+                                        : static_cast<std::int8_t>(std::nearbyint(head[i] * step.factor));
+          break;
+      }
+    }
+    if (type_ == CacheType::int8)
+      std::memcpy(begin<std::int8_t>() + head_dim_, &step.scale, sizeof step.scale);
+  }
+
+ private:
+  template <typename T>
+  T* begin() const {
+    return host_pointer<T>(array_) + offset_;
+  }
+
+  Address array_;
+  CacheType type_;
+  std::int64_t offset_;
+  std::int64_t head_dim_;
+};
 
 // The i-th element of a head after rotation by the angles of its row.
 float rotated(std::span<const float> head, std::span<const float> cosines, std::span<const float> sines,
@@ -38,12 +83,12 @@ void attend(const AttentionRow& row, int kv_head, const float* window_query, con
             const CacheLayerView& cache, float scale, float alibi_slope, float* out) {
   std::vector<double> scores;
   std::vector<std::vector<double>> values;
-  const auto take = [&](const float* query, const auto& key, const auto& value) {
+  const auto take = [&](const float* query, const StoredHead& key, const StoredHead& value) {
     double score = 0;
     std::vector<double> head_value;
     for (int i = 0; i < cache.head_dim; ++i) {
-      score += query[i] * key(i);
-      head_value.push_back(value(i));
+      score += query[i] * key.at(i);
+      head_value.push_back(value.at(i));
     }
     scores.push_back(score * scale);
     values.push_back(head_value);
@@ -51,15 +96,13 @@ void attend(const AttentionRow& row, int kv_head, const float* window_query, con
   const CachePlane plane = cache_plane(cache, row.slot, kv_head);
   for (std::int64_t p = 0; p < row.sinks_end; ++p) {
     const std::int64_t at = sink_offset(cache, p);
-    take(
-        sink_query, [&](int i) { return element(plane.sink_keys, DType::f32, at + i); },
-        [&](int i) { return element(plane.sink_values, DType::f32, at + i); });
+    take(sink_query, {plane.sink_keys, CacheType::f32, at, cache.head_dim},
+         {plane.sink_values, CacheType::f32, at, cache.head_dim});
   }
   for (std::int64_t p = row.window_begin; p <= row.position; ++p) {
     const std::int64_t at = ring_offset(cache, p);
-    take(
-        window_query, [&](int i) { return element(plane.ring_keys, cache.ring_dtype, at + i); },
-        [&](int i) { return element(plane.ring_values, cache.ring_dtype, at + i); });
+    take(window_query, {plane.ring_keys, cache.ring_type, at, cache.head_dim},
+         {plane.ring_values, cache.ring_type, at, cache.head_dim});
   }
 
   // Within the cache, where everything kept stands in order, the query is the last.
@@ -101,17 +144,18 @@ void ReferenceBackend::do_rotate_and_store(ConstMatrix qkv, const RotaryAngles& 
     const AttentionRow& row = host_span(rows)[r];
     for (int head = 0; head < shard.local_kv_heads; ++head) {
       const CachePlane plane = cache_plane(cache, row.slot, head);
+      std::vector<float> key;
       for (std::int64_t i = 0; i < head_dim; ++i) {
-        const float key = rotated(head_of_row(shard.local_heads + head), true_cosines, true_sines, i);
-        const float value = head_of_row(shard.local_heads + shard.local_kv_heads + head)[i];
-        const std::int64_t in_ring = ring_offset(cache, row.position) + i;
-        set_element(plane.ring_keys, cache.ring_dtype, in_ring, key);
-        set_element(plane.ring_values, cache.ring_dtype, in_ring, value);
-        if (row.position >= cache.sink_capacity) continue;
-        const std::int64_t in_sinks = sink_offset(cache, row.position) + i;
-        set_element(plane.sink_keys, DType::f32, in_sinks, key);
-        set_element(plane.sink_values, DType::f32, in_sinks, value);
+        key.push_back(rotated(head_of_row(shard.local_heads + head), true_cosines, true_sines, i));
       }
+      const auto value = head_of_row(shard.local_heads + shard.local_kv_heads + head);
+      const std::int64_t in_ring = ring_offset(cache, row.position);
+      StoredHead(plane.ring_keys, cache.ring_type, in_ring, head_dim).write(key);
+      StoredHead(plane.ring_values, cache.ring_type, in_ring, head_dim).write(value);
+      if (row.position >= cache.sink_capacity) continue;
+      const std::int64_t in_sinks = sink_offset(cache, row.position);
+      StoredHead(plane.sink_keys, CacheType::f32, in_sinks, head_dim).write(key);
+      StoredHead(plane.sink_values, CacheType::f32, in_sinks, head_dim).write(value);
     }
   }
 }

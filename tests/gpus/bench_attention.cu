@@ -89,7 +89,7 @@ double milliseconds(cudaStream_t stream, const std::function<void()>& queue) {
 struct Case {
   int heads;
   int kv_heads;
-  DType ring_dtype;
+  CacheType ring_type;
   std::int64_t window;
   int slots;
   int rows_of_slot;
@@ -116,7 +116,7 @@ class Bench {
 
   // Microseconds of a call, or less than 0 when the case is too large.
   double microseconds(const Case& which) {
-    CacheLayerView cache{.ring_dtype = which.ring_dtype,
+    CacheLayerView cache{.ring_type = which.ring_type,
                          .num_slots = which.slots,
                          .local_kv_heads = which.kv_heads,
                          .sink_capacity = kSinks,
@@ -130,7 +130,7 @@ class Bench {
     const auto layers =
         static_cast<int>(std::clamp<std::int64_t>(kFewestCacheBytes / all_slots, 1, kMostLayers));
     cache.slot_stride_bytes = layers * layer_bytes;
-    fill(cache_.address(), layers * all_slots, which.ring_dtype == DType::bf16, stream_);
+    fill(cache_.address(), layers * all_slots, which.ring_type == CacheType::bf16, stream_);
 
     std::vector<AttentionRow> rows;
     for (int slot = 0; slot < which.slots; ++slot) {
@@ -178,19 +178,19 @@ class Bench {
 
 void run() {
   Bench bench;
-  const auto name = [](DType dtype) { return dtype == DType::f32 ? "f32 " : "bf16"; };
+  const auto name = [](CacheType type) { return type == CacheType::f32 ? "f32 " : "bf16"; };
   std::printf("\ndecoding, heads of %d\nheads  ring  window  batch         us     GB/s  of the copy's\n",
               kHeadDim);
   for (const auto& [heads, kv_heads] : {std::pair(32, 8), std::pair(32, 32), std::pair(8, 1)}) {
-    for (const DType dtype : {DType::bf16, DType::f32}) {
+    for (const CacheType type : {CacheType::bf16, CacheType::f32}) {
       for (const int window : {1024, 4096, 32768}) {
         for (const int batch : {1, 16, 64}) {
-          const double us = bench.microseconds({heads, kv_heads, dtype, window, batch, 1});
+          const double us = bench.microseconds({heads, kv_heads, type, window, batch, 1});
           if (us < 0) continue;
           const double bytes =
-              2.0 * batch * kv_heads * kHeadDim * (window * (dtype == DType::f32 ? 4.0 : 2.0) + 4.0 * kSinks);
+              2.0 * batch * kv_heads * kHeadDim * (window * (type == CacheType::f32 ? 4.0 : 2.0) + 4.0 * kSinks);
           const double rate = bytes / us / 1e3;
-          std::printf("%2d/%-2d  %s  %6d  %5d  %9.1f  %7.0f  %5.1f %%\n", heads, kv_heads, name(dtype),
+          std::printf("%2d/%-2d  %s  %6d  %5d  %9.1f  %7.0f  %5.1f %%\n", heads, kv_heads, name(type),
                       window, batch, us, rate, 100 * rate / bench.copy());
         }
       }
@@ -198,11 +198,11 @@ void run() {
   }
   std::printf("\nchunks of a prompt\nheads  ring  window   rows         us  TFLOP/s (of the definition)\n");
   for (const auto& [heads, kv_heads] : {std::pair(32, 8), std::pair(32, 32)}) {
-    for (const DType dtype : {DType::bf16, DType::f32}) {
+    for (const CacheType type : {CacheType::bf16, CacheType::f32}) {
       for (const int rows : {512, 2048}) {
         constexpr int kWindow = 4096;
-        const double us = bench.microseconds({heads, kv_heads, dtype, kWindow, 1, rows});
-        std::printf("%2d/%-2d  %s  %6d  %5d  %9.1f  %7.1f\n", heads, kv_heads, name(dtype), kWindow, rows, us,
+        const double us = bench.microseconds({heads, kv_heads, type, kWindow, 1, rows});
+        std::printf("%2d/%-2d  %s  %6d  %5d  %9.1f  %7.1f\n", heads, kv_heads, name(type), kWindow, rows, us,
                     4.0 * kHeadDim * heads * rows * (kWindow + kSinks) / us / 1e6);
       }
     }

@@ -54,7 +54,7 @@ int bench_steps(std::span<const std::string> arguments) {
   const std::int64_t bytes = bytes_of_step(config, shard, *format, backend);
   const std::int32_t slots = *std::ranges::max_element(stream_counts);
   const KvCacheSizes cache = {
-      .num_slots = slots, .sink_capacity = 16, .ring_capacity = 2048, .type = kernels::DType::bf16};
+      .num_slots = slots, .sink_capacity = 16, .ring_capacity = 2048, .type = kernels::CacheType::bf16};
   Model model(config, shard, std::move(weights), cache, std::max<std::int64_t>(slots, kPrefillRows), backend);
   backend.wait(backend.mark());
   std::printf("%s %s, rank 0 of %d%s, on %s: %.2f GB of weights a step, made in %.1f s\n",

@@ -8,7 +8,7 @@ namespace {
 
 // Sinks and window of sessions, and a rank's heads.
 struct Scene {
-  DType ring_dtype = DType::f32;
+  CacheType ring_type = CacheType::f32;
   int head_dim = 16;
   std::int64_t sinks = 4;
   std::int64_t window = 33;
@@ -27,17 +27,16 @@ struct Scene {
 };
 
 std::ostream& operator<<(std::ostream& out, const Scene& scene) {
-  return out << name_of(scene.ring_dtype) << ", head_dim " << scene.head_dim << ", S " << scene.sinks
-             << ", W " << scene.window << ", heads " << scene.shard.first_head << " + "
-             << scene.shard.local_heads << " in groups of " << scene.shard.group_size
-             << (scene.alibi ? ", ALiBi" : "");
+  return out << name_of(scene.ring_type) << ", head_dim " << scene.head_dim << ", S " << scene.sinks << ", W "
+             << scene.window << ", heads " << scene.shard.first_head << " + " << scene.shard.local_heads
+             << " in groups of " << scene.shard.group_size << (scene.alibi ? ", ALiBi" : "");
 }
 
 constexpr int kSlots = 3;
 
 CacheShape cache_shape(const Scene& scene) {
-  return {scene.ring_dtype,           kSlots,        scene.shard.local_kv_heads, scene.sinks,
-          scene.window + scene.slack, scene.head_dim};
+  return {scene.ring_type, kSlots, scene.shard.local_kv_heads, scene.sinks, scene.window + scene.slack,
+          scene.head_dim};
 }
 
 // What each position of a slot holds, the same on every backend.
@@ -127,11 +126,11 @@ void Attention::expect_like_reference(const Scene& scene, std::int64_t position)
 }
 
 TEST_P(Attention, IsLikeTheReferenceForOddHeadsAndPositions) {
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const CacheType type : ring_types(GetParam())) {
     for (const int head_dim : {1, 3, 7, 8, 17, 33, 64, 65}) {
       for (const std::int64_t position : {0, 1, 16, 36, 37, 75, 200, 4'000'000}) {
         Scene scene;
-        scene.ring_dtype = dtype;
+        scene.ring_type = type;
         scene.head_dim = head_dim;
         expect_like_reference(scene, position);
       }
@@ -144,7 +143,7 @@ TEST_P(Attention, IsLikeTheReferenceForAnySinksAndWindow) {
     for (const std::int64_t window : {3, 7, 33, 257}) {
       for (const std::int64_t position : {2, 6, 70, 1000}) {
         Scene scene;
-        scene.ring_dtype = DType::bf16;
+        scene.ring_type = CacheType::bf16;
         scene.sinks = sinks;
         scene.window = window;
         expect_like_reference(scene, position);
@@ -162,9 +161,9 @@ TEST_P(Attention, IsLikeTheReferenceForHeadsThatCutGroups) {
       {.first_head = 14, .local_heads = 7, .group_size = 7, .first_kv_head = 2, .local_kv_heads = 1},
   };
   for (const HeadShard& shard : shards) {
-    for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const CacheType type : ring_types(GetParam())) {
       Scene scene;
-      scene.ring_dtype = dtype;
+      scene.ring_type = type;
       scene.shard = shard;
       expect_like_reference(scene, 100);
     }
@@ -172,11 +171,11 @@ TEST_P(Attention, IsLikeTheReferenceForHeadsThatCutGroups) {
 }
 
 TEST_P(Attention, IsLikeTheReferenceWithAlibi) {
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const CacheType type : ring_types(GetParam())) {
     for (const std::int64_t sinks : {0, 4, 65}) {
       for (const std::int64_t position : {0, 1, 36, 37, 200, 4'000'000}) {
         Scene scene;
-        scene.ring_dtype = dtype;
+        scene.ring_type = type;
         scene.sinks = sinks;
         scene.alibi = true;
         scene.shard = {
@@ -188,11 +187,11 @@ TEST_P(Attention, IsLikeTheReferenceWithAlibi) {
 }
 
 TEST_P(Attention, IsLikeTheReferenceForHeadSizesOfModels) {
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const CacheType type : ring_types(GetParam())) {
     for (const int head_dim : {64, 80, 96, 112, 128, 256}) {
       for (const std::int64_t position : {530, 4'000'000}) {
         Scene scene;
-        scene.ring_dtype = dtype;
+        scene.ring_type = type;
         scene.head_dim = head_dim;
         scene.window = 300;
         scene.alibi = head_dim == 80;
@@ -207,7 +206,7 @@ TEST_P(Attention, ARowsBitsDependOnThatRowAlone) {
     SCOPED_TRACE(alibi);
     Scene scene;
     scene.alibi = alibi;
-    scene.ring_dtype = alibi ? DType::f32 : DType::bf16;
+    scene.ring_type = alibi ? CacheType::f32 : CacheType::bf16;
     scene.head_dim = 17;
     scene.slack = 40;
     scene.shard = {
@@ -271,7 +270,7 @@ TEST_P(Attention, ARowsBitsDependOnNeitherChunksNorWhatStandsBetween) {
   constexpr std::int64_t kEvery = 3;  // row is computed alone too
   for (const int head_dim : {64, 80, 112, 256}) {
     Scene scene;
-    scene.ring_dtype = head_dim == 64 || head_dim == 256 ? DType::f32 : DType::bf16;
+    scene.ring_type = head_dim == 64 || head_dim == 256 ? CacheType::f32 : CacheType::bf16;
     scene.head_dim = head_dim;
     scene.sinks = head_dim == 112 ? 40 : 4;
     scene.alibi = head_dim == 80;
@@ -328,7 +327,7 @@ TEST_P(Attention, AHeadsBitsDependOnNeitherItsGroupMatesNorTheRingsStart) {
     Scene scene;
     scene.head_dim = kHeadDim;
     scene.window = kWindow;
-    const DeviceCache cache(backend(), {DType::bf16, 1, 1, 4, ring_capacity, kHeadDim});
+    const DeviceCache cache(backend(), {CacheType::bf16, 1, 1, 4, ring_capacity, kHeadDim});
     fill_session(backend(), scene, 0, kPosition, cache.view());
     Tensor local(1, static_cast<std::int64_t>(shard.local_heads) * kHeadDim);
     std::ranges::copy(queries.row(0).subspan(shard.first_head * kHeadDim, local.cols), local.data.begin());
@@ -346,7 +345,7 @@ TEST_P(Attention, AHeadsBitsDependOnNeitherItsGroupMatesNorTheRingsStart) {
 }
 
 TEST_P(Attention, ATokenAloneAttendsToItself) {
-  const DeviceCache cache(backend(), {DType::f32, 1, 1, 0, 4, 5});
+  const DeviceCache cache(backend(), {CacheType::f32, 1, 1, 0, 4, 5});
   Random random(51);
   const Tensor value = random.matrix(1, 5);
   store_on(backend(), {row_at(0, 0, 0, 4)}, random.matrix(1, 5), value, cache.view());
@@ -357,7 +356,7 @@ TEST_P(Attention, ATokenAloneAttendsToItself) {
 }
 
 TEST_P(Attention, HugeScoresDoNotOverflow) {
-  const DeviceCache cache(backend(), {DType::f32, 1, 1, 0, 4, 1});
+  const DeviceCache cache(backend(), {CacheType::f32, 1, 1, 0, 4, 1});
   Tensor keys(3, 1);
   keys.data = {-1e15f, 1e15f, 1e15f};
   Tensor values(3, 1);

@@ -8,42 +8,51 @@ namespace sinkstream::kernels {
 namespace {
 
 // Marks the bytes of each head in a region with the arrays of three slots, one behind the other.
-TEST(CacheLayout, EverySlotsHeadHasAPlaceOfItsOwn) {
+void expect_places_of_their_own(CacheType type) {
   constexpr std::int64_t kSlots = 3, kHeads = 2, kSinks = 4, kRing = 5, kHeadDim = 7;
-  constexpr std::int64_t kSinkBytes = kHeads * kSinks * kHeadDim * 4,
-                         kRingBytes = kHeads * kRing * kHeadDim * 2;
-  constexpr std::int64_t kStride = 2 * kSinkBytes + 2 * kRingBytes + 40;
+  constexpr std::int64_t kSinkBytes = kHeads * kSinks * kHeadDim * 4, kRoom = 40;
+  const std::int64_t element = type == CacheType::f32 ? 4 : type == CacheType::bf16 ? 2 : 1;
+  const std::int64_t head_bytes = kHeadDim * element + (type == CacheType::int8 ? 4 : 0);
+  const std::int64_t ring_bytes = kHeads * kRing * head_bytes,
+                     stride = 2 * kSinkBytes + 2 * ring_bytes + kRoom;
   constexpr Address kBegin{1000};
   const CacheLayerView cache{.sink_keys = kBegin,
                              .sink_values = kBegin + kSinkBytes,
                              .ring_keys = kBegin + 2 * kSinkBytes,
-                             .ring_values = kBegin + (2 * kSinkBytes + kRingBytes),
-                             .ring_dtype = DType::bf16,
+                             .ring_values = kBegin + (2 * kSinkBytes + ring_bytes),
+                             .ring_type = type,
                              .num_slots = kSlots,
-                             .slot_stride_bytes = kStride,
+                             .slot_stride_bytes = stride,
                              .local_kv_heads = kHeads,
                              .sink_capacity = kSinks,
                              .ring_capacity = kRing,
                              .head_dim = kHeadDim};
-  std::vector<int> uses(kSlots * kStride);
-  const auto use = [&](Address plane, std::int64_t element, std::int64_t size) {
-    const std::int64_t first =
-        static_cast<std::int64_t>(plane) - static_cast<std::int64_t>(kBegin) + element * size;
-    for (std::int64_t byte = first; byte < first + kHeadDim * size; ++byte) ++uses.at(byte);
+  std::vector<int> uses(kSlots * stride);
+  const auto use = [&](Address plane, std::int64_t offset, std::int64_t bytes) {
+    const std::int64_t first = static_cast<std::int64_t>(plane) - static_cast<std::int64_t>(kBegin) + offset;
+    for (std::int64_t byte = first; byte < first + bytes; ++byte) ++uses.at(byte);
   };
   for (std::int64_t slot = 0; slot < kSlots; ++slot) {
     for (std::int64_t head = 0; head < kHeads; ++head) {
       const CachePlane plane = cache_plane(cache, slot, head);
       for (const Address sinks : {plane.sink_keys, plane.sink_values}) {
-        for (std::int64_t p = 0; p < kSinks; ++p) use(sinks, sink_offset(cache, p), 4);
+        for (std::int64_t p = 0; p < kSinks; ++p) use(sinks, sink_offset(cache, p) * 4, kHeadDim * 4);
       }
       for (const Address ring : {plane.ring_keys, plane.ring_values}) {
-        for (std::int64_t p = 100; p < 100 + kRing; ++p) use(ring, ring_offset(cache, p), 2);
+        for (std::int64_t p = 100; p < 100 + kRing; ++p)
+          use(ring, ring_offset(cache, p) * element, head_bytes);
       }
     }
   }
   for (std::int64_t byte = 0; byte < std::ssize(uses); ++byte) {
-    EXPECT_EQ(uses[byte], byte % kStride < kStride - 40 ? 1 : 0) << byte;
+    EXPECT_EQ(uses[byte], byte % stride < stride - kRoom ? 1 : 0) << byte;
+  }
+}
+
+TEST(CacheLayout, EverySlotsHeadHasAPlaceOfItsOwn) {
+  for (const CacheType type : {CacheType::f32, CacheType::bf16, CacheType::int8}) {
+    SCOPED_TRACE(name_of(type));
+    expect_places_of_their_own(type);
   }
 }
 

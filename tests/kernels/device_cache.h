@@ -2,6 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
 
 #include "base/round_up.h"
 #include "kernels/cache_layout.h"
@@ -10,7 +13,7 @@
 namespace sinkstream::kernels {
 
 struct CacheShape {
-  DType ring_dtype = DType::f32;
+  CacheType ring_type = CacheType::f32;
   int num_slots = 1;
   int local_kv_heads = 1;
   std::int64_t sink_capacity = 0;
@@ -18,23 +21,30 @@ struct CacheShape {
   int head_dim = 1;
 };
 
+// The types of ring that a backend takes.
+inline std::vector<CacheType> ring_types(const BackendCase& backend) {
+  std::vector<CacheType> types = {CacheType::f32, CacheType::bf16};
+  if (!backend.is_cuda()) types.push_back(CacheType::int8);
+  return types;
+}
+
 // Holds kUnwritten until it is written. Its arrays stand apart, so that each ends where its memory does, with
 // room that is nobody's between the slots.
 class DeviceCache {
  public:
   DeviceCache(Backend& backend, const CacheShape& shape)
       : shape_(shape),
-        sink_keys_(backend, unwritten(DType::f32, shape.sink_capacity)),
-        sink_values_(backend, unwritten(DType::f32, shape.sink_capacity)),
-        ring_keys_(backend, unwritten(shape.ring_dtype, shape.ring_capacity)),
-        ring_values_(backend, unwritten(shape.ring_dtype, shape.ring_capacity)) {}
+        sink_keys_(backend, unwritten(CacheType::f32, shape.sink_capacity)),
+        sink_values_(backend, unwritten(CacheType::f32, shape.sink_capacity)),
+        ring_keys_(backend, unwritten(shape.ring_type, shape.ring_capacity)),
+        ring_values_(backend, unwritten(shape.ring_type, shape.ring_capacity)) {}
 
   CacheLayerView view() const {
     return {.sink_keys = DeviceSpan<std::byte>(sink_keys_).data,
             .sink_values = DeviceSpan<std::byte>(sink_values_).data,
             .ring_keys = DeviceSpan<std::byte>(ring_keys_).data,
             .ring_values = DeviceSpan<std::byte>(ring_values_).data,
-            .ring_dtype = shape_.ring_dtype,
+            .ring_type = shape_.ring_type,
             .num_slots = shape_.num_slots,
             .slot_stride_bytes = slot_stride_bytes(),
             .local_kv_heads = shape_.local_kv_heads,
@@ -44,53 +54,81 @@ class DeviceCache {
   }
 
   // [num_slots, local_kv_heads, capacity, head_dim], as float32.
-  std::vector<float> sink_keys() const { return read(sink_keys_, DType::f32, shape_.sink_capacity); }
-  std::vector<float> sink_values() const { return read(sink_values_, DType::f32, shape_.sink_capacity); }
-  std::vector<float> ring_keys() const { return read(ring_keys_, shape_.ring_dtype, shape_.ring_capacity); }
+  std::vector<float> sink_keys() const { return read(sink_keys_, CacheType::f32, shape_.sink_capacity); }
+  std::vector<float> sink_values() const { return read(sink_values_, CacheType::f32, shape_.sink_capacity); }
+  std::vector<float> ring_keys() const { return read(ring_keys_, shape_.ring_type, shape_.ring_capacity); }
   std::vector<float> ring_values() const {
-    return read(ring_values_, shape_.ring_dtype, shape_.ring_capacity);
+    return read(ring_values_, shape_.ring_type, shape_.ring_capacity);
   }
 
  private:
-  // Elements of one slot in an array.
-  std::int64_t elements_of_slot(std::int64_t capacity) const {
-    return shape_.local_kv_heads * capacity * shape_.head_dim;
-  }
   std::int64_t slot_stride_bytes() const {
-    const std::int64_t longest = elements_of_slot(std::max(shape_.sink_capacity, shape_.ring_capacity));
-    return round_up(longest * std::int64_t{sizeof(float)}, kCacheAlignment) + kCacheAlignment;
+    const std::int64_t places = std::max(shape_.sink_capacity, shape_.ring_capacity);
+    const std::int64_t longest_head = (shape_.head_dim + 1) * std::int64_t{sizeof(float)};
+    return round_up(shape_.local_kv_heads * places * longest_head, kCacheAlignment) + kCacheAlignment;
   }
-  // Up to the end of the last slot's.
-  std::vector<std::byte> unwritten(DType dtype, std::int64_t capacity) const {
-    const auto size = static_cast<std::int64_t>(size_of(dtype));
-    const std::int64_t elements =
-        capacity == 0 ? 0 : (shape_.num_slots - 1) * slot_stride_bytes() / size + elements_of_slot(capacity);
-    const auto bytes_of = [&](auto value) {
-      const std::vector values(elements, value);
-      const auto bytes = std::as_bytes(std::span(values));
-      return std::vector(bytes.begin(), bytes.end());
-    };
-    return dtype == DType::f32 ? bytes_of(kUnwritten) : bytes_of(to_bfloat16(kUnwritten));
+  std::int64_t bytes_of_slot(CacheType type, std::int64_t capacity) const {
+    return shape_.local_kv_heads * capacity * ring_head_bytes(type, shape_.head_dim);
   }
 
-  std::vector<float> read(const OnDevice<std::byte>& array, DType dtype, std::int64_t capacity) const {
-    const std::vector<std::byte> bytes = array.read();
-    const auto size = static_cast<std::int64_t>(size_of(dtype));
-    const auto value_at = [&](std::int64_t offset) {
-      if (dtype == DType::f32) return *reinterpret_cast<const float*>(&bytes[offset]);
-      return to_float(*reinterpret_cast<const bfloat16*>(&bytes[offset]));
+  // What each element holds that was not written; of a ring of int8, each of its bytes.
+  static std::vector<std::byte> unwritten_element(CacheType type) {
+    const auto bytes_of = [](auto value) {
+      const auto bytes = std::bit_cast<std::array<std::byte, sizeof value>>(value);
+      return std::vector(bytes.begin(), bytes.end());
     };
+    switch (type) {
+      case CacheType::f32:
+        return bytes_of(kUnwritten);
+      case CacheType::bf16:
+        return bytes_of(to_bfloat16(kUnwritten));
+      case CacheType::int8:
+        return {std::byte{0x5a}};  // a step of four of them is huge
+    }
+    return {};
+  }
+  // Up to the end of the last slot's.
+  std::vector<std::byte> unwritten(CacheType type, std::int64_t capacity) const {
+    const std::vector<std::byte> element = unwritten_element(type);
+    std::vector<std::byte> bytes;
+    if (capacity == 0) return bytes;
+    bytes.resize((shape_.num_slots - 1) * slot_stride_bytes() + bytes_of_slot(type, capacity));
+    for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = element[i % element.size()];
+    return bytes;
+  }
+
+  std::vector<float> read(const OnDevice<std::byte>& array, CacheType type, std::int64_t capacity) const {
+    const std::vector<std::byte> bytes = array.read();
+    const std::vector<std::byte> unwritten_bytes = unwritten(type, capacity);
+    const std::int64_t head_bytes = ring_head_bytes(type, shape_.head_dim);
     std::vector<float> values;
-    for (std::int64_t offset = 0; offset < std::ssize(bytes); offset += size) {
-      const std::int64_t of_slot = offset % slot_stride_bytes() / size;
-      if (of_slot < elements_of_slot(capacity)) {
-        values.push_back(value_at(offset));
+    for (std::int64_t at = 0; at < std::ssize(bytes);) {
+      if (at % slot_stride_bytes() < bytes_of_slot(type, capacity)) {
+        const auto head = std::span(bytes).subspan(at, head_bytes);
+        const bool is_written = !std::ranges::equal(head, std::span(unwritten_bytes).subspan(at, head_bytes));
+        read_head(type, head, is_written, values);
+        at += head_bytes;
       } else {
-        EXPECT_EQ(value_at(offset), dtype == DType::f32 ? kUnwritten : to_float(to_bfloat16(kUnwritten)))
-            << "written between the slots";
+        EXPECT_EQ(bytes[at], unwritten_bytes[at]) << "written between the slots";
+        ++at;
       }
     }
     return values;
+  }
+  void read_head(CacheType type, std::span<const std::byte> head, bool is_written,
+                 std::vector<float>& values) const {
+    for (int i = 0; i < shape_.head_dim; ++i) {
+      if (type == CacheType::f32) {
+        values.push_back(reinterpret_cast<const float*>(head.data())[i]);
+      } else if (type == CacheType::bf16) {
+        values.push_back(to_float(reinterpret_cast<const bfloat16*>(head.data())[i]));
+      } else {
+        float step;
+        std::memcpy(&step, head.data() + shape_.head_dim, sizeof step);
+        const auto whole = static_cast<std::int8_t>(head[i]);
+        values.push_back(is_written ? static_cast<float>(whole) * step : kUnwritten);
+      }
+    }
   }
 
   CacheShape shape_;

@@ -35,15 +35,28 @@ void expect_close_arrays(const std::vector<float>& actual, const std::vector<flo
                [&](std::int64_t, std::int64_t i) { return expected[i] == kUnwritten ? 0 : bound; });
 }
 
+// Of numbers below 2 that are rounded from nearly the same.
+double rounding_of(CacheType type) {
+  switch (type) {
+    case CacheType::f32:
+      return 2 * kEpsilon;
+    case CacheType::bf16:
+      return 2 * 0x1p-8;
+    case CacheType::int8:
+      return 2.0 / 127 * (1 + 8 * kEpsilon);
+  }
+  return 0;
+}
+
 TEST_P(RotateAndStore, IsLikeTheReferenceForAnyNumberOfThreads) {
   const std::vector<RotateCase> cases = {{1, 1, 2, 1},   {4, 2, 8, 4}, {3, 3, 17, 3}, {4, 1, 64, 32},
                                          {6, 2, 65, 16}, {2, 1, 7, 3}, {3, 1, 10, 0}};
   for (const RotateCase& c : cases) {
-    for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const CacheType type : ring_types(GetParam())) {
       for (const std::int64_t sinks : {0, 5, 40}) {
         SCOPED_TRACE(testing::Message() << c.heads << " heads of " << c.head_dim << ", half " << c.half
-                                        << ", " << name_of(dtype) << ", " << sinks << " sinks");
-        const CacheShape shape{dtype, 3, c.kv_heads, sinks, 31, c.head_dim};
+                                        << ", " << name_of(type) << ", " << sinks << " sinks");
+        const CacheShape shape{type, 3, c.kv_heads, sinks, 31, c.head_dim};
         const std::vector<AttentionRow> rows = some_rows(sinks);
         Random random(11);
         const Tensor qkv = random.matrix(std::ssize(rows), (c.heads + 2 * c.kv_heads) * c.head_dim);
@@ -61,8 +74,7 @@ TEST_P(RotateAndStore, IsLikeTheReferenceForAnyNumberOfThreads) {
           expect_close(actual.window, expected.window, bound);
           expect_close(actual.sink, expected.sink, bound);
           expect_close_arrays(cache.sink_keys(), plain.sink_keys(), 2 * kEpsilon);
-          expect_close_arrays(cache.ring_keys(), plain.ring_keys(),
-                              dtype == DType::f32 ? 2 * kEpsilon : 0x1p-8 * 2);
+          expect_close_arrays(cache.ring_keys(), plain.ring_keys(), rounding_of(type));
           expect_same_bits(cache.sink_values(), plain.sink_values());
           expect_same_bits(cache.ring_values(), plain.ring_values());
         }
@@ -73,8 +85,8 @@ TEST_P(RotateAndStore, IsLikeTheReferenceForAnyNumberOfThreads) {
 
 TEST_P(RotateAndStore, ARowsBitsDependOnThatRowAlone) {
   const RotateCase c{6, 2, 65, 16};
-  for (const DType dtype : {DType::f32, DType::bf16}) {
-    const CacheShape shape{dtype, 3, c.kv_heads, 4, 31, c.head_dim};
+  for (const CacheType type : ring_types(GetParam())) {
+    const CacheShape shape{type, 3, c.kv_heads, 4, 31, c.head_dim};
     const std::vector<AttentionRow> rows = some_rows(4);
     Random random(13);
     const Tensor qkv = random.matrix(std::ssize(rows), (c.heads + 2 * c.kv_heads) * c.head_dim);
@@ -112,7 +124,7 @@ TEST_P(RotateAndStore, ARowsBitsDependOnThatRowAlone) {
 }
 
 TEST_P(RotateAndStore, PutsAPositionIntoItsPlaceInTheRingAndTheSinks) {
-  const DeviceCache cache(backend(), {DType::f32, 2, 1, 3, 5, 2});
+  const DeviceCache cache(backend(), {CacheType::f32, 2, 1, 3, 5, 2});
   const auto store = [&](std::int32_t slot, std::int64_t position, const std::vector<float>& key,
                          const std::vector<float>& value) {
     Tensor keys(1, 2), values(1, 2);
@@ -134,7 +146,7 @@ TEST_P(RotateAndStore, PutsAPositionIntoItsPlaceInTheRingAndTheSinks) {
 }
 
 TEST_P(RotateAndStore, TurnsTheTwoHalvesOfAHeadTogetherAndCopiesTheRest) {
-  const DeviceCache cache(backend(), {DType::f32, 1, 1, 1, 1, 6});
+  const DeviceCache cache(backend(), {CacheType::f32, 1, 1, 1, 1, 6});
   Tensor qkv(1, 18);
   for (int i = 0; i < 18; ++i) qkv.data[i] = static_cast<float>(i + 1);
   HostAngles angles(1, 2);

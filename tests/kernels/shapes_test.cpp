@@ -178,7 +178,7 @@ TEST_P(Shapes, Copy) {
 }
 
 TEST_P(Shapes, RotateAndStore) {
-  const DeviceCache storage(backend(), {DType::f32, 2, 2, 3, 5, 4});
+  const DeviceCache storage(backend(), {CacheType::f32, 2, 2, 3, 5, 4});
   const OnDevice<AttentionRow> rows(backend(), std::vector<AttentionRow>{{.slot = 1, .position = 9}});
   struct Arguments {
     std::array<std::int64_t, 2> qkv = {1, 28};
@@ -213,9 +213,11 @@ TEST_P(Shapes, RotateAndStore) {
   EXPECT_THAT(refused({.sink_queries = {2, 12}}), HasSubstr("sink_queries.rows (2)"));
   EXPECT_THAT(refused({.sink_queries = {1, 8}}), HasSubstr("sink_queries.cols (8)"));
   CacheLayerView cache = storage.view();
-  cache.ring_dtype = DType::f16;
-  EXPECT_THAT(refused_by(cache, {}), HasSubstr("cache.ring_dtype is f16"));
-  cache = storage.view();
+  if (GetParam().is_cuda()) {
+    cache.ring_type = CacheType::int8;
+    EXPECT_THAT(refused_by(cache, {}), HasSubstr("a ring of int8"));
+    cache = storage.view();
+  }
   cache.ring_capacity = 0;
   EXPECT_THAT(refused_by(cache, {}), HasSubstr("cache.ring_capacity (0)"));
   cache = storage.view();
@@ -229,7 +231,7 @@ TEST_P(Shapes, RotateAndStore) {
 }
 
 TEST_P(Shapes, Attention) {
-  const DeviceCache storage(backend(), {DType::f32, 2, 2, 3, 5, 4});
+  const DeviceCache storage(backend(), {CacheType::f32, 2, 2, 3, 5, 4});
   const std::vector<AttentionRow> row = {{.slot = 1, .position = 9, .window_begin = 5, .sinks_end = 3}};
   const OnDevice<AttentionRow> rows(backend(), row);
   struct Arguments {

@@ -83,7 +83,7 @@ Times run_rank(const Options& options, const ModelConfig& config, kernels::Weigh
   const KvCacheSizes cache = {.num_slots = slots,
                               .sink_capacity = 64,
                               .ring_capacity = options.window + options.chunk,
-                              .type = options.ring == "f32" ? kernels::DType::f32 : kernels::DType::bf16};
+                              .type = kernels::parse_cache_type(options.ring).value()};
   Model model(config, shard, std::move(weights), cache, std::max<std::int64_t>(slots, options.chunk),
               *backend);
   backend->wait(backend->mark());
@@ -242,7 +242,7 @@ void add_model(CLI::App& app) {
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
   command->add_option("--ring", options->ring, "its type")
-      ->check(CLI::IsMember({"bf16", "f32"}))
+      ->check(CLI::IsMember({"bf16", "f32", "int8"}))
       ->capture_default_str();
   command->add_option("--position", options->position, "where streams stand")
       ->check(CLI::NonNegativeNumber)

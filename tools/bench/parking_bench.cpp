@@ -105,7 +105,7 @@ void run(const Options& options) {
                  .num_places = 1,
                  .sink_capacity = options.sinks,
                  .ring_capacity = options.window,
-                 .type = options.ring == "f32" ? kernels::DType::f32 : kernels::DType::bf16},
+                 .type = kernels::parse_cache_type(options.ring).value()},
                 *backend);
   std::int64_t bytes = 0;
   for (const auto& part : cache.parts_of_place(0, options.seen, options.sinks)) {
@@ -149,7 +149,7 @@ void add_parking(CLI::App& app) {
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
   command->add_option("--ring", options->ring, "its type")
-      ->check(CLI::IsMember({"bf16", "f32"}))
+      ->check(CLI::IsMember({"bf16", "f32", "int8"}))
       ->capture_default_str();
   command->add_option("--seen", options->seen, "tokens of the session")
       ->check(CLI::PositiveNumber)

@@ -38,9 +38,8 @@ kernels::Buffer allocate(std::int64_t bytes, const KvCacheSizes& sizes, kernels:
 }
 
 const KvCacheSizes& checked(const KvCacheSizes& sizes) {
-  if (sizes.num_slots < 1 || sizes.num_places < 0 || sizes.sink_capacity < 0 || sizes.ring_capacity < 1 ||
-      sizes.type == kernels::DType::f16) {
-    throw std::invalid_argument("KvCache: needs slots, a ring, and type f32 or bf16");
+  if (sizes.num_slots < 1 || sizes.num_places < 0 || sizes.sink_capacity < 0 || sizes.ring_capacity < 1) {
+    throw std::invalid_argument("KvCache: needs slots and a ring");
   }
   return sizes;
 }
@@ -55,19 +54,18 @@ struct ArrayBytes {
 };
 
 ArrayBytes array_bytes(const ModelConfig& config, const ShardPlan& shard, const KvCacheSizes& sizes) {
-  const auto aligned = [&](std::int64_t capacity, std::size_t element) {
-    const std::int64_t bytes =
-        product({capacity, shard.kv_heads.size(), config.head_dim, static_cast<std::int64_t>(element)});
+  const auto aligned = [&](std::int64_t capacity, std::int64_t head_bytes) {
+    const std::int64_t bytes = product({capacity, shard.kv_heads.size(), head_bytes});
     return sum(bytes, kCacheAlignment - 1) / kCacheAlignment * kCacheAlignment;
   };
-  return {.sinks = aligned(sizes.sink_capacity, sizeof(float)),
-          .ring = aligned(sizes.ring_capacity, size_of(sizes.type))};
+  return {.sinks = aligned(sizes.sink_capacity, config.head_dim * std::int64_t{sizeof(float)}),
+          .ring = aligned(sizes.ring_capacity, kernels::ring_head_bytes(sizes.type, config.head_dim))};
 }
 
 }  // namespace
 
 KvCacheSizes cache_sizes(const SessionShape& session, std::int32_t num_slots, std::int32_t num_places,
-                         kernels::DType type) {
+                         kernels::CacheType type) {
   return {.num_slots = num_slots,
           .num_places = num_places,
           .sink_capacity = session.sink_capacity,
@@ -95,7 +93,7 @@ KvCache::KvCache(const ModelConfig& config, const ShardPlan& shard, const KvCach
                        .sink_values = take(bytes.sinks),
                        .ring_keys = take(bytes.ring),
                        .ring_values = take(bytes.ring),
-                       .ring_dtype = sizes.type,
+                       .ring_type = sizes.type,
                        .num_slots = sizes.num_slots,
                        .slot_stride_bytes = slot_bytes_,
                        .local_kv_heads = static_cast<int>(shard.kv_heads.size()),

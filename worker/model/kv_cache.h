@@ -19,11 +19,11 @@ struct KvCacheSizes {
   int num_places = 0;              // for sessions that are parked
   std::int64_t sink_capacity = 0;  // of SessionShape, as the next
   std::int64_t ring_capacity = 1;
-  kernels::DType type = kernels::DType::f32;
+  kernels::CacheType type = kernels::CacheType::f32;  // of the ring
 };
 
 KvCacheSizes cache_sizes(const SessionShape& session, std::int32_t num_slots, std::int32_t num_places,
-                         kernels::DType type);
+                         kernels::CacheType type);
 
 // Bytes that one slot (one resident session) costs this rank: all layers, every array aligned.
 std::int64_t cache_bytes_per_slot(const ModelConfig& config, const ShardPlan& shard,

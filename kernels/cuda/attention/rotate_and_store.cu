@@ -43,9 +43,9 @@ __device__ void write(const Numbers<kWidth>& numbers, float* to) {
 }
 
 template <int kWidth>
-__device__ void write_to_ring(const Numbers<kWidth>& numbers, DType ring_dtype, Address ring,
+__device__ void write_to_ring(const Numbers<kWidth>& numbers, CacheType ring_type, Address ring,
                               std::int64_t at) {
-  if (ring_dtype == DType::f32) {
+  if (ring_type == CacheType::f32) {
     write(numbers, device_pointer<float>(ring) + at);
   } else if constexpr (kWidth == 1) {
     device_pointer<bfloat16>(ring)[at] = to_bfloat16(numbers.x[0]);
@@ -82,8 +82,8 @@ __device__ void store(const RotateTask& task, const AttentionRow& row, const Cac
                       const Numbers<kWidth>& key, const Numbers<kWidth>& value) {
   const CacheLayerView& cache = task.cache;
   const std::int64_t in_ring = ring_offset(cache, row.position) + i;
-  write_to_ring(key, cache.ring_dtype, plane.ring_keys, in_ring);
-  write_to_ring(value, cache.ring_dtype, plane.ring_values, in_ring);
+  write_to_ring(key, cache.ring_type, plane.ring_keys, in_ring);
+  write_to_ring(value, cache.ring_type, plane.ring_values, in_ring);
   if (row.position >= cache.sink_capacity) return;
   const std::int64_t in_sinks = sink_offset(cache, row.position) + i;
   write(key, device_pointer<float>(plane.sink_keys) + in_sinks);

@@ -331,7 +331,7 @@ bool attends_in_runs(int head_dim) {
 void attend_runs(const Device& device, const AttentionTask& task, const RowPlan& plan) {
   for_head_dim(task.cache.head_dim, [&](auto head_dim) {
     if constexpr (head_dim() != 0) {
-      if (task.cache.ring_dtype == DType::f32) {
+      if (task.cache.ring_type == CacheType::f32) {
         launch_runs<float, head_dim()>(device, task, plan);
       } else {
         launch_runs<bfloat16, head_dim()>(device, task, plan);

@@ -181,7 +181,7 @@ void launch_splits(const Device& device, const AttentionTask& task, const RowPla
 void attend_splits(const Device& device, const AttentionTask& task, const RowPlan& plan,
                    const SplitResults& results) {
   for_head_dim(task.cache.head_dim, [&](auto head_dim) {
-    if (task.cache.ring_dtype == DType::f32) {
+    if (task.cache.ring_type == CacheType::f32) {
       launch_splits<float, head_dim()>(device, task, plan, results);
     } else {
       launch_splits<bfloat16, head_dim()>(device, task, plan, results);

@@ -28,7 +28,7 @@ struct GroupOptions {
   int ranks = 1;
   std::int32_t slots = 4;
   std::int32_t places = 0;
-  kernels::DType ring = kernels::DType::f32;
+  kernels::CacheType ring = kernels::CacheType::f32;
   std::int64_t prefill_chunk = 16;
   std::int32_t max_queue = 64;
   CacheWindow window{4, 28};

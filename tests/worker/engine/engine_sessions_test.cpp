@@ -179,7 +179,7 @@ TEST_P(EngineSessions, StopsAndForksLeaveWhatWasTold) {
 // Five sessions on two slots, by turns, and requests between them. What a session has in its ring when it is
 // parked: little, all but a place, all, more than once around; and more than it has seen, where it went back.
 TEST_P(EngineSessions, ParkedSessionsGoOnAsIfTheyHadStayed) {
-  for (const kernels::DType ring : {kernels::DType::f32, kernels::DType::bf16}) {
+  for (const auto ring : {kernels::CacheType::f32, kernels::CacheType::bf16, kernels::CacheType::int8}) {
     GroupOptions small = options(2);
     small.places = 6;
     small.ring = ring;

@@ -83,7 +83,8 @@ Values rows_of(const Logits& logits, std::int64_t first, std::int64_t count) {
   return values;
 }
 
-class CopiedSlot : public testing::TestWithParam<std::tuple<std::string, std::string, int, kernels::DType>> {
+class CopiedSlot
+    : public testing::TestWithParam<std::tuple<std::string, std::string, int, kernels::CacheType>> {
  protected:
   static const std::string& backend() { return std::get<0>(GetParam()); }
   static GroupSettings settings() {
@@ -221,22 +222,24 @@ std::string name_of_case(const testing::TestParamInfo<CopiedSlot::ParamType>& te
                       std::string(name_of(type)));
 }
 
-using kernels::DType;
+using kernels::CacheType;
 using Case = CopiedSlot::ParamType;
 
 // Two KV heads: on one rank, and where two or more ranks have the same. ALiBi; one KV head that all ranks
 // have; heads that turn in part.
-const std::vector<Case> kCases = {{"cpu", "llama-gqa", 1, DType::f32},
-                                  {"cpu", "llama-gqa", 3, DType::bf16},
-                                  {"reference", "llama-gqa", 1, DType::bf16},
-                                  {"reference", "llama-gqa", 3, DType::f32},
-                                  {"awkward", "llama-gqa", 1, DType::bf16},
-                                  {"awkward", "llama-gqa", 3, DType::f32},
-                                  {"cpu", "mpt", 3, DType::f32},
-                                  {"cpu", "falcon-7b-style", 2, DType::bf16},
-                                  {"cpu", "gpt-neox", 3, DType::f32}};
-const std::vector<Case> kEmulatedCases = {{"cuda-emulated", "llama-gqa", 1, DType::bf16},
-                                          {"cuda-emulated", "falcon-7b-style", 2, DType::f32}};
+const std::vector<Case> kCases = {{"cpu", "llama-gqa", 1, CacheType::f32},
+                                  {"cpu", "llama-gqa", 3, CacheType::bf16},
+                                  {"cpu", "llama-gqa", 3, CacheType::int8},
+                                  {"reference", "llama-gqa", 1, CacheType::bf16},
+                                  {"reference", "llama-gqa", 3, CacheType::f32},
+                                  {"reference", "llama-gqa", 2, CacheType::int8},
+                                  {"awkward", "llama-gqa", 1, CacheType::bf16},
+                                  {"awkward", "llama-gqa", 3, CacheType::f32},
+                                  {"cpu", "mpt", 3, CacheType::f32},
+                                  {"cpu", "falcon-7b-style", 2, CacheType::bf16},
+                                  {"cpu", "gpt-neox", 3, CacheType::f32}};
+const std::vector<Case> kEmulatedCases = {{"cuda-emulated", "llama-gqa", 1, CacheType::bf16},
+                                          {"cuda-emulated", "falcon-7b-style", 2, CacheType::f32}};
 
 INSTANTIATE_TEST_SUITE_P(Cases, CopiedSlot, testing::ValuesIn(kCases), name_of_case);
 INSTANTIATE_TEST_SUITE_P(Emulated, CopiedSlot, testing::ValuesIn(kEmulatedCases), name_of_case);

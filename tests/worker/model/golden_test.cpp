@@ -131,8 +131,8 @@ INSTANTIATE_TEST_SUITE_P(Formats, QuantizedGolden,
                                                           kernels::WeightFormat::int4)),
                          name_of_quantized_case);
 
-NllError error_of(const std::filesystem::path& directory, kernels::WeightFormat weights, kernels::DType cache,
-                  const std::string& backend = "reference") {
+NllError error_of(const std::filesystem::path& directory, kernels::WeightFormat weights,
+                  kernels::CacheType cache, const std::string& backend = "reference") {
   const Reference reference = read_reference(golden_directory(), "sink");
   GroupSettings settings{
       .directory = directory, .ranks = 2, .weights = weights, .cache = cache_for(reference, 1, 16)};
@@ -142,27 +142,36 @@ NllError error_of(const std::filesystem::path& directory, kernels::WeightFormat 
 }
 
 TEST(GoldenPrecision, Bfloat16WeightsOfABfloat16CheckpointAreExact) {
-  EXPECT_LT(error_of(golden_directory(), kernels::WeightFormat::bf16, kernels::DType::f32).largest, 5e-4);
+  EXPECT_LT(error_of(golden_directory(), kernels::WeightFormat::bf16, kernels::CacheType::f32).largest, 5e-4);
 }
 
 // Activations may be rounded as the weights are: less than what the cache's rounding costs here.
 TEST(GoldenPrecision, Bfloat16WeightsAreCloseWhateverMultipliesThem) {
   const NllError error =
-      error_of(golden_directory(), kernels::WeightFormat::bf16, kernels::DType::f32, "cpu");
+      error_of(golden_directory(), kernels::WeightFormat::bf16, kernels::CacheType::f32, "cpu");
   EXPECT_LT(error.mean, 0.03);
 }
 
 TEST(GoldenPrecision, ABfloat16CacheIsClose) {
-  const NllError error = error_of(golden_directory(), kernels::WeightFormat::bf16, kernels::DType::bf16);
+  const NllError error = error_of(golden_directory(), kernels::WeightFormat::bf16, kernels::CacheType::bf16);
   EXPECT_LT(error.mean, 0.02);
   EXPECT_GT(error.largest, 1e-4) << "is the cache bf16 at all?";
+}
+
+TEST(GoldenPrecision, AnInt8CacheIsClose) {
+  for (const char* backend : {"reference", "cpu"}) {
+    const NllError error =
+        error_of(golden_directory(), kernels::WeightFormat::f32, kernels::CacheType::int8, backend);
+    EXPECT_LT(error.mean, 0.03) << backend;
+    EXPECT_GT(error.largest, 1e-3) << "is the cache int8 at all?";
+  }
 }
 
 TEST(GoldenPrecision, Float32AndFloat16CheckpointsEqualTheBfloat16One) {
   for (const auto dtype : {kernels::DType::f32, kernels::DType::f16}) {
     const TemporaryDirectory directory;
     write_converted(golden_directory(), directory.path(), dtype, 1.0f);
-    EXPECT_LT(error_of(directory.path(), kernels::WeightFormat::f32, kernels::DType::f32).largest, 2e-3)
+    EXPECT_LT(error_of(directory.path(), kernels::WeightFormat::f32, kernels::CacheType::f32).largest, 2e-3)
         << name_of(dtype);
   }
 }
@@ -170,8 +179,9 @@ TEST(GoldenPrecision, Float32AndFloat16CheckpointsEqualTheBfloat16One) {
 TEST(GoldenPrecision, RoundingFloat32WeightsToBfloat16IsClose) {
   const TemporaryDirectory directory;
   write_converted(golden_directory(), directory.path(), kernels::DType::f32, 1.0005f);
-  const double exact = error_of(directory.path(), kernels::WeightFormat::f32, kernels::DType::f32).mean;
-  const double rounded = error_of(directory.path(), kernels::WeightFormat::bf16, kernels::DType::f32).mean;
+  const double exact = error_of(directory.path(), kernels::WeightFormat::f32, kernels::CacheType::f32).mean;
+  const double rounded =
+      error_of(directory.path(), kernels::WeightFormat::bf16, kernels::CacheType::f32).mean;
   EXPECT_NEAR(rounded, exact, 0.1);
   EXPECT_NE(rounded, exact);
 }

@@ -12,20 +12,20 @@
 namespace sinkstream {
 namespace {
 
-using kernels::DType;
+using kernels::CacheType;
 
 constexpr std::int64_t kSlack = 512;
 constexpr std::int64_t kVocab = 256;
 
-GroupSettings settings_for(const std::string& checkpoint, int ranks, DType type, int num_slots) {
+GroupSettings settings_for(const std::string& checkpoint, int ranks, CacheType type, int num_slots) {
   return {.directory = golden_directory(checkpoint),
           .ranks = ranks,
-          .weights = type == DType::f32 ? kernels::WeightFormat::f32 : kernels::WeightFormat::bf16,
+          .weights = type == CacheType::f32 ? kernels::WeightFormat::f32 : kernels::WeightFormat::bf16,
           .cache = {.num_slots = num_slots, .sink_capacity = 8, .ring_capacity = 40 + kSlack, .type = type},
           .max_rows = kSlack};
 }
 
-class Invariance : public testing::TestWithParam<std::tuple<std::string, int, DType>> {
+class Invariance : public testing::TestWithParam<std::tuple<std::string, int, CacheType>> {
  protected:
   GroupSettings settings(int num_slots) const {
     const auto& [checkpoint, ranks, type] = GetParam();
@@ -96,12 +96,12 @@ std::string name_of_case(const testing::TestParamInfo<Invariance::ParamType>& te
 
 INSTANTIATE_TEST_SUITE_P(RanksAndTypes, Invariance,
                          testing::Combine(testing::Values("llama-gqa"), testing::Values(1, 3),
-                                          testing::Values(DType::f32, DType::bf16)),
+                                          testing::Values(CacheType::f32, CacheType::bf16, CacheType::int8)),
                          name_of_case);
 INSTANTIATE_TEST_SUITE_P(Architectures, Invariance,
                          testing::Combine(testing::Values("mpt", "falcon-7b-style", "falcon-40b-style",
                                                           "gpt-neox"),
-                                          testing::Values(3), testing::Values(DType::bf16)),
+                                          testing::Values(3), testing::Values(CacheType::bf16)),
                          name_of_case);
 
 }  // namespace

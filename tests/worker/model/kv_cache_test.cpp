@@ -20,7 +20,7 @@ namespace sinkstream {
 namespace {
 
 using kernels::CacheLayerView;
-using kernels::DType;
+using kernels::CacheType;
 
 ModelConfig small_config() {
   ModelConfig config;
@@ -75,7 +75,7 @@ TEST(KvCache, ReleaseZeroesOneSlotAndNoOther) {
   const ModelConfig config = small_config();
   for (const std::int64_t ring : {7, 1001}) {
     KvCache cache(config, plan_of(config),
-                  {.num_slots = 3, .sink_capacity = 5, .ring_capacity = ring, .type = DType::bf16},
+                  {.num_slots = 3, .sink_capacity = 5, .ring_capacity = ring, .type = CacheType::bf16},
                   *alone.backend);
     const auto value_of = [](std::int64_t layer, int slot) {
       return static_cast<int>(100 * slot + 10 * layer + 1);
@@ -108,7 +108,7 @@ TEST(KvCache, CopyTakesWhatWasWrittenAndTouchesNoOtherSlot) {
   const ModelConfig config = small_config();
   constexpr std::int64_t kRing = 7;
   KvCache cache(config, plan_of(config),
-                {.num_slots = 4, .sink_capacity = 3, .ring_capacity = kRing, .type = DType::bf16},
+                {.num_slots = 4, .sink_capacity = 3, .ring_capacity = kRing, .type = CacheType::bf16},
                 *alone.backend);
   const auto value_of = [](std::int64_t layer, int slot) {
     return static_cast<int>(100 * slot + 10 * layer + 1);
@@ -138,7 +138,7 @@ TEST(KvCache, SavesAndRestoresWhatWasWritten) {
   constexpr std::int64_t kRing = 7;
   KvCache cache(
       config, plan_of(config),
-      {.num_slots = 2, .num_places = 2, .sink_capacity = 3, .ring_capacity = kRing, .type = DType::bf16},
+      {.num_slots = 2, .num_places = 2, .sink_capacity = 3, .ring_capacity = kRing, .type = CacheType::bf16},
       *alone.backend);
   for (const std::int64_t seen : {7, 1, 9, 0, 5, 3}) {
     SCOPED_TRACE(seen);
@@ -165,7 +165,7 @@ TEST(KvCache, ArraysAreAlignedAndZero) {
   const HostBackendAlone alone;
   const ModelConfig config = small_config();
   const KvCache cache(config, plan_of(config),
-                      {.num_slots = 2, .sink_capacity = 3, .ring_capacity = 11, .type = DType::bf16},
+                      {.num_slots = 2, .sink_capacity = 3, .ring_capacity = 11, .type = CacheType::bf16},
                       *alone.backend);
   for (std::int64_t i = 0; i < config.num_layers; ++i) {
     const CacheLayerView& layer = cache.layer(i);
@@ -188,7 +188,7 @@ TEST(KvCache, SavingAndRestoringCostACopy) {
   config.num_layers = 12;
   constexpr std::int64_t kRing = 512;
   const KvCacheSizes sizes{
-      .num_slots = 1, .num_places = 1, .sink_capacity = 64, .ring_capacity = kRing, .type = DType::bf16};
+      .num_slots = 1, .num_places = 1, .sink_capacity = 64, .ring_capacity = kRing, .type = CacheType::bf16};
   KvCache cache(config, plan_of(config), sizes, *alone.backend);
   const std::int64_t slot_bytes = cache_bytes_per_slot(config, plan_of(config), sizes);
   std::vector<char> from(static_cast<std::size_t>(slot_bytes), 'a'), to(from.size(), 'b');
@@ -251,9 +251,13 @@ TEST(KvCache, BytesPerSlot) {
   ASSERT_EQ(shard.kv_heads.size(), 2);
   const std::int64_t sinks = 4 * 2 * 10 * 4, ring = 100 * 2 * 10 * 2;  // of the keys of one layer
   ASSERT_TRUE(sinks % 64 == 0 && ring % 64 == 32);
-  EXPECT_EQ(
-      cache_bytes_per_slot(config, shard, {.sink_capacity = 4, .ring_capacity = 100, .type = DType::bf16}),
-      3 * 2 * (sinks + ring + 32));
+  EXPECT_EQ(cache_bytes_per_slot(config, shard,
+                                 {.sink_capacity = 4, .ring_capacity = 100, .type = CacheType::bf16}),
+            3 * 2 * (sinks + ring + 32));
+  const std::int64_t steps = 100 * 2 * 4;
+  EXPECT_EQ(cache_bytes_per_slot(config, shard,
+                                 {.sink_capacity = 4, .ring_capacity = 100, .type = CacheType::int8}),
+            3 * 2 * (sinks + ring / 2 + steps + 16));
   EXPECT_EQ(
       cache_bytes_per_slot(config, shard, {.ring_capacity = std::numeric_limits<std::int64_t>::max() / 2}),
       std::numeric_limits<std::int64_t>::max());
@@ -273,10 +277,10 @@ TEST(KvCache, MemoryThatIsNotToBeHadIsToldOfWithWhatHelps) {
   };
   const std::int64_t slots = 2, ring = std::int64_t{1} << 41;
   const std::int64_t bytes = slots * 3 * 3 * 2 * 10 * ring * 4;
-  EXPECT_EQ(complaint({.num_slots = slots, .ring_capacity = ring, .type = DType::f32}),
+  EXPECT_EQ(complaint({.num_slots = slots, .ring_capacity = ring, .type = CacheType::f32}),
             "the cache of 2 sessions: needs " + std::to_string(bytes) +
                 " bytes on this rank: Cannot allocate memory; lower cache.slots or the cache's size");
-  EXPECT_EQ(complaint({.num_slots = 1000, .ring_capacity = std::int64_t{1} << 50, .type = DType::f32}),
+  EXPECT_EQ(complaint({.num_slots = 1000, .ring_capacity = std::int64_t{1} << 50, .type = CacheType::f32}),
             "the cache of 1000 sessions: needs 9223372036854775807 bytes on this rank: more than can be "
             "addressed; lower cache.slots or the cache's size");
 }
@@ -284,9 +288,8 @@ TEST(KvCache, MemoryThatIsNotToBeHadIsToldOfWithWhatHelps) {
 TEST(KvCache, RefusesSizesThatCannotBe) {
   const HostBackendAlone alone;
   const ModelConfig config = small_config();
-  for (const KvCacheSizes& sizes :
-       {KvCacheSizes{.num_slots = 0}, KvCacheSizes{.num_places = -1}, KvCacheSizes{.sink_capacity = -1},
-        KvCacheSizes{.ring_capacity = 0}, KvCacheSizes{.type = DType::f16}}) {
+  for (const KvCacheSizes& sizes : {KvCacheSizes{.num_slots = 0}, KvCacheSizes{.num_places = -1},
+                                    KvCacheSizes{.sink_capacity = -1}, KvCacheSizes{.ring_capacity = 0}}) {
     EXPECT_THROW(KvCache(config, plan_of(config), sizes, *alone.backend), std::invalid_argument);
   }
   KvCache cache(config, plan_of(config), {.num_slots = 2}, *alone.backend);
