@@ -37,7 +37,7 @@ class Salvage {
       copy_head(id);
       copy_tokens(id);
     }
-    copy_answers();
+    if (has_answers(from_)) copy_answers();
     copy_keys();
     to_.execute("COMMIT");
     to_.empty_log();
@@ -147,7 +147,10 @@ Database open_sound(const StoreDirectory& directory, const StoreSettings& settin
   {
     Database database = open(directory.database_file());
     const std::string damage = damage_of(database);
-    if (damage.empty()) return database;
+    if (damage.empty()) {
+      upgrade_format(database);
+      return database;
+    }
     spdlog::warn(
         "sessions: {} is damaged: {}; what is sound of it goes into a new one, and {} keeps the old one",
         directory.database_file().string(), damage, directory.kept_file().string());

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "coordinator/store/row_checksum.h"
+#include "coordinator/store/store_format.h"
 
 namespace sinkstream {
 
@@ -45,10 +46,14 @@ SessionIndex::SessionIndex(Database& database) {
   read_extents(database, extents);
   join(database, std::move(extents));
   // A number is not given again as long as there may be rows of it.
-  try {
-    last_number_ = std::max(last_number_, database.number("SELECT max(session) FROM tokens"));
-  } catch (const StoreFailure& failure) {
-    if (failure.fault() != StoreFault::damaged) throw;
+  std::vector<std::string> tables = {"tokens"};
+  if (has_answers(database)) tables.emplace_back("answers");
+  for (const std::string& table : tables) {
+    try {
+      last_number_ = std::max(last_number_, database.number(("SELECT max(session) FROM " + table).c_str()));
+    } catch (const StoreFailure& failure) {
+      if (failure.fault() != StoreFault::damaged) throw;
+    }
   }
 }
 

@@ -35,13 +35,28 @@ void make_directory(const fs::path& path) {
   if (!fs::is_directory(path, error)) refuse(path, "is not a directory");
 }
 
-// What stands there is nobody else's to read, however the directory was made.
+bool holds_other_things(const fs::path& path) {
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(path, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name != "lock" && name != "snapshots" && !name.starts_with("sessions.db")) return true;
+  }
+  return static_cast<bool>(error);
+}
+
+// What stands there is nobody else's to read, however the directory was made. One that holds other things,
+// too, stays as it is.
 void close_to_others(const fs::path& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) refuse(path, "look at it", errno);
   const mode_t rights = status.st_mode & 07777;
   if ((rights & (S_IRWXG | S_IRWXO)) == 0) return;
-  if (::chmod(path.c_str(), S_IRWXU) == 0) {
+  if (holds_other_things(path)) {
+    spdlog::warn(
+        "sessions.directory: {}: others have rights there ({:04o}), and it holds other things, too: give "
+        "sessions a directory of their own",
+        path.string(), rights);
+  } else if (::chmod(path.c_str(), S_IRWXU) == 0) {
     spdlog::info("sessions.directory: {}: its rights are 0700 now; they were {:04o}", path.string(), rights);
   } else {
     spdlog::warn(
@@ -60,12 +75,12 @@ FileDescriptor make_file(const fs::path& file) {
 
 StoreDirectory::StoreDirectory(const fs::path& path) : path_(path) {
   make_directory(path_);
-  close_to_others(path_);
   lock_ = make_file(path_ / "lock");
   if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) refuse(path_, "lock it", errno);
     refuse(path_, "another process uses it: end that server, or give each server a directory of its own");
   }
+  close_to_others(path_);
   make_file(database_file());
 }
 

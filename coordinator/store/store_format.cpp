@@ -142,15 +142,6 @@ void check_model(Database& database, const std::string& model, const std::string
                   meta(database, "model_name"), stored, model_name, model));
 }
 
-// Version 2 had no answers. Those of its sessions move when each changes.
-void upgrade(Database& database) {
-  database.execute("BEGIN IMMEDIATE");
-  database.execute(kTables.front());
-  database.execute("DELETE FROM meta WHERE name = 'version'");
-  put_meta(database, "version", std::to_string(kVersion));
-  database.execute("COMMIT");
-}
-
 }  // namespace
 
 void open_format(Database& database, bool sync_each_write, const std::string& model,
@@ -163,11 +154,23 @@ void open_format(Database& database, bool sync_each_write, const std::string& mo
       database.number("SELECT count(*) FROM sqlite_master") == 0 && database.number("PRAGMA page_count") <= 1;
   if (is_new) make(database, model, model_name);
   if (!has_meta(database)) refuse_damaged(database, "it has no table 'meta'");
-  const int version = read_version(database);
-  check_tables(database, version);
+  check_tables(database, read_version(database));
   check_model(database, model, model_name);
   salt_of(database);
-  if (version != kVersion) upgrade(database);
+}
+
+// Version 2 had no answers. Those of its sessions move when each changes.
+void upgrade_format(Database& database) {
+  if (read_version(database) == kVersion) return;
+  database.execute("BEGIN IMMEDIATE");
+  database.execute(kTables.front());
+  database.execute("DELETE FROM meta WHERE name = 'version'");
+  put_meta(database, "version", std::to_string(kVersion));
+  database.execute("COMMIT");
+}
+
+bool has_answers(Database& database) {
+  return read_version(database) == kVersion;
 }
 
 std::string salt_of(Database& database) {

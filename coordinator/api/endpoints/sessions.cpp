@@ -106,6 +106,7 @@ void create(ApiContext& api, const std::shared_ptr<Exchange>& exchange, const js
   SessionContents contents{.transcript = api.sessions.on_disk().new_transcript(),
                            .sink_tokens = facts.window.sink_tokens,
                            .reach = api.engine.limits().session.ring_capacity};
+  if (api.sessions.on_disk().is_there()) contents.recorded = 0;
   contents.append(pinned.tokens);
   contents.unsent = std::move(pinned.tokens);
   contents.pinned_messages = std::move(pinned.messages);

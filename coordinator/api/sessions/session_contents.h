@@ -51,7 +51,7 @@ struct SessionContents {
   // Of its first tokens, those that stand there; none: it is in memory only.
   std::optional<std::int64_t> recorded;
   bool replaced = false;               // what stands there behind them is not its own any more
-  std::size_t recorded_marks = 0;      // of its first marks, those that stand there, and change no more
+  std::size_t recorded_marks = 0;      // of its first marks, those that stand there
   std::string arithmetic;              // by which its answers were computed: ranks, instruction set, settings
   bool same_arithmetic = true;         // always the one by which they are now
   std::optional<std::int64_t> cut_at;  // it lost what came behind, which was damaged
@@ -144,6 +144,7 @@ struct SessionContents {
       recorded = end;
       replaced = true;
     }
+    while (recorded_marks > 0 && marks[recorded_marks - 1].to > end) --recorded_marks;
     sinks.resize(std::min(sinks.size(), static_cast<std::size_t>(end)));
     append(next);
     truncate_marks(tokens());
@@ -155,9 +156,7 @@ struct SessionContents {
     while (!marks.empty() && marks.back().from > end) marks.pop_back();
     marks_without_messages = std::min(marks_without_messages, marks.size());
     recorded_marks = std::min(recorded_marks, marks.size());
-    if (marks.empty() || marks.back().to <= end) return;
-    marks.back().to = end;
-    recorded_marks = std::min(recorded_marks, marks.size() - 1);
+    if (!marks.empty()) marks.back().to = std::min(marks.back().to, end);
   }
 };
 

@@ -107,6 +107,15 @@ TEST_F(DamageTest, FlippedBitsInTheDatabase) {
   EXPECT_GT(opened, 150);
 }
 
+// One of tokens.
+void damage_a_page(const std::filesystem::path& database) {
+  const std::int64_t page =
+      number_in(database, "SELECT pageno FROM dbstat WHERE name = 'tokens' AND pagetype = 'leaf' LIMIT 1");
+  std::fstream stream(database, std::ios::in | std::ios::out | std::ios::binary);
+  stream.seekp((page - 1) * 4'096);
+  stream.put('x');
+}
+
 // It goes on in a database without the damaged pages; other sessions are whole, and its own begin is.
 TEST_F(DamageTest, PagesThatDoNotFitTogether) {
   TemporaryDirectory directory{quick_place()};
@@ -127,14 +136,7 @@ TEST_F(DamageTest, PagesThatDoNotFitTogether) {
     store.commit();
   }
   execute_in(database_file(directory.path()), "UPDATE sessions SET head = 'heap' WHERE id = 'sess_e'");
-  const std::int64_t page =
-      number_in(database_file(directory.path()),
-                "SELECT pageno FROM dbstat WHERE name = 'tokens' AND pagetype = 'leaf' LIMIT 1");
-  {
-    std::fstream stream(database_file(directory.path()), std::ios::in | std::ios::out | std::ios::binary);
-    stream.seekp((page - 1) * 4'096);
-    stream.put('x');
-  }
+  damage_a_page(database_file(directory.path()));
   SessionStore store(settings(directory.path()));
   EXPECT_NE(logged().find("sessions.db is damaged"), std::string::npos);
   EXPECT_TRUE(std::filesystem::exists(directory.path() / "sessions.db.damaged"));
@@ -155,6 +157,30 @@ TEST_F(DamageTest, PagesThatDoNotFitTogether) {
   store.append("sess_a", *damaged.damaged_from, some_tokens(0, 5));
   store.put("sess_d", "", 1);
   store.commit();
+}
+
+// It is taken over when what is sound of it is: the damaged file stays as it was.
+TEST_F(DamageTest, PagesOfTheFormatBefore) {
+  TemporaryDirectory directory{quick_place()};
+  {
+    SessionStore store(settings(directory.path()));
+    store.begin();
+    for (const std::string id : {"sess_a", "sess_b"}) {
+      store.put(id, "head of " + id, 1);
+      store.append(id, 0, some_tokens(0, 50'000));
+    }
+    store.commit();
+  }
+  make_version_2(database_file(directory.path()));
+  damage_a_page(database_file(directory.path()));
+  SessionStore store(settings(directory.path()));
+  EXPECT_EQ(2u, store.list().size());
+  EXPECT_EQ(some_tokens(0, 50'000), store.tokens("sess_b", 0, 50'000).tokens);
+  store.begin();
+  store.put_answers("sess_b", std::vector<StoredAnswer>{{10, 20}});
+  store.commit();
+  EXPECT_EQ(0, number_in(directory.path() / "sessions.db.damaged",
+                         "SELECT count(*) FROM sqlite_master WHERE name = 'answers'"));
 }
 
 TEST_F(DamageTest, AShortDatabase) {

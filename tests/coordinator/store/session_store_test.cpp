@@ -7,7 +7,6 @@
 #include <memory>
 #include <stdexcept>
 
-#include "coordinator/store/row_checksum.h"
 #include "tests/coordinator/store/store_testing.h"
 #include "tests/temporary_directory.h"
 
@@ -262,10 +261,7 @@ TEST_F(SessionStoreTest, AnswersGoWithTheirTokens) {
 TEST_F(SessionStoreTest, TakesOverTheFormatBefore) {
   put("sess_a", 100);
   store_.reset();
-  const std::int64_t crc = row_checksum("meta", std::string_view("version"), std::string_view("2"));
-  execute_in(database_file(directory_.path()), "DROP TABLE answers");
-  execute_in(database_file(directory_.path()),
-             "UPDATE meta SET value = '2', crc = " + std::to_string(crc) + " WHERE name = 'version'");
+  make_version_2(database_file(directory_.path()));
   for (int opened = 0; opened < 2; ++opened) {
     reopen();
     EXPECT_EQ("head of sess_a", store_->head("sess_a"));
@@ -313,6 +309,14 @@ TEST_F(SessionStoreTest, FilesAreThisUsersAlone) {
     ASSERT_EQ(0, ::stat(log_file(path).c_str(), &status));
     EXPECT_EQ(0600u, status.st_mode & 0777);
   }
+  const std::filesystem::path shared = parent.path() / "shared";
+  std::filesystem::create_directory(shared);
+  std::filesystem::create_directory(shared / "others");
+  ASSERT_EQ(0, ::chmod(shared.c_str(), 01755));
+  SessionStore store(settings(shared));
+  struct stat status;
+  ASSERT_EQ(0, ::stat(shared.c_str(), &status));
+  EXPECT_EQ(01755u, status.st_mode & 07777) << "it is not for sessions alone";
 }
 
 TEST_F(SessionStoreTest, CanBeCopiedAwayWhileItIsUsed) {

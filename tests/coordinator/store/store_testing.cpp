@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "coordinator/store/database.h"
+#include "coordinator/store/row_checksum.h"
 
 namespace sinkstream {
 
@@ -45,6 +46,13 @@ std::int64_t number_in(const std::filesystem::path& database, const std::string&
 
 void execute_in(const std::filesystem::path& database, const std::string& sql) {
   Database(database).execute(sql.c_str());
+}
+
+void make_version_2(const std::filesystem::path& database) {
+  const std::int64_t crc = row_checksum("meta", std::string_view("version"), std::string_view("2"));
+  execute_in(database, "DROP TABLE answers");
+  execute_in(database,
+             "UPDATE meta SET value = '2', crc = " + std::to_string(crc) + " WHERE name = 'version'");
 }
 
 void back_up(const std::filesystem::path& database, const std::filesystem::path& copy) {

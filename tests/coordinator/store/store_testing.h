@@ -24,6 +24,7 @@ std::vector<TokenId> some_tokens(std::int64_t from, std::int64_t to);
 // By a connection of their own.
 std::int64_t number_in(const std::filesystem::path& database, const std::string& query);
 void execute_in(const std::filesystem::path& database, const std::string& sql);
+void make_version_2(const std::filesystem::path& database);  // of the format, which had no answers
 void back_up(const std::filesystem::path& database, const std::filesystem::path& copy);
 
 }  // namespace sinkstream

@@ -181,11 +181,13 @@ TEST_F(DurableSessionsTest, LongOnesAreMadeAnewFromWhatTheyDependOn) {
 TEST_F(DurableSessionsTest, OneTurnMayBringMoreThanMemoryKeeps) {
   limits.session.num_layers = 3;
   api_settings.sessions.transcript_tokens = 40;
+  limits.session.sink_capacity = 3'000;
   start();
-  const std::string id = open();
   std::vector<TokenId> all;
   for (int i = 0; i < 30'000; ++i) all.push_back(5 + i % 90);
-  answer(path(id, "append"), {{"prompt", all}});
+  const std::vector<TokenId> prefix(all.begin(), all.begin() + 2'900), more(all.begin() + 2'900, all.end());
+  const std::string id = open({{"prompt", prefix}});
+  answer(path(id, "append"), {{"prompt", more}});
   EXPECT_EQ(transcript(id, "?from=29960")["tokens"].get<std::vector<TokenId>>(),
             std::vector<TokenId>(all.end() - 40, all.end()));
   for (int i = 0; i < 2; ++i) {
@@ -193,7 +195,7 @@ TEST_F(DurableSessionsTest, OneTurnMayBringMoreThanMemoryKeeps) {
     EXPECT_EQ(show(id)["seen_tokens"], all.size());
     turn(id, {{"prompt", {5}}, {"max_tokens", 1}});
     const Past& made = newest_past();
-    EXPECT_EQ(made.sinks.list(), std::vector<TokenId>(all.begin(), all.begin() + 4));
+    EXPECT_EQ(made.sinks.list(), prefix);
     EXPECT_EQ(made.recent.list(), std::vector<TokenId>(all.begin() + made.begin, all.end()));
     all.push_back(5);
     all.push_back(tokens_told(id).back());
