@@ -23,8 +23,7 @@ std::unique_ptr<Communicator> rank_communicator(Communicator& group, const Confi
     return share_memory(group);
   } catch (const StartupError& error) {  // on every rank
     if (asked == "shm") throw;
-    if (group.is_leader())
-      spdlog::warn("{}; it is taken instead", error.what());
+    if (group.is_leader()) spdlog::warn("{}; it is taken instead", error.what());
     return nullptr;
   }
 }

@@ -211,8 +211,7 @@ std::vector<Setting> make_table() {
           "the others"),
       choice("parallel.communicator", FIELD(parallel.communicator), {"auto", "mpi", "shm", "nccl"}, {},
              "what carries sums between ranks; auto: nccl between GPUs, else shm on one host, else mpi; with "
-             "these two "
-             "ranks may share a GPU"),
+             "these two ranks may share a GPU"),
       integer_or_auto("parallel.threads", FIELD(parallel.threads), 1, 4096,
                       "threads of each rank; auto: its share of the host's CPUs"),
       real("parallel.stuck_seconds", FIELD(parallel.stuck_seconds), 0.5, 86400,

@@ -49,6 +49,8 @@ class Salvage {
   std::int64_t copy_part(const RowOwner& owner, std::int64_t begin, std::int64_t end);
   void copy_answers();
   void copy_keys();
+  template <typename Copy>
+  void copy_rows(const char* select, const char* lost, const Copy& copy);
 
   Database& from_;
   Database& to_;
@@ -108,32 +110,32 @@ std::int64_t Salvage::copy_part(const RowOwner& owner, std::int64_t begin, std::
   return end;
 }
 
-void Salvage::copy_answers() {
-  Statement insert(to_, "INSERT OR REPLACE INTO answers VALUES(?1, ?2, ?3, ?4)");
+// As they stand there: what is not sound is found when they are read.
+template <typename Copy>
+void Salvage::copy_rows(const char* select, const char* lost, const Copy& copy) {
   try {
-    Statement select(from_, "SELECT session, first, last, crc FROM answers");
-    Query rows = select.query();
-    while (rows.next()) {  // what is not sound is found when they are read
-      insert.run(rows.integer(0), rows.integer(1), rows.integer(2), rows.integer(3));
-    }
+    Statement statement(from_, select);
+    Query rows = statement.query();
+    while (rows.next()) copy(rows);
   } catch (const StoreFailure& failure) {
     if (failure.fault() != StoreFault::damaged) throw;
-    spdlog::warn("sessions: where some answers stand is lost: the file is damaged");
+    spdlog::warn("sessions: {}: the file is damaged", lost);
   }
+}
+
+void Salvage::copy_answers() {
+  Statement insert(to_, "INSERT OR REPLACE INTO answers VALUES(?1, ?2, ?3, ?4)");
+  copy_rows(
+      "SELECT session, first, last, crc FROM answers", "where some answers stand is lost",
+      [&](const Query& row) { insert.run(row.integer(0), row.integer(1), row.integer(2), row.integer(3)); });
 }
 
 void Salvage::copy_keys() {
   Statement insert(to_, "INSERT OR REPLACE INTO keys VALUES(?1, ?2, ?3, ?4, ?5)");
-  try {
-    Statement select(from_, "SELECT owner, key, what, expires_at, crc FROM keys");
-    Query rows = select.query();
-    while (rows.next()) {  // what is not sound is found when they are read
-      insert.run(rows.bytes(0), rows.bytes(1), Blob{rows.bytes(2)}, rows.integer(3), rows.integer(4));
-    }
-  } catch (const StoreFailure& failure) {
-    if (failure.fault() != StoreFault::damaged) throw;
-    spdlog::warn("sessions: Idempotency-Keys are lost: the file is damaged");
-  }
+  copy_rows("SELECT owner, key, what, expires_at, crc FROM keys", "Idempotency-Keys are lost",
+            [&](const Query& row) {
+              insert.run(row.bytes(0), row.bytes(1), Blob{row.bytes(2)}, row.integer(3), row.integer(4));
+            });
 }
 
 }  // namespace

@@ -159,18 +159,18 @@ void open_format(Database& database, bool sync_each_write, const std::string& mo
   salt_of(database);
 }
 
+bool has_answers(Database& database) {
+  return read_version(database) == kVersion;
+}
+
 // Version 2 had no answers. Those of its sessions move when each changes.
 void upgrade_format(Database& database) {
-  if (read_version(database) == kVersion) return;
+  if (has_answers(database)) return;
   database.execute("BEGIN IMMEDIATE");
   database.execute(kTables.front());
   database.execute("DELETE FROM meta WHERE name = 'version'");
   put_meta(database, "version", std::to_string(kVersion));
   database.execute("COMMIT");
-}
-
-bool has_answers(Database& database) {
-  return read_version(database) == kVersion;
 }
 
 std::string salt_of(Database& database) {

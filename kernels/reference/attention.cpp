@@ -32,30 +32,31 @@ class StoredHead {
   }
 
   void write(std::span<const float> head) const {
+    switch (type_) {
+      case CacheType::f32:
+        std::ranges::copy(head, begin<float>());
+        break;
+      case CacheType::bf16:
+        std::ranges::transform(head, begin<bfloat16>(), to_bfloat16);
+        break;
+      case CacheType::int8:
+        write_int8(head);
+        break;
+    }
+  }
+
+ private:
+  void write_int8(std::span<const float> head) const {
     float largest = 0;
     for (const float number : head)
       largest = std::isnan(number) ? number : std::max(largest, std::abs(number));
     const RoundingStep step = rounding_step(largest, kLargestInt8);
-    for (std::int64_t i = 0; i < head_dim_; ++i) {
-      switch (type_) {
-        case CacheType::f32:
-          begin<float>()[i] = head[i];
-          break;
-        case CacheType::bf16:
-          begin<bfloat16>()[i] = to_bfloat16(head[i]);
-          break;
-        case CacheType::int8:
-          begin<std::int8_t>()[i] = step.factor == 0
-                                        ? std::int8_t{0}
-                                        : static_cast<std::int8_t>(std::nearbyint(head[i] * step.factor));
-          break;
-      }
-    }
-    if (type_ == CacheType::int8)
-      std::memcpy(begin<std::int8_t>() + head_dim_, &step.scale, sizeof step.scale);
+    std::ranges::transform(head, begin<std::int8_t>(), [&](float number) {
+      return static_cast<std::int8_t>(step.factor == 0 ? 0 : std::nearbyint(number * step.factor));
+    });
+    std::memcpy(begin<std::int8_t>() + head_dim_, &step.scale, sizeof step.scale);
   }
 
- private:
   template <typename T>
   T* begin() const {
     return host_pointer<T>(array_) + offset_;

@@ -7,12 +7,11 @@
 #include <mutex>
 #include <stdexcept>
 
+#include "parallel/communicator/between_processes.h"
 #include "parallel/communicator/rank_order_sum.h"
 
 namespace sinkstream {
 namespace {
-
-enum class Operation { all_reduce_sum, broadcast, all_gather, barrier };
 
 // What one rank brings to one operation.
 struct Contribution {

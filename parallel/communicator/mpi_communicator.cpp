@@ -20,13 +20,6 @@
 namespace sinkstream {
 namespace {
 
-using std::chrono::microseconds;
-
-// Waiting in the middle of a step is short, and a large message needs both sides' attention; waiting for the
-// next step may last for hours.
-constexpr microseconds kLongestSleepInStep{200};
-constexpr microseconds kLongestSleepBetweenSteps{20000};
-
 // From here on it costs less when every rank adds up one part of the sum and the parts are gathered.
 constexpr std::size_t kSplitSumBytes = 32 * 1024;
 
@@ -91,10 +84,9 @@ class MpiCommunicator final : public Communicator {
   bool whole() const { return exchange_.whole(); }
 
  private:
-  // Starts with the next rank, so that the ranks do not all talk to the same one first.
   template <typename Action>
-  void for_each_other(Action&& action) {
-    for (int step = 1; step < size_; ++step) action((rank_ + step) % size_);
+  void for_each_other(const Action& action) const {
+    for_each_other_rank(*this, action);
   }
 
   // Makes room for one block of `length` floats from each rank.

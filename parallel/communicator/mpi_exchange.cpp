@@ -10,13 +10,12 @@
 namespace sinkstream {
 namespace {
 
-constexpr std::array kOperationNames{"all_reduce_sum", "all_gather", "broadcast", "barrier"};
 constexpr int kOperationBits = 2;
 constexpr int kTurnsInTag = 1 << 12;                           // tags up to 16383; MPI guarantees 32767
 constexpr std::size_t kLargestMessage = std::size_t{1} << 30;  // MPI counts bytes in an int
 
 std::string name_of(int tag) {
-  return kOperationNames[static_cast<std::size_t>(tag) % kOperationNames.size()];
+  return sinkstream::name_of(static_cast<Operation>(static_cast<std::size_t>(tag) % kOperationNames.size()));
 }
 
 std::string name_and_number_of(int tag) {
@@ -38,7 +37,7 @@ MpiExchange::MpiExchange(MPI_Comm comm) : comm_(comm) {
 }
 
 void MpiExchange::begin(Operation operation) {
-  throw_if_ended();
+  end_.throw_if_ended();
   if (!requests_.empty()) throw GroupEnded("an earlier operation between the ranks failed");
   turn_ = (turn_ + 1) % kTurnsInTag;
   tag_ = (turn_ << kOperationBits) | static_cast<int>(operation);
@@ -84,7 +83,7 @@ void MpiExchange::wait(std::chrono::microseconds longest_sleep) {
     if (code == MPI_ERR_IN_STATUS) throw_failed();
     check_mpi(code, operation_name());
     if (done) break;
-    throw_if_ended();
+    end_.throw_if_ended();
     backoff.pause();
   }
   for (std::size_t i = 0; i < posted_.size(); ++i) {
@@ -94,15 +93,8 @@ void MpiExchange::wait(std::chrono::microseconds longest_sleep) {
   requests_.clear();
 }
 
-void MpiExchange::end(const std::string& reason) {
-  const std::lock_guard lock(end_mutex_);
-  if (ended()) return;
-  end_reason_ = reason;
-  ended_.store(true, std::memory_order_release);
-}
-
 bool MpiExchange::whole() const {
-  return !ended() && requests_.empty();
+  return !end_.has_ended() && requests_.empty();
 }
 
 std::string MpiExchange::operation_name() const {
@@ -143,12 +135,6 @@ void MpiExchange::check_received(const Posted& posted, const MPI_Status& status)
                            std::to_string(bytes) + " bytes where rank " + std::to_string(rank_) +
                            " expects " + std::to_string(posted.bytes));
   }
-}
-
-void MpiExchange::throw_if_ended() {
-  if (!ended()) return;
-  const std::lock_guard lock(end_mutex_);
-  throw GroupEnded(end_reason_);
 }
 
 }  // namespace sinkstream

@@ -5,17 +5,15 @@
 #define MPICH_SKIP_MPICXX 1
 #include <mpi.h>
 
-#include <atomic>
 #include <chrono>
 #include <cstddef>
-#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
 
-namespace sinkstream {
+#include "parallel/communicator/between_processes.h"
 
-enum class Operation : int { all_reduce_sum, all_gather, broadcast, barrier };
+namespace sinkstream {
 
 // Throws std::runtime_error with `what` and MPI's text unless `code` is MPI_SUCCESS.
 void check_mpi(int code, const std::string& what);
@@ -41,7 +39,7 @@ class MpiExchange {
   void wait(std::chrono::microseconds longest_sleep);
 
   // Makes a waiting and every later operation throw GroupEnded. Any thread.
-  void end(const std::string& reason);
+  void end(const std::string& reason) { end_.end(reason); }
   // False once an operation has failed or been ended: MPI must not be asked for anything that waits.
   bool whole() const;
 
@@ -59,8 +57,6 @@ class MpiExchange {
   [[noreturn]] void throw_failed() const;
   void check_same_operation(const Posted& posted, const MPI_Status& status) const;
   void check_received(const Posted& posted, const MPI_Status& status) const;
-  bool ended() const { return ended_.load(std::memory_order_acquire); }
-  void throw_if_ended();
 
   const MPI_Comm comm_;
   int rank_ = 0;
@@ -70,9 +66,7 @@ class MpiExchange {
   std::vector<MPI_Request> requests_;  // one for each of posted_
   std::vector<MPI_Status> statuses_;
 
-  std::mutex end_mutex_;
-  std::string end_reason_;
-  std::atomic<bool> ended_{false};
+  GroupEnd end_;
 };
 
 }  // namespace sinkstream

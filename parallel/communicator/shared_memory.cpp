@@ -5,12 +5,12 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
-#include <mutex>
 #include <new>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
+#include "parallel/communicator/between_processes.h"
 #include "parallel/communicator/rank_order_sum.h"
 #include "parallel/host/backoff.h"
 #include "parallel/shard_plan.h"
@@ -20,17 +20,10 @@ namespace {
 
 using std::chrono::microseconds;
 
-// As with MPI: within a step waiting is short, for the next step it may last for hours.
-constexpr microseconds kLongestSleepInStep{200};
-constexpr microseconds kLongestSleepBetweenSteps{20000};
-
 // What is longer goes in pieces. Two of them a rank fit a processor's nearer caches.
 constexpr std::size_t kPieceBytes = 256 * 1024;
 // From here on it costs less when each rank adds up a part of the sum.
 constexpr std::size_t kSplitSumBytes = 32 * 1024;
-
-constexpr std::array kOperationNames{"all_reduce_sum", "all_gather", "broadcast", "barrier"};
-enum class Operation : std::uint32_t { all_reduce_sum, all_gather, broadcast, barrier };
 
 // What a rank tells of itself. A turn is a piece of an operation. Each rank has two places for what it
 // brings, used in turn: what is written next can't disturb those who still read.
@@ -119,10 +112,7 @@ class SharedMemoryCommunicator final : public Communicator {
 
   void abort(const std::string& reason) override {
     base_.abort(reason);
-    const std::lock_guard lock(end_mutex_);
-    if (ended_) return;
-    end_reason_ = reason;
-    ended_.store(true, std::memory_order_release);
+    end_.end(reason);
   }
 
  private:
@@ -134,7 +124,7 @@ class SharedMemoryCommunicator final : public Communicator {
 
   // `left` bytes of the operation, of which `piece` are the first.
   void bring(Operation operation, std::span<const std::byte> piece, std::size_t left) {
-    throw_if_ended();
+    end_.throw_if_ended();
     // Whoever has brought something to the turn before has read what stands in this place.
     for_each_other([&](int r) { wait_for(r, &RankHead::brought, kLongestSleepInStep); });
     ++turn_;
@@ -148,7 +138,7 @@ class SharedMemoryCommunicator final : public Communicator {
     for_each_other([&](int r) {
       wait_for(r, &RankHead::brought, kLongestSleepInStep);
       if (brought_by(r).bytes == left) return;
-      throw std::logic_error(name_of(brought_by(r)) + ": rank " + std::to_string(r) + " brought " +
+      throw std::logic_error(name_of(brought_by(r).operation) + ": rank " + std::to_string(r) + " brought " +
                              std::to_string(brought_by(r).bytes) + " bytes where rank " +
                              std::to_string(rank_) + " brought " + std::to_string(left));
     });
@@ -179,7 +169,7 @@ class SharedMemoryCommunicator final : public Communicator {
   void wait_for(int r, std::atomic<std::uint64_t> RankHead::*turn, microseconds longest_sleep) {
     Backoff backoff(longest_sleep);
     while ((heads_[r].*turn).load(std::memory_order_acquire) < turn_) {
-      throw_if_ended();
+      end_.throw_if_ended();
       backoff.pause();
     }
     check_same_operation(r);
@@ -189,23 +179,13 @@ class SharedMemoryCommunicator final : public Communicator {
   void check_same_operation(int r) const {
     if (turn_ == 0 || brought_by(r).operation == brought_by(rank_).operation) return;
     throw std::logic_error("the ranks have drifted apart: rank " + std::to_string(r) + " is in " +
-                           name_of(brought_by(r)) + ", rank " + std::to_string(rank_) + " in " +
-                           name_of(brought_by(rank_)));
-  }
-  static std::string name_of(const RankHead::Brought& brought) {
-    return kOperationNames.at(static_cast<std::size_t>(brought.operation));
+                           name_of(brought_by(r).operation) + ", rank " + std::to_string(rank_) + " in " +
+                           name_of(brought_by(rank_).operation));
   }
 
-  // Starts with the next rank, so that the ranks do not all look at the same one first.
   template <typename Action>
   void for_each_other(const Action& action) const {
-    for (int step = 1; step < size_; ++step) action((rank_ + step) % size_);
-  }
-
-  void throw_if_ended() {
-    if (!ended_.load(std::memory_order_acquire)) return;
-    const std::lock_guard lock(end_mutex_);
-    throw GroupEnded(end_reason_);
+    for_each_other_rank(*this, action);
   }
 
   Communicator& base_;
@@ -216,9 +196,7 @@ class SharedMemoryCommunicator final : public Communicator {
   std::byte* const pieces_;  // [ranks, 2, kPieceBytes]
   std::uint64_t turn_ = 0;
 
-  std::mutex end_mutex_;
-  std::string end_reason_;
-  std::atomic<bool> ended_{false};
+  GroupEnd end_;
 };
 
 }  // namespace

@@ -258,15 +258,13 @@ void SessionsOnDisk::load(ClientSession& session) {
   contents.recorded = stored.end;
   contents.same_arithmetic = contents.same_arithmetic && contents.arithmetic == arithmetic_;
   contents.arithmetic = arithmetic_;
+  contents.truncate(tokens);  // an answer that was cut off ends there, too
   if (stored.is_cut) {
     spdlog::error("session {}: its tokens from {} on are damaged on disk; it goes on from there",
                   session.facts().id, tokens);
     contents.cut_at = tokens;
-    contents.truncate(tokens);
     contents.replaced = true;
   }
-  // An answer that was cut off.
-  if (!contents.marks.empty()) contents.marks.back().to = std::min(contents.marks.back().to, tokens);
   session.put_in_memory(std::move(contents));
   if (stored.is_cut) record_turn(session, tokens);  // who is told of it finds it so after a restart
 }

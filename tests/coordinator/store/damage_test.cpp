@@ -8,6 +8,7 @@
 #include <random>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "tests/coordinator/store/store_model.h"
@@ -16,6 +17,14 @@
 
 namespace sinkstream {
 namespace {
+
+// Sessions with so many tokens each, while the store is being changed.
+void put_sessions(SessionStore& store, const std::vector<std::string>& ids, std::int64_t tokens) {
+  for (const std::string& id : ids) {
+    store.put(id, "head of " + id, 1);
+    store.append(id, 0, some_tokens(0, tokens));
+  }
+}
 
 class DamageTest : public testing::Test {
  protected:
@@ -124,10 +133,7 @@ TEST_F(DamageTest, PagesThatDoNotFitTogether) {
     SessionStore store(settings(directory.path()));
     salt = store.salt();
     store.begin();
-    for (const std::string id : {"sess_a", "sess_b", "sess_c"}) {
-      store.put(id, "head of " + id, 1);
-      store.append(id, 0, some_tokens(0, 50'000));
-    }
+    put_sessions(store, {"sess_a", "sess_b", "sess_c"}, 50'000);
     store.prune("sess_c", 9'000, 4);
     store.put("sess_e", "head", 7);
     store.append("sess_e", 0, some_tokens(0, 10));
@@ -165,10 +171,7 @@ TEST_F(DamageTest, PagesOfTheFormatBefore) {
   {
     SessionStore store(settings(directory.path()));
     store.begin();
-    for (const std::string id : {"sess_a", "sess_b"}) {
-      store.put(id, "head of " + id, 1);
-      store.append(id, 0, some_tokens(0, 50'000));
-    }
+    put_sessions(store, {"sess_a", "sess_b"}, 50'000);
     store.commit();
   }
   make_version_2(database_file(directory.path()));
@@ -232,10 +235,7 @@ TEST_F(DamageTest, ADamagedRowEndsWhatIsSound) {
   TemporaryDirectory directory{quick_place()};
   SessionStore store(settings(directory.path()));
   store.begin();
-  for (const std::string id : {"sess_a", "sess_b"}) {
-    store.put(id, "head of " + id, 1);
-    store.append(id, 0, some_tokens(0, 20'000));
-  }
+  put_sessions(store, {"sess_a", "sess_b"}, 20'000);
   store.commit();
   // Rows begin at 0, 4096, 8192, ...
   execute_in(database_file(directory.path()),
@@ -278,10 +278,7 @@ TEST_F(DamageTest, RowsThatAreGone) {
   {
     SessionStore store(settings(directory.path()));
     store.begin();
-    for (const std::string id : {"sess_a", "sess_b", "sess_c", "sess_d"}) {
-      store.put(id, "head of " + id, 1);
-      store.append(id, 0, some_tokens(0, 20'000));
-    }
+    put_sessions(store, {"sess_a", "sess_b", "sess_c", "sess_d"}, 20'000);
     store.prune("sess_c", 9'000, 4);
     store.put_key("owner", "key", "what", 100);
     store.put_answers("sess_a", std::vector<StoredAnswer>{{10, 20}, {30, 40}});

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -129,6 +130,16 @@ inline void survives_many_operations(Communicator& communicator) {
     std::vector<std::byte> message = message_of(communicator.is_leader() ? turn : 0);
     communicator.broadcast(message);
     ASSERT_EQ(message, message_of(turn));
+  }
+}
+
+// `arrived` is the same for all ranks.
+inline void barrier_waits_for_the_last(Communicator& communicator, std::atomic<int>& arrived) {
+  for (int turn = 1; turn <= 50; ++turn) {
+    ++arrived;
+    communicator.barrier();
+    EXPECT_GE(arrived.load(), communicator.size() * turn);
+    communicator.barrier();
   }
 }
 

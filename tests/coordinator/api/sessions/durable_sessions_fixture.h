@@ -33,6 +33,15 @@ class DurableSessionsTest : public SessionsTest {
     past = engine->commands<OpenSession>().back().past;
     return past;
   }
+  // What penalties look back on, in a turn of one token more.
+  auto earlier_output(const std::string& id) {
+    answer(kChat, {{"session", id},
+                   {"messages", Json::array({message("user", "x")})},
+                   {"repetition_penalty", 1.2},
+                   {"repeat_last_n", 1000},
+                   {"max_tokens", 1}});
+    return engine->requests().back().sampling.earlier_output;
+  }
   static RawResponse keyed(const std::string& address, const std::string& where, const Json& body,
                            const std::string& key) {
     RawClient client(address);

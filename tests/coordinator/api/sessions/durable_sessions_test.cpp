@@ -59,34 +59,16 @@ TEST_F(DurableSessionsTest, PenaltiesLookBackAsFarAfterARestart) {
     say_to(id, "Hello");
     answer(path(id, "append"), {{"prompt", std::vector<TokenId>(3000, 5)}});
   }
-  const auto earlier_output = [&] {
-    Json body = {{"session", id},
-                 {"messages", Json::array({message("user", "x")})},
-                 {"repetition_penalty", 1.2},
-                 {"repeat_last_n", 1000},
-                 {"max_tokens", 1}};
-    answer(kChat, body);
-    return engine->requests().back().sampling.earlier_output;
-  };
   const std::size_t length = 3 * tokens_of("Hello, dear world!").size();
-  EXPECT_EQ(earlier_output().size(), length);
+  EXPECT_EQ(earlier_output(id).size(), length);
   restart();
-  EXPECT_EQ(earlier_output().size(), length + 1);
+  EXPECT_EQ(earlier_output(id).size(), length + 1);
 }
 
 // Also those that begin before what a session can go back to for nothing, and that were cut.
 TEST_F(DurableSessionsTest, PenaltiesKnowWhatWasTakenBack) {
   start();
   const std::string straight = open(), broken = open();
-  const auto earlier_output = [&](const std::string& id) {
-    const Json body = {{"session", id},
-                       {"messages", Json::array({message("user", "x")})},
-                       {"repetition_penalty", 1.2},
-                       {"repeat_last_n", 1000},
-                       {"max_tokens", 1}};
-    answer(kChat, body);
-    return engine->requests().back().sampling.earlier_output;
-  };
   std::int64_t in_second = 0;
   for (const std::string& id : {straight, broken}) {
     say_to(id, "Hello");
