@@ -54,7 +54,7 @@ std::optional<Refused> EngineLoop::refusal_of(const Command& command,
   const auto* const generate = std::get_if<Generate>(&command);
   if (!generate || generate->session != kNoSession) return std::nullopt;
   const std::int64_t would_wait =
-      std::int64_t{known_waiting_} + inbox_choices_ + num_choices(*generate) - known_free_;
+      std::int64_t{stats_.waiting} + inbox_choices_ + num_choices(*generate) - known_free_;
   if (would_wait > limits_.max_queue) return refused(RefusalReason::queue_full, "the queue is full");
   return std::nullopt;
 }
@@ -123,7 +123,7 @@ bool EngineLoop::take_commands() {
     }
     commands = std::exchange(inbox_, {});
     is_last = stopping_;
-    known_waiting_ += std::exchange(inbox_choices_, 0);
+    stats_.waiting += std::exchange(inbox_choices_, 0);  // so that nobody sees them in neither place
   }
   for (auto& [command, at] : commands) {
     if (auto* const generate = std::get_if<Generate>(&command)) {
@@ -178,7 +178,6 @@ double EngineLoop::end_step() {
 
 void EngineLoop::note_counts() {
   const std::lock_guard lock(mutex_);
-  known_waiting_ = scheduler_.waiting();
   known_free_ = scheduler_.slots_to_be_had();
   scheduler_.add_counts(stats_);
 }

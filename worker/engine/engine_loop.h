@@ -73,9 +73,8 @@ class EngineLoop final : public Engine {
   std::vector<Received> inbox_;
   std::int32_t inbox_choices_ = 0;  // those in the inbox that will want a slot
   bool stopping_ = false;
-  std::int32_t known_waiting_ = 0;  // the scheduler's, as of the last step
-  std::int32_t known_free_ = 0;
-  EngineStats stats_;
+  EngineStats stats_;            // the scheduler's last counts, and whoever waits since
+  std::int32_t known_free_ = 0;  // slots, as of the last counts
   // Of the steps under way, oldest first. A step begins when it is launched, but not before the one ahead of
   // it has ended: the device takes them one after the other.
   std::deque<Clock::time_point> step_begins_;
