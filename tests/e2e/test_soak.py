@@ -8,9 +8,10 @@ import subprocess
 import pytest
 from group import PROJECT, STREAM_WORKER
 
-# A small window, so that few tokens fill it many times over.
-SHORT = ["--sessions", "3", "--tokens", "1000", "--set", "cache.window_tokens=60", "--answer", "20", "--faults", "on",
-         "--stuck-seconds", "5", "--sample-seconds", "0.1", "--step-growth", "1"]
+# A small window, so that few tokens fill it many times over. Dozens of samples while the sessions read, so that one taken late
+# beside other tests tells nothing, and room for what short runs differ by: whether limits count is a test of its own.
+SHORT = ["--sessions", "3", "--tokens", "3000", "--set", "cache.window_tokens=60", "--answer", "20", "--faults", "on",
+         "--stuck-seconds", "5", "--sample-seconds", "0.05", "--memory-growth", "0.25", "--step-growth", "2"]
 
 
 def soak(output, *options):
@@ -70,6 +71,6 @@ def test_kept_sessions_come_and_go(tmp_path):
 
 def test_another_soak_does_not_go_on_with_this_record(finished):
     output, _ = finished
-    result = subprocess.run([PROJECT / "tests/soak", *SHORT, "--tokens", "999", "--output", output], capture_output=True,
+    result = subprocess.run([PROJECT / "tests/soak", *SHORT, "--tokens", "2999", "--output", output], capture_output=True,
                             text=True, timeout=60)
     assert result.returncode == 1 and "another soak" in result.stderr
