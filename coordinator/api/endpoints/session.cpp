@@ -20,7 +20,7 @@ void remove(ApiContext& api, const std::shared_ptr<Exchange>& exchange) {
   api.sessions.remove(*session);
   const Json answer = {{"id", session->facts().id}, {"object", "session.deleted"}, {"deleted", true}};
   api.sessions.on_disk()
-      .when_written(exchange, session->facts().id)
+      .when_removed(exchange, session->facts().id)
       ->respond({200, "application/json", to_text(answer)});
 }
 

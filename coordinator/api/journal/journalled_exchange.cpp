@@ -38,11 +38,12 @@ struct JournalledExchange::State {
 };
 
 JournalledExchange::JournalledExchange(std::shared_ptr<Exchange> exchange, Journal& journal,
-                                       std::string session)
+                                       std::string session, FailsWith fails_with)
     : state_(std::make_shared<State>()) {
   state_->exchange = std::move(exchange);
   state_->journal = &journal;
   state_->session = std::move(session);
+  if (fails_with == FailsWith::those_before) return;
   state_->watch = journal.watch(state_->session, [weak = std::weak_ptr(state_)](const std::string& why) {
     if (const auto state = weak.lock()) state->fail(why);
   });

@@ -16,7 +16,12 @@ namespace sinkstream {
 // nobody reads any more.
 class JournalledExchange : public Exchange {
  public:
-  JournalledExchange(std::shared_ptr<Exchange> exchange, Journal& journal, std::string session);
+  // Which of the session's changes it fails with: whatever can't be written until it ends, or only those that
+  // its answer comes after, as that of a removal, which what failed before is nothing to.
+  enum class FailsWith { any, those_before };
+
+  JournalledExchange(std::shared_ptr<Exchange> exchange, Journal& journal, std::string session,
+                     FailsWith fails_with = FailsWith::any);
   ~JournalledExchange() override;
   JournalledExchange(const JournalledExchange&) = delete;
   JournalledExchange& operator=(const JournalledExchange&) = delete;

@@ -94,6 +94,13 @@ std::shared_ptr<Exchange> SessionsOnDisk::when_written(const std::shared_ptr<Exc
   return std::make_shared<JournalledExchange>(exchange, *journal_, session);
 }
 
+std::shared_ptr<Exchange> SessionsOnDisk::when_removed(const std::shared_ptr<Exchange>& exchange,
+                                                       const std::string& session) const {
+  if (!journal_) return exchange;
+  return std::make_shared<JournalledExchange>(exchange, *journal_, session,
+                                              JournalledExchange::FailsWith::those_before);
+}
+
 // Nothing of one that has been removed may follow its removal: hence if_kept.
 void SessionsOnDisk::record_new(ClientSession& session, const ClientSession* from) {
   if (!journal_) return;

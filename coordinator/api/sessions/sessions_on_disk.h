@@ -37,6 +37,9 @@ class SessionsOnDisk : public std::enable_shared_from_this<SessionsOnDisk> {
   // What tells of a session, or of all (empty id), goes out when all of it is written.
   std::shared_ptr<Exchange> when_written(const std::shared_ptr<Exchange>& exchange,
                                          const std::string& session) const;
+  // What tells that a session was removed: when that is written, or when it is kept again.
+  std::shared_ptr<Exchange> when_removed(const std::shared_ptr<Exchange>& exchange,
+                                         const std::string& session) const;
   // `from`: it has all its tokens of that one; null: they are its own.
   void record_new(ClientSession& session, const ClientSession* from);
   // It is kept no more. If that can't be written it is kept again, as it stands on disk; then `not_removed`,
