@@ -34,18 +34,6 @@ bool there_is_a_gpu() {
 
 }  // namespace
 
-std::vector<float> Random::numbers(std::int64_t count) {
-  std::vector<float> values(count);
-  for (float& value : values) value = number();
-  return values;
-}
-
-Tensor Random::matrix(std::int64_t rows, std::int64_t cols) {
-  Tensor tensor(rows, cols);
-  tensor.data = numbers(rows * cols);
-  return tensor;
-}
-
 double euclidean(std::span<const float> values) {
   double squares = 0;
   for (const double value : values) squares += value * value;

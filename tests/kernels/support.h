@@ -49,8 +49,16 @@ class Random {
   explicit Random(std::uint32_t seed) : engine_(seed) {}
 
   float number() { return static_cast<float>(engine_() >> 8) * 0x1p-23f - 1.0f; }
-  std::vector<float> numbers(std::int64_t count);
-  Tensor matrix(std::int64_t rows, std::int64_t cols);
+  std::vector<float> numbers(std::int64_t count) {
+    std::vector<float> values(count);
+    for (float& value : values) value = number();
+    return values;
+  }
+  Tensor matrix(std::int64_t rows, std::int64_t cols) {
+    Tensor tensor(rows, cols);
+    tensor.data = numbers(rows * cols);
+    return tensor;
+  }
 
  private:
   std::mt19937 engine_;
