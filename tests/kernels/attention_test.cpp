@@ -32,10 +32,10 @@ std::ostream& operator<<(std::ostream& out, const Scene& scene) {
              << " in groups of " << scene.shard.group_size << (scene.alibi ? ", ALiBi" : "");
 }
 
-constexpr int kSlots = 3;
+constexpr int kCacheSlots = 3;
 
 CacheShape cache_shape(const Scene& scene) {
-  return {scene.ring_type, kSlots, scene.shard.local_kv_heads, scene.sinks, scene.window + scene.slack,
+  return {scene.ring_type, kCacheSlots, scene.shard.local_kv_heads, scene.sinks, scene.window + scene.slack,
           scene.head_dim};
 }
 
@@ -85,7 +85,7 @@ Tensor attention_on(Backend& backend, const std::vector<AttentionRow>& rows, con
 // A row in each slot: at `position`, and some before that in the slack.
 std::vector<AttentionRow> rows_at(const Scene& scene, std::int64_t position) {
   std::vector<AttentionRow> rows;
-  for (std::int32_t slot = 0; slot < kSlots; ++slot) {
+  for (std::int32_t slot = 0; slot < kCacheSlots; ++slot) {
     rows.push_back(row_at(slot, position, scene.sinks, scene.window - slot));
   }
   return rows;
@@ -113,7 +113,7 @@ void Attention::expect_like_reference(const Scene& scene, std::int64_t position)
   const float scale = 1.0f / std::sqrt(static_cast<float>(scene.head_dim));
   const auto attend = [&](Backend& backend) {
     const DeviceCache cache(backend, cache_shape(scene));
-    for (std::int32_t slot = 0; slot < kSlots; ++slot)
+    for (std::int32_t slot = 0; slot < kCacheSlots; ++slot)
       fill_session(backend, scene, slot, position, cache.view());
     return attention_on(backend, rows, window_queries, sink_queries, cache.view(), scene.shard, scale,
                         scene.alibi_slopes());

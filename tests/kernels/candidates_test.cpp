@@ -10,7 +10,7 @@
 namespace sinkstream::kernels {
 namespace {
 
-constexpr std::int64_t kVocab = 23;
+constexpr std::int64_t kVocabulary = 23;
 
 // Some of them equal.
 double score_of(std::int64_t token) {
@@ -30,10 +30,10 @@ std::vector<Candidate> best_of(Range tokens, std::int64_t width) {
 Merged merge_of(int ranks, std::int64_t width) {
   std::vector<Candidate> gathered;
   for (int rank = 0; rank < ranks; ++rank) {
-    const auto best = best_of(split_evenly(kVocab, ranks, rank), width);
+    const auto best = best_of(split_evenly(kVocabulary, ranks, rank), width);
     gathered.insert(gathered.end(), best.begin(), best.end());
   }
-  return merge(gathered, width, ranks, kVocab);
+  return merge(gathered, width, ranks, kVocabulary);
 }
 
 ExpSum sum_of(Range tokens) {
@@ -46,7 +46,7 @@ ExpSum sum_of(Range tokens) {
 
 // By definition, from the whole vocabulary.
 std::size_t kept_by_definition(const SamplingParams& sampling) {
-  std::vector<Candidate> kept = best_of({0, kVocab}, kVocab);
+  std::vector<Candidate> kept = best_of({0, kVocabulary}, kVocabulary);
   if (sampling.top_k > 0) kept.resize(static_cast<std::size_t>(sampling.top_k));
   double total = 0, before = 0;
   for (const Candidate& candidate : kept) total += std::exp(candidate.score);
@@ -66,13 +66,13 @@ TEST(Candidates, WhatIsSaidOfAFewIsTrueOfAll) {
       {.top_k = 3},  {.top_p = 0.45f}, {.min_p = 0.2f}, {.top_k = 9, .top_p = 0.7f, .min_p = 0.05f},
       {.top_k = 23},
   };
-  const std::vector<Candidate> order = best_of({0, kVocab}, kVocab);
+  const std::vector<Candidate> order = best_of({0, kVocabulary}, kVocabulary);
   int told = 0, untold = 0;
   for (const SamplingParams& sampling : cases) {
     EXPECT_TRUE(is_truncated(sampling));
     const std::size_t expected = kept_by_definition(sampling);
     for (const int ranks : {1, 2, 3}) {
-      const std::int64_t largest = split_evenly(kVocab, ranks, 0).size();
+      const std::int64_t largest = split_evenly(kVocabulary, ranks, 0).size();
       for (std::int64_t width = 1; width <= largest; ++width) {
         SCOPED_TRACE(testing::Message()
                      << ranks << " ranks, " << width << " of each, top_k " << sampling.top_k);
@@ -80,7 +80,7 @@ TEST(Candidates, WhatIsSaidOfAFewIsTrueOfAll) {
         for (std::size_t i = 0; i < merged.certain; ++i) {
           EXPECT_EQ(merged.candidates[i].token, order[i].token) << i;
         }
-        const auto kept = kept_candidates(merged, sampling, sum_of({0, kVocab}));
+        const auto kept = kept_candidates(merged, sampling, sum_of({0, kVocabulary}));
         ++(kept ? told : untold);
         if (kept) {
           EXPECT_EQ(*kept, expected);
@@ -97,16 +97,16 @@ TEST(Candidates, WhatIsSaidOfAFewIsTrueOfAll) {
 
 TEST(Candidates, SumsOfRanksCombine) {
   double sum = 0;
-  for (std::int64_t token = 0; token < kVocab; ++token) sum += std::exp(score_of(token));
-  EXPECT_NEAR(sum_of({0, kVocab}).log(), std::log(sum), 1e-12);
-  EXPECT_NEAR(combine(sum_of({0, 5}), sum_of({5, kVocab})).log(), std::log(sum), 1e-12);
+  for (std::int64_t token = 0; token < kVocabulary; ++token) sum += std::exp(score_of(token));
+  EXPECT_NEAR(sum_of({0, kVocabulary}).log(), std::log(sum), 1e-12);
+  EXPECT_NEAR(combine(sum_of({0, 5}), sum_of({5, kVocabulary})).log(), std::log(sum), 1e-12);
   EXPECT_EQ(combine(sum_of({0, 5}), ExpSum()).log(), sum_of({0, 5}).log()) << "a rank without tokens";
   EXPECT_EQ(combine(ExpSum(), sum_of({0, 5})).log(), sum_of({0, 5}).log());
 }
 
 TEST(Candidates, ADrawIsOneOfThemAndTheSameEveryTime) {
-  const std::vector<Candidate> best = best_of({0, kVocab}, 5);
-  std::vector<int> drawn(kVocab, 0);
+  const std::vector<Candidate> best = best_of({0, kVocabulary}, 5);
+  std::vector<int> drawn(kVocabulary, 0);
   for (std::int64_t position = 0; position < 300; ++position) {
     const Candidate token = draw(best, 7, position);
     EXPECT_EQ(token.token, draw(best, 7, position).token);

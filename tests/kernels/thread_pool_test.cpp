@@ -21,11 +21,11 @@ namespace sinkstream::kernels {
 namespace {
 
 using namespace std::chrono_literals;
-using Range = std::pair<std::int64_t, std::int64_t>;
+using Part = std::pair<std::int64_t, std::int64_t>;
 
-std::vector<Range> ranges_of(ThreadPool& pool, std::int64_t count, std::int64_t grain) {
+std::vector<Part> ranges_of(ThreadPool& pool, std::int64_t count, std::int64_t grain) {
   std::mutex mutex;
-  std::vector<Range> ranges;
+  std::vector<Part> ranges;
   pool.parallel_for(count, grain, [&](std::int64_t begin, std::int64_t end) {
     const std::lock_guard lock(mutex);
     ranges.emplace_back(begin, end);
@@ -41,7 +41,7 @@ TEST(ThreadPool, CoversEveryIndexOnceInWholeGrains) {
     for (const std::int64_t count : {0, 1, 2, 3, 5, 16, 17, 1000}) {
       for (const std::int64_t grain : {1, 3, 7, 2000}) {
         SCOPED_TRACE(testing::Message() << threads << " threads, count " << count << ", grain " << grain);
-        const std::vector<Range> ranges = ranges_of(pool, count, grain);
+        const std::vector<Part> ranges = ranges_of(pool, count, grain);
         EXPECT_LE(std::ssize(ranges), threads);
         std::int64_t covered = 0;
         for (const auto& [begin, end] : ranges) {

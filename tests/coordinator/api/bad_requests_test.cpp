@@ -4,9 +4,6 @@
 namespace sinkstream::testing {
 namespace {
 
-const std::string kChat = "/v1/chat/completions";
-const std::string kText = "/v1/completions";
-
 struct BadRequest {
   std::string path;
   std::string body;

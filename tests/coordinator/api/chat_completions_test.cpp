@@ -5,8 +5,6 @@
 namespace sinkstream::testing {
 namespace {
 
-const std::string kPath = "/v1/chat/completions";
-
 class ChatCompletions : public CoordinatorTest {
  protected:
   static std::string text_of(const std::vector<Json>& chunks, int index = 0) {
@@ -22,7 +20,7 @@ class ChatCompletions : public CoordinatorTest {
 
 TEST_F(ChatCompletions, AnswersWhole) {
   start();
-  const Json body = answer(kPath, chat("hi"));
+  const Json body = answer(kChat, chat("hi"));
   EXPECT_TRUE(body["id"].get<std::string>().starts_with("chatcmpl-"));
   EXPECT_EQ(body["object"], "chat.completion");
   EXPECT_EQ(body["model"], "fake");
@@ -52,7 +50,7 @@ TEST_F(ChatCompletions, StreamsExactlyAsClientsExpect) {
   start();
   Json request = chat("hi");
   request["stream_options"] = {{"include_usage", true}};
-  const auto chunks = stream(kPath, request);
+  const auto chunks = stream(kChat, request);
   ASSERT_GE(chunks.size(), 4u);
   for (const Json& chunk : chunks) {
     EXPECT_EQ(chunk["id"], chunks[0]["id"]);
@@ -78,7 +76,7 @@ TEST_F(ChatCompletions, StreamsExactlyAsClientsExpect) {
   EXPECT_EQ(text_of(chunks), "Hello, dear world!");
 
   request.erase("stream_options");
-  for (const Json& chunk : stream(kPath, request)) EXPECT_FALSE(chunk.contains("usage"));
+  for (const Json& chunk : stream(kChat, request)) EXPECT_FALSE(chunk.contains("usage"));
 }
 
 TEST_F(ChatCompletions, ChoicesFirstAppearInOrder) {
@@ -86,7 +84,7 @@ TEST_F(ChatCompletions, ChoicesFirstAppearInOrder) {
   Json request = chat("hi");
   request["n"] = 3;
   request["seed"] = -5;
-  const auto chunks = stream(kPath, request);
+  const auto chunks = stream(kChat, request);
   for (int i = 0; i < 3; ++i) {
     EXPECT_EQ(chunks[static_cast<std::size_t>(i)]["choices"][0]["index"], i);
     EXPECT_EQ(chunks[static_cast<std::size_t>(i)]["choices"][0]["delta"]["role"], "assistant");
@@ -97,7 +95,7 @@ TEST_F(ChatCompletions, ChoicesFirstAppearInOrder) {
   for (std::size_t i = 0; i < 3; ++i)
     EXPECT_EQ(requests[i].sampling.seed, static_cast<std::uint64_t>(-5) + i);
 
-  const Json whole = answer(kPath, request);
+  const Json whole = answer(kChat, request);
   ASSERT_EQ(whole["choices"].size(), 3u);
   EXPECT_EQ(whole["choices"][2]["index"], 2);
   EXPECT_EQ(whole["usage"]["prompt_tokens"], requests[0].prompt.list().size());
@@ -111,11 +109,11 @@ TEST_F(ChatCompletions, StopStringsEndTheTextAndDoNotLeak) {
     request["stop"] = {"o three", "never"};
     request["max_tokens"] = 1000;
     if (streamed) {
-      const auto chunks = stream(kPath, request);
+      const auto chunks = stream(kChat, request);
       EXPECT_EQ(text_of(chunks), "one tw");
       EXPECT_EQ(chunks.back()["choices"][0]["finish_reason"], "stop");
     } else {
-      const Json body = answer(kPath, request);
+      const Json body = answer(kChat, request);
       EXPECT_EQ(body["choices"][0]["message"]["content"], "one tw");
       EXPECT_EQ(body["choices"][0]["finish_reason"], "stop");
     }
@@ -128,11 +126,11 @@ TEST_F(ChatCompletions, MaxTokensEndsTheText) {
   start();
   Json request = chat("hi");
   request["max_completion_tokens"] = 2;
-  const Json body = answer(kPath, request);
+  const Json body = answer(kChat, request);
   EXPECT_EQ(body["choices"][0]["finish_reason"], "length");
   EXPECT_EQ(body["usage"]["completion_tokens"], 2);
   say("word ", true);
-  EXPECT_EQ(answer(kPath, chat("hi"))["usage"]["completion_tokens"], 64);  // never endless
+  EXPECT_EQ(answer(kChat, chat("hi"))["usage"]["completion_tokens"], 64);  // never endless
 }
 
 TEST_F(ChatCompletions, ReportsLogprobsWithBytes) {
@@ -141,10 +139,10 @@ TEST_F(ChatCompletions, ReportsLogprobsWithBytes) {
   Json request = chat("hi");
   request["logprobs"] = true;
   request["top_logprobs"] = 2;
-  const Json whole = answer(kPath, request);
+  const Json whole = answer(kChat, request);
   Json streamed = Json::array();
   std::string text;
-  for (const Json& chunk : stream(kPath, request)) {
+  for (const Json& chunk : stream(kChat, request)) {
     const Json& logprobs = chunk["choices"][0]["logprobs"];
     if (logprobs.is_null()) continue;
     for (const Json& entry : logprobs["content"]) streamed.push_back(entry);
@@ -165,7 +163,7 @@ TEST_F(ChatCompletions, ReportsLogprobsWithBytes) {
 TEST_F(ChatCompletions, NamesOfSpecialTokensInMessagesStayText) {
   start();
   const auto prompt_of = [&](const std::string& content) {
-    answer(kPath, chat(content));
+    answer(kChat, chat(content));
     return engine->requests().back().prompt.list();
   };
   const auto count_special = [&](const std::vector<TokenId>& tokens) {
@@ -198,7 +196,7 @@ TEST_F(ChatCompletions, TakesPartsOfTextAndInertFields) {
                   {"temperature", nullptr},
                   {"modalities", {"text"}},
                   {"no_such_field", {1, 2}}};
-  EXPECT_EQ(answer(kPath, request)["choices"][0]["message"]["content"], "Hello, dear world!");
+  EXPECT_EQ(answer(kChat, request)["choices"][0]["message"]["content"], "Hello, dear world!");
   const std::string prompt = tokenizer().decode(engine->requests().back().prompt.list(), true);
   EXPECT_NE(prompt.find("be kind"), std::string::npos);
   EXPECT_NE(prompt.find("a\nb"), std::string::npos);
@@ -210,7 +208,7 @@ TEST_F(ChatCompletions, WithoutTruncationAnAnswerEndsBeforeAnythingIsForgotten) 
   Json request = chat("hi");
   request["max_tokens"] = 1000;
   request["truncation"] = "disabled";
-  const Json body = answer(kPath, request);
+  const Json body = answer(kChat, request);
   EXPECT_EQ(body["choices"][0]["finish_reason"], "length");
   EXPECT_EQ(body["truncation"], "disabled");
   const Json session = {
@@ -218,10 +216,10 @@ TEST_F(ChatCompletions, WithoutTruncationAnAnswerEndsBeforeAnythingIsForgotten) 
   EXPECT_EQ(body["usage"]["session"], session);
   EXPECT_EQ(body["usage"]["total_tokens"], 33);  // the last one is not taken in
   request["max_tokens"] = 3;
-  EXPECT_EQ(answer(kPath, request)["usage"]["completion_tokens"], 3);
+  EXPECT_EQ(answer(kChat, request)["usage"]["completion_tokens"], 3);
   request["max_tokens"] = 1000;
   request["truncation"] = "auto";
-  EXPECT_EQ(answer(kPath, request)["usage"]["completion_tokens"], 1000);
+  EXPECT_EQ(answer(kChat, request)["usage"]["completion_tokens"], 1000);
 }
 
 TEST_F(ChatCompletions, LongPromptsAreTakenWholeOrRefused) {
@@ -229,13 +227,13 @@ TEST_F(ChatCompletions, LongPromptsAreTakenWholeOrRefused) {
   std::string words;
   for (int i = 0; i < 200; ++i) words += "word ";
   Json request = chat(words);
-  const Json body = answer(kPath, request);
+  const Json body = answer(kChat, request);
   const Json& session = body["usage"]["session"];
   EXPECT_GT(session["seen_tokens"], 200);
   EXPECT_EQ(session["resident_tokens"], 32);
   EXPECT_EQ(session["evicted_tokens"], session["seen_tokens"].get<int>() - 32);
   request["truncation"] = "disabled";
-  const RawResponse refused = post_json(kPath, request);
+  const RawResponse refused = post_json(kChat, request);
   EXPECT_EQ(refused.status, 400);
   const Json error = Json::parse(refused.body)["error"];
   EXPECT_EQ(error["code"], "context_length_exceeded");
@@ -243,7 +241,7 @@ TEST_F(ChatCompletions, LongPromptsAreTakenWholeOrRefused) {
   EXPECT_NE(error["message"].get<std::string>().find("maximum context length is 32 tokens"),
             std::string::npos);
   EXPECT_EQ(error["n_prompt_tokens"], body["usage"]["prompt_tokens"]);
-  EXPECT_EQ(answer(kPath, Json{{"messages", {{{"role", "user"}, {"content", "hi"}}}},
+  EXPECT_EQ(answer(kChat, Json{{"messages", {{{"role", "user"}, {"content", "hi"}}}},
                                {"truncation", "disabled"}})["truncation"],
             "disabled");
 }
@@ -252,20 +250,20 @@ TEST_F(ChatCompletions, DenseModeRefusesWhatDoesNotFit) {
   limits.session.max_context = 40;
   limits.session.window = {0, 40};
   start();
-  EXPECT_EQ(answer(kPath, chat("hi"))["truncation"], "disabled");
+  EXPECT_EQ(answer(kChat, chat("hi"))["truncation"], "disabled");
   std::string words;
   for (int i = 0; i < 50; ++i) words += "word ";
   Json request = chat(words);
   request["truncation"] = "auto";
-  EXPECT_EQ(Json::parse(post_json(kPath, request).body)["error"]["code"], "context_length_exceeded");
+  EXPECT_EQ(Json::parse(post_json(kChat, request).body)["error"]["code"], "context_length_exceeded");
 }
 
 TEST_F(ChatCompletions, PromptLogprobsStandBesideTheChoices) {
   start();
   Json request = chat("hi");
-  EXPECT_FALSE(answer(kPath, request).contains("prompt_logprobs"));
+  EXPECT_FALSE(answer(kChat, request).contains("prompt_logprobs"));
   request["prompt_logprobs"] = 1;
-  const Json body = answer(kPath, request);
+  const Json body = answer(kChat, request);
   EXPECT_EQ(body["prompt_logprobs"].size(), body["usage"]["prompt_tokens"]);
   EXPECT_TRUE(body["prompt_logprobs"][0].is_null());
   EXPECT_EQ(body["prompt_logprobs"][1].size(), 2u);
@@ -276,12 +274,12 @@ TEST_F(ChatCompletions, ReturnsTokenIdsWhenAsked) {
   start();
   Json request = chat("hi");
   request["return_token_ids"] = true;
-  const Json whole = answer(kPath, request)["choices"][0];
+  const Json whole = answer(kChat, request)["choices"][0];
   const auto reply = tokenizer().encode("Hello, dear world!", {.add_special_tokens = false});
   EXPECT_EQ(whole["token_ids"], Json(reply));
   EXPECT_EQ(whole["prompt_token_ids"], Json(engine->requests().back().prompt.list()));
   Json streamed = Json::array();
-  for (const Json& chunk : stream(kPath, request)) {
+  for (const Json& chunk : stream(kChat, request)) {
     for (const Json& id : chunk["choices"][0].value("token_ids", Json::array())) streamed.push_back(id);
   }
   EXPECT_EQ(streamed, Json(reply));
@@ -303,7 +301,7 @@ TEST_F(ChatCompletions, PassesOnWhatWasAsked) {
                   {"ignore_eos", true},
                   {"max_tokens", 3},
                   {"stop_token_ids", {7}}});
-  answer(kPath, request);
+  answer(kChat, request);
   const FakeEngine::Turn sent = engine->requests().back();
   EXPECT_FLOAT_EQ(sent.sampling.temperature, 0.5f);
   EXPECT_FLOAT_EQ(sent.sampling.top_p, 0.9f);
@@ -339,7 +337,7 @@ TEST_F(ChatCompletions, PenaltiesOverTheNewestTokensCountEarlierAnswersToo) {
   const auto earlier = [&](const Json& fields) {
     Json asked = request;
     asked.update(fields);
-    answer(kPath, asked);
+    answer(kChat, asked);
     return engine->requests().back().sampling.earlier_output;
   };
   for (const std::size_t last_n :
@@ -359,7 +357,7 @@ TEST_F(ChatCompletions, ATokensNameInAnEarlierAnswerCountsAsItsText) {
   Json request = chat("hi");
   request["messages"].push_back({{"role", "assistant"}, {"content", "a<|end|>b"}});
   request.update({{"presence_penalty", 1}, {"repeat_last_n", 64}});
-  answer(kPath, request);
+  answer(kChat, request);
   const std::vector<TokenId> earlier = engine->requests().back().sampling.earlier_output;
   EXPECT_EQ(tokenizer().decode(earlier, true), "a<|end|>b");
 }

@@ -3,13 +3,11 @@
 namespace sinkstream::testing {
 namespace {
 
-const std::string kPath = "/v1/completions";
-
 using Completions = CoordinatorTest;
 
 TEST_F(Completions, AnswersEachPromptNTimes) {
   start();
-  const Json body = answer(kPath, {{"prompt", {"one", "two"}}, {"n", 2}, {"seed", 7}});
+  const Json body = answer(kText, {{"prompt", {"one", "two"}}, {"n", 2}, {"seed", 7}});
   EXPECT_TRUE(body["id"].get<std::string>().starts_with("cmpl-"));
   EXPECT_EQ(body["object"], "text_completion");
   ASSERT_EQ(body["choices"].size(), 4u);
@@ -29,15 +27,15 @@ TEST_F(Completions, AnswersEachPromptNTimes) {
 
 TEST_F(Completions, TakesTokenIds) {
   start();
-  answer(kPath, {{"prompt", {5, 6, 7}}});
+  answer(kText, {{"prompt", {5, 6, 7}}});
   EXPECT_EQ(engine->requests().back().prompt.list(), (std::vector<TokenId>{5, 6, 7}));
-  EXPECT_EQ(answer(kPath, {{"prompt", {{5, 6}, {7}}}})["choices"].size(), 2u);
+  EXPECT_EQ(answer(kText, {{"prompt", {{5, 6}, {7}}}})["choices"].size(), 2u);
   EXPECT_EQ(engine->requests().back().prompt.list(), std::vector<TokenId>{7});
 }
 
 TEST_F(Completions, SpecialTokensInPromptsAreRecognized) {
   start();
-  answer(kPath, {{"prompt", "<|user|>hi"}});
+  answer(kText, {{"prompt", "<|user|>hi"}});
   EXPECT_EQ(engine->requests().back().prompt.list(), tokenizer().encode("<|user|>hi"));
   EXPECT_EQ(engine->requests().back().prompt.list().at(1), *tokenizer().find("<|user|>"));
 }
@@ -47,12 +45,12 @@ TEST_F(Completions, EchoesThePrompt) {
   for (const Json& prompt :
        {Json("Once <|user|> upon"), Json(tokenizer().encode("Once <|user|> upon", {false}))}) {
     const Json request = {{"prompt", prompt}, {"echo", true}};
-    EXPECT_EQ(answer(kPath, request)["choices"][0]["text"], "Once <|user|> uponHello, dear world!");
+    EXPECT_EQ(answer(kText, request)["choices"][0]["text"], "Once <|user|> uponHello, dear world!");
     std::string text;
-    for (const Json& chunk : stream(kPath, request)) text += chunk["choices"][0]["text"];
+    for (const Json& chunk : stream(kText, request)) text += chunk["choices"][0]["text"];
     EXPECT_EQ(text, "Once <|user|> uponHello, dear world!");
   }
-  const Json nothing_more = answer(kPath, {{"prompt", "Once"}, {"echo", true}, {"max_tokens", 0}});
+  const Json nothing_more = answer(kText, {{"prompt", "Once"}, {"echo", true}, {"max_tokens", 0}});
   EXPECT_EQ(nothing_more["choices"][0]["text"], "Once");
   EXPECT_EQ(nothing_more["choices"][0]["finish_reason"], "length");
   EXPECT_EQ(nothing_more["usage"]["completion_tokens"], 0);
@@ -63,7 +61,7 @@ TEST_F(Completions, EchoWithLogprobsCoversEveryToken) {
   std::string prompt;
   for (int i = 0; i < 100; ++i) prompt += i % 2 ? "caf\xc3\xa9 " : "word ";
   const Json request = {{"prompt", prompt}, {"echo", true}, {"logprobs", 2}, {"max_tokens", 3}};
-  const Json choice = answer(kPath, request)["choices"][0];
+  const Json choice = answer(kText, request)["choices"][0];
   const Json& logprobs = choice["logprobs"];
   const std::size_t prompt_tokens = tokenizer().encode(prompt).size();
   const std::size_t tokens = prompt_tokens + 3;
@@ -86,7 +84,7 @@ TEST_F(Completions, EchoWithLogprobsCoversEveryToken) {
   Json streamed = {
       {"tokens", Json::array()}, {"token_logprobs", Json::array()}, {"text_offset", Json::array()}};
   std::string text;
-  for (const Json& chunk : stream(kPath, request)) {
+  for (const Json& chunk : stream(kText, request)) {
     text += chunk["choices"][0]["text"];
     const Json& part = chunk["choices"][0]["logprobs"];
     if (part.is_null()) continue;
@@ -102,7 +100,7 @@ TEST_F(Completions, EchoWithLogprobsCoversEveryToken) {
 TEST_F(Completions, LogprobsOfCutCharactersAreShownAsBytes) {
   start();
   say("\xf0\x9f\xa6\x99");
-  const Json choice = answer(kPath, {{"prompt", "x"}, {"logprobs", 0}})["choices"][0];
+  const Json choice = answer(kText, {{"prompt", "x"}, {"logprobs", 0}})["choices"][0];
   EXPECT_EQ(choice["text"], "\xf0\x9f\xa6\x99");
   for (const Json& token : choice["logprobs"]["tokens"]) {
     EXPECT_TRUE(token == "\xf0\x9f\xa6\x99" || token.get<std::string>().starts_with("bytes:\\x")) << token;
@@ -111,7 +109,7 @@ TEST_F(Completions, LogprobsOfCutCharactersAreShownAsBytes) {
 
 TEST_F(Completions, StreamsWithoutRoleChunks) {
   start();
-  const auto chunks = stream(kPath, {{"prompt", "x"}, {"stream_options", {{"include_usage", true}}}});
+  const auto chunks = stream(kText, {{"prompt", "x"}, {"stream_options", {{"include_usage", true}}}});
   std::string text;
   for (std::size_t i = 0; i + 1 < chunks.size(); ++i) {
     EXPECT_EQ(chunks[i]["object"], "text_completion");
@@ -129,9 +127,9 @@ TEST_F(Completions, SpecialTokensStopAndAreShownWhenAskedFor) {
   say("Hello<|user|>you");
   const auto first = [this](Json fields) {
     fields["prompt"] = "x";
-    const Json choice = answer(kPath, fields)["choices"][0];
+    const Json choice = answer(kText, fields)["choices"][0];
     std::string streamed;
-    for (const Json& chunk : stream(kPath, fields)) streamed += chunk["choices"][0]["text"];
+    for (const Json& chunk : stream(kText, fields)) streamed += chunk["choices"][0]["text"];
     EXPECT_EQ(streamed, choice["text"].get<std::string>());
     return choice["text"].get<std::string>() + "|" + choice["finish_reason"].get<std::string>();
   };
@@ -139,7 +137,7 @@ TEST_F(Completions, SpecialTokensStopAndAreShownWhenAskedFor) {
   EXPECT_EQ(first({{"max_tokens", 8}, {"ignore_eos", true}, {"stop", "<|user|>"}}), "Hello|stop");
   EXPECT_EQ(first({{"skip_special_tokens", false}}), "Hello<|user|>you|stop");
   EXPECT_EQ(first({{"skip_special_tokens", false}, {"stop", {"ser|>y"}}}), "Hello<|u|stop");
-  const Json logprobs = answer(kPath, {{"prompt", "x"}, {"skip_special_tokens", false}, {"logprobs", 1}});
+  const Json logprobs = answer(kText, {{"prompt", "x"}, {"skip_special_tokens", false}, {"logprobs", 1}});
   EXPECT_EQ(logprobs["choices"][0]["logprobs"]["text_offset"].back(), 13);
 }
 
@@ -149,7 +147,7 @@ TEST_F(Completions, WhatEndsTheAnswerIsIncludedWhenAskedFor) {
   const auto text = [this](Json fields) {
     fields["prompt"] = "x";
     if (!fields.contains("include_stop_str_in_output")) fields["include_stop_str_in_output"] = true;
-    return answer(kPath, fields)["choices"][0]["text"];
+    return answer(kText, fields)["choices"][0]["text"];
   };
   EXPECT_EQ(text({{"stop", "dear"}}), "Hello, dear");
   EXPECT_EQ(text(Json::object()), "Hello, dear world!");  // its name is hidden
@@ -164,7 +162,7 @@ TEST_F(Completions, AStopStringCountsAfterMinTokens) {
   const std::size_t first = tokenizer().encode("one two", {.add_special_tokens = false}).size();
   const auto tokens = [this](std::size_t min_tokens) {
     const Json body =
-        answer(kPath, {{"prompt", "x"}, {"stop", "two"}, {"min_tokens", min_tokens}, {"max_tokens", 50}});
+        answer(kText, {{"prompt", "x"}, {"stop", "two"}, {"min_tokens", min_tokens}, {"max_tokens", 50}});
     EXPECT_EQ(body["choices"][0]["finish_reason"], "stop");
     return body["usage"]["completion_tokens"].get<std::size_t>();
   };
@@ -178,7 +176,7 @@ TEST_F(Completions, PromptLogprobs) {
   start();
   const std::vector<TokenId> prompt = {5, 6, 300};
   for (const int top : {0, 2}) {
-    const Json choice = answer(kPath, {{"prompt", prompt}, {"prompt_logprobs", top}, {"n", 2}})["choices"][1];
+    const Json choice = answer(kText, {{"prompt", prompt}, {"prompt_logprobs", top}, {"n", 2}})["choices"][1];
     EXPECT_EQ(choice["text"], "Hello, dear world!");
     EXPECT_TRUE(choice["logprobs"].is_null());
     const Json& list = choice["prompt_logprobs"];
@@ -193,7 +191,7 @@ TEST_F(Completions, PromptLogprobs) {
     EXPECT_EQ(list[2].size(), 2u) << "the token itself is the likeliest";
   }
   // Beside an echo, each has its own number of alternatives.
-  const Json both = answer(kPath, {{"prompt", prompt},
+  const Json both = answer(kText, {{"prompt", prompt},
                                    {"prompt_logprobs", 3},
                                    {"echo", true},
                                    {"logprobs", 1},
@@ -202,14 +200,14 @@ TEST_F(Completions, PromptLogprobs) {
   EXPECT_EQ(both["logprobs"]["tokens"].size(), 3u);
   EXPECT_EQ(both["logprobs"]["top_logprobs"][1].size(), 2u);
   EXPECT_EQ(
-      answer(kPath, {{"prompt", prompt}, {"prompt_logprobs", 0}, {"max_tokens", 0}})["choices"][0]["text"],
+      answer(kText, {{"prompt", prompt}, {"prompt_logprobs", 0}, {"max_tokens", 0}})["choices"][0]["text"],
       "");
 }
 
 TEST_F(Completions, EveryChunkHasTheUsageWhenAskedFor) {
   start();
   const auto chunks = stream(
-      kPath,
+      kText,
       {{"prompt", "x"}, {"stream_options", {{"include_usage", true}, {"continuous_usage_stats", true}}}});
   int before = 0;
   for (const Json& chunk : chunks) {
@@ -217,31 +215,31 @@ TEST_F(Completions, EveryChunkHasTheUsageWhenAskedFor) {
     EXPECT_GE(tokens, before);
     before = tokens;
   }
-  EXPECT_EQ(chunks.back()["usage"], answer(kPath, {{"prompt", "x"}})["usage"]);
+  EXPECT_EQ(chunks.back()["usage"], answer(kText, {{"prompt", "x"}})["usage"]);
 }
 
 TEST_F(Completions, ReturnsTokenIds) {
   start();
   const Json request = {
       {"prompt", {5, 6}}, {"return_token_ids", true}, {"max_tokens", 100}, {"ignore_eos", true}};
-  const Json choice = answer(kPath, request)["choices"][0];
+  const Json choice = answer(kText, request)["choices"][0];
   EXPECT_EQ(choice["token_ids"].size(), 100u);
   EXPECT_EQ(choice["prompt_token_ids"], Json({5, 6}));
-  EXPECT_EQ(stream(kPath, request)[0]["choices"][0]["prompt_token_ids"], Json({5, 6}));
+  EXPECT_EQ(stream(kText, request)[0]["choices"][0]["prompt_token_ids"], Json({5, 6}));
 }
 
 TEST_F(Completions, AWholeAnswerMustFitInMemory) {
   start();
   Json request = {{"prompt", "x"}, {"logprobs", 5}, {"max_tokens", 100000}, {"n", 16}};
-  const RawResponse refused = post_json(kPath, request);
+  const RawResponse refused = post_json(kText, request);
   EXPECT_EQ(refused.status, 400);
   EXPECT_EQ(Json::parse(refused.body)["error"]["param"], "logprobs");
   request["n"] = 1;  // 600,000
-  EXPECT_EQ(post_json(kPath, request).status, 400);
+  EXPECT_EQ(post_json(kText, request).status, 400);
   request["stream"] = true;
-  EXPECT_EQ(post_json(kPath, request).status, 200);
+  EXPECT_EQ(post_json(kText, request).status, 200);
   const Json long_prompt = {{"prompt", std::vector<int>(30000, 5)}, {"prompt_logprobs", 20}};
-  EXPECT_EQ(Json::parse(post_json(kPath, long_prompt).body)["error"]["param"], "prompt_logprobs");
+  EXPECT_EQ(Json::parse(post_json(kText, long_prompt).body)["error"]["param"], "prompt_logprobs");
 }
 
 }  // namespace

@@ -18,6 +18,9 @@ namespace sinkstream::testing {
 
 using Json = nlohmann::json;
 
+inline const std::string kChat = "/v1/chat/completions";
+inline const std::string kText = "/v1/completions";
+
 class CoordinatorTest : public ::testing::Test {
  protected:
   // The session remembers 4 + 28 tokens.

@@ -6,8 +6,6 @@
 namespace sinkstream::testing {
 namespace {
 
-const std::string kText = "/v1/completions";
-
 class GenerationTest : public CoordinatorTest {
  protected:
   static std::vector<TokenId> tokens_of(const std::string& text) {

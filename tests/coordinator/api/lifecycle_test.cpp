@@ -7,7 +7,6 @@ namespace {
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
-const std::string kChat = "/v1/chat/completions";
 const std::string kToken = R"("delta":{"content")";  // only in chunks with text
 
 class Lifecycle : public CoordinatorTest {

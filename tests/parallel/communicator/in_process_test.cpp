@@ -16,7 +16,7 @@ using testing::HasSubstr;
 using testing::ThrowsMessage;
 
 // Runs `body` on one thread for each rank.
-void run_group(int size, const std::function<void(Communicator&)>& body) {
+void run_in_process(int size, const std::function<void(Communicator&)>& body) {
   const auto group = make_in_process_group(size);
   std::vector<std::thread> threads;
   for (const auto& communicator : group) threads.emplace_back([&] { body(*communicator); });
@@ -25,7 +25,7 @@ void run_group(int size, const std::function<void(Communicator&)>& body) {
 
 class InProcessGroup : public testing::TestWithParam<int> {
  protected:
-  void run(void (*check)(Communicator&)) { run_group(GetParam(), check); }
+  void run(void (*check)(Communicator&)) { run_in_process(GetParam(), check); }
 };
 
 TEST_P(InProcessGroup, SumsInRankOrder) {
@@ -64,7 +64,7 @@ TEST_P(InProcessGroup, KnowsItsRanks) {
 }
 
 TEST_P(InProcessGroup, AbortOfOneRankEndsTheWaitingOfAll) {
-  run_group(GetParam(), [](Communicator& communicator) {
+  run_in_process(GetParam(), [](Communicator& communicator) {
     if (communicator.rank() == communicator.size() - 1) {
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
       communicator.abort("rank said so");
@@ -79,8 +79,8 @@ INSTANTIATE_TEST_SUITE_P(Sizes, InProcessGroup, testing::Values(1, 2, 3, 4, 8));
 
 TEST(InProcess, BarrierWaitsForTheLast) {
   std::atomic<int> arrived{0};
-  run_group(4,
-            [&](Communicator& communicator) { contract::barrier_waits_for_the_last(communicator, arrived); });
+  run_in_process(
+      4, [&](Communicator& communicator) { contract::barrier_waits_for_the_last(communicator, arrived); });
 }
 
 TEST(InProcess, ARankThatLeavesEndsTheOthers) {
@@ -91,7 +91,7 @@ TEST(InProcess, ARankThatLeavesEndsTheOthers) {
 }
 
 TEST(InProcess, DifferentOperationsAreAnError) {
-  run_group(2, [](Communicator& communicator) {
+  run_in_process(2, [](Communicator& communicator) {
     std::vector<std::byte> message;
     const auto drift = [&] {
       communicator.is_leader() ? communicator.barrier() : communicator.broadcast(message);
@@ -101,7 +101,7 @@ TEST(InProcess, DifferentOperationsAreAnError) {
 }
 
 TEST(InProcess, DifferentLengthsAreAnError) {
-  run_group(3, [](Communicator& communicator) {
+  run_in_process(3, [](Communicator& communicator) {
     std::vector<float> values(communicator.is_leader() ? 4 : 5);
     EXPECT_THAT([&] { communicator.all_reduce_sum(values); },
                 ThrowsMessage<std::logic_error>(HasSubstr("bytes where rank")));

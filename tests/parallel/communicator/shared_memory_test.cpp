@@ -18,7 +18,7 @@ using testing::ThrowsMessage;
 
 // Runs `body` on one thread for each rank; here processes are threads, each with the memory at its own
 // address.
-void run_group(int size, const std::function<void(Communicator&)>& body) {
+void run_in_shared_memory(int size, const std::function<void(Communicator&)>& body) {
   const auto group = make_in_process_group(size);
   std::vector<std::thread> threads;
   for (const auto& base : group) threads.emplace_back([&] { body(*share_memory(*base)); });
@@ -27,7 +27,7 @@ void run_group(int size, const std::function<void(Communicator&)>& body) {
 
 class SharedMemoryGroup : public testing::TestWithParam<int> {
  protected:
-  void run(void (*check)(Communicator&)) { run_group(GetParam(), check); }
+  void run(void (*check)(Communicator&)) { run_in_shared_memory(GetParam(), check); }
 };
 
 TEST_P(SharedMemoryGroup, SumsInRankOrder) {
@@ -74,7 +74,7 @@ TEST_P(SharedMemoryGroup, TakesWhatIsLongerThanAPiece) {
 TEST_P(SharedMemoryGroup, KnowsItsRanks) {
   const int size = GetParam();
   std::atomic<int> ranks{0};
-  run_group(size, [&](Communicator& communicator) {
+  run_in_shared_memory(size, [&](Communicator& communicator) {
     EXPECT_EQ(communicator.size(), size);
     ranks += 1 << communicator.rank();
   });
@@ -85,8 +85,8 @@ INSTANTIATE_TEST_SUITE_P(Sizes, SharedMemoryGroup, testing::Values(1, 2, 3, 4, 8
 
 TEST(SharedMemory, BarrierWaitsForTheLast) {
   std::atomic<int> arrived{0};
-  run_group(4,
-            [&](Communicator& communicator) { contract::barrier_waits_for_the_last(communicator, arrived); });
+  run_in_shared_memory(
+      4, [&](Communicator& communicator) { contract::barrier_waits_for_the_last(communicator, arrived); });
 }
 
 // Each rank's own watchdog ends its waiting; so it does with the group below.
@@ -104,7 +104,7 @@ TEST(SharedMemory, AbortEndsWaitingAndAllThatComes) {
 }
 
 TEST(SharedMemory, DifferentOperationsAreAnError) {
-  run_group(2, [](Communicator& communicator) {
+  run_in_shared_memory(2, [](Communicator& communicator) {
     std::vector<float> values(3);
     const auto drift = [&] {
       communicator.is_leader() ? communicator.barrier() : communicator.all_reduce_sum(values);
@@ -115,7 +115,7 @@ TEST(SharedMemory, DifferentOperationsAreAnError) {
 
 TEST(SharedMemory, DifferentLengthsAreAnError) {
   for (const std::size_t length : {4, 100'000}) {
-    run_group(3, [length](Communicator& communicator) {
+    run_in_shared_memory(3, [length](Communicator& communicator) {
       std::vector<float> values(communicator.is_leader() ? length : length + 1);
       EXPECT_THAT([&] { communicator.all_reduce_sum(values); },
                   ThrowsMessage<std::logic_error>(HasSubstr("bytes where rank")));

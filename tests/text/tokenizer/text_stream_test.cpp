@@ -8,18 +8,13 @@
 #include <optional>
 #include <random>
 
-#include "tests/paths.h"
 #include "tests/temporary_directory.h"
+#include "tests/text/tokenizer/demo_tokenizer.h"
 #include "text/unicode/utf8.h"
 #include "text/unicode/utf8_stream.h"
 
 namespace sinkstream {
 namespace {
-
-const Tokenizer& demo() {
-  static const Tokenizer tokenizer = Tokenizer::load(project_dir() / "models/demo/tokenizer.json");
-  return tokenizer;
-}
 
 std::string random_bytes(std::mt19937& random, std::size_t length) {
   static const std::string pool[] = {"a",    "é",    "日",   "😀",        "👩‍👩‍👧", "\xF0\x9F",
@@ -190,14 +185,14 @@ TEST(TextStreamTest, EqualsTheWholeDecodeForAnyTokens) {
     for (std::size_t i = random() % 40; i > 0; --i)
       tokens.push_back(static_cast<TokenId>(random() % 300) - 5);
     for (const bool skip : {false, true}) {
-      TextStream stream(demo(), {.stops = {}, .skip_special_tokens = skip});
+      TextStream stream(demo_tokenizer(), {.stops = {}, .skip_special_tokens = skip});
       std::string text;
       for (const TokenId token : tokens) {
         const std::string piece = stream.push(token);
         ASSERT_TRUE(is_valid_utf8(piece));
         text += piece;
       }
-      ASSERT_EQ(text + stream.finish(), demo().decode(tokens, skip));
+      ASSERT_EQ(text + stream.finish(), demo_tokenizer().decode(tokens, skip));
     }
   }
 }
@@ -205,18 +200,19 @@ TEST(TextStreamTest, EqualsTheWholeDecodeForAnyTokens) {
 TEST(TextStreamTest, RealTextComesBack) {
   const std::string text =
       "“Naïve” 👩‍👩‍👧 — 東京, 한글; <|end|> 'tis\n\n\tdone\u00A0.";
-  TextStream stream(demo(), {.stops = {}, .skip_special_tokens = false});
+  TextStream stream(demo_tokenizer(), {.stops = {}, .skip_special_tokens = false});
   std::string shown;
-  for (const TokenId token : demo().encode(text, {.add_special_tokens = false})) shown += stream.push(token);
+  for (const TokenId token : demo_tokenizer().encode(text, {.add_special_tokens = false}))
+    shown += stream.push(token);
   EXPECT_EQ(shown + stream.finish(), text);
 }
 
 TEST(TextStreamTest, StopStringsSpanTokens) {
   const std::string text = "The hound howled.\n\nUser: and then 👍?";
   const auto shown_with = [&text](const std::vector<std::string>& stops) {
-    TextStream stream(demo(), {.stops = stops});
+    TextStream stream(demo_tokenizer(), {.stops = stops});
     std::string shown;
-    for (const TokenId token : demo().encode(text)) shown += stream.push(token);
+    for (const TokenId token : demo_tokenizer().encode(text)) shown += stream.push(token);
     return shown + stream.finish() + (stream.stopped() ? "|" : "");
   };
   EXPECT_EQ(shown_with({"\n\nUser:"}), "The hound howled.|");
@@ -228,9 +224,9 @@ TEST(TextStreamTest, StopStringsSpanTokens) {
 TEST(TextStreamTest, ASpecialTokenThatIsNotShownStopsToo) {
   const std::string text = "one\n<|user|>two <|end|><|user|>\nthree";
   const auto shown_with = [&text](const TextStreamOptions& options) {
-    TextStream stream(demo(), options);
+    TextStream stream(demo_tokenizer(), options);
     std::string shown;
-    for (const TokenId token : demo().encode(text, {.add_special_tokens = false}))
+    for (const TokenId token : demo_tokenizer().encode(text, {.add_special_tokens = false}))
       shown += stream.push(token);
     return shown + stream.finish() + (stream.stopped() ? "|" : "");
   };

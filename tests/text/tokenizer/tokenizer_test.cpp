@@ -11,9 +11,9 @@
 #include <thread>
 #include <vector>
 
-#include "tests/paths.h"
 #include "tests/patience.h"
 #include "tests/temporary_directory.h"
+#include "tests/text/tokenizer/demo_tokenizer.h"
 #include "text/unicode/utf8.h"
 
 namespace sinkstream {
@@ -23,13 +23,8 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-const Tokenizer& demo() {
-  static const Tokenizer tokenizer = Tokenizer::load(project_dir() / "models/demo/tokenizer.json");
-  return tokenizer;
-}
-
 std::vector<TokenId> encode_plain(std::string_view text, std::string_view literal_mark = {}) {
-  return demo().encode(text, {.add_special_tokens = false, .literal_mark = literal_mark});
+  return demo_tokenizer().encode(text, {.add_special_tokens = false, .literal_mark = literal_mark});
 }
 
 TEST(TokenizerTest, EveryDemoCaseBothWays) {
@@ -40,7 +35,7 @@ TEST(TokenizerTest, EveryDemoCaseBothWays) {
     const std::string text = golden["text"];
     const std::vector<TokenId> ids = golden["ids"];
     EXPECT_EQ(encode_plain(text), ids) << "text: " << text;
-    EXPECT_EQ(demo().decode(ids, true), golden["decoded"].get<std::string>());
+    EXPECT_EQ(demo_tokenizer().decode(ids, true), golden["decoded"].get<std::string>());
   }
   EXPECT_EQ(cases, 170);
 }
@@ -55,21 +50,21 @@ TEST(TokenizerTest, PlainByteLevelModel) {
 }
 
 TEST(TokenizerTest, SpecialTokens) {
-  EXPECT_THAT(demo().special_token_names(),
+  EXPECT_THAT(demo_tokenizer().special_token_names(),
               ElementsAre("<|begin|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"));
-  EXPECT_EQ(demo().encode("")[0], 0);
+  EXPECT_EQ(demo_tokenizer().encode("")[0], 0);
   EXPECT_THAT(encode_plain("<|user|><|end|>"), ElementsAre(2, 1));
-  EXPECT_EQ(demo().decode(std::vector<TokenId>{2, 44, 458, 83, 1}, true), "Hello");
-  EXPECT_EQ(demo().decode(std::vector<TokenId>{2, 44, 458, 83, 1}, false), "<|user|>Hello<|end|>");
-  EXPECT_TRUE(demo().is_special(4));
-  EXPECT_FALSE(demo().is_special(5));
+  EXPECT_EQ(demo_tokenizer().decode(std::vector<TokenId>{2, 44, 458, 83, 1}, true), "Hello");
+  EXPECT_EQ(demo_tokenizer().decode(std::vector<TokenId>{2, 44, 458, 83, 1}, false), "<|user|>Hello<|end|>");
+  EXPECT_TRUE(demo_tokenizer().is_special(4));
+  EXPECT_FALSE(demo_tokenizer().is_special(5));
 }
 
 TEST(TokenizerTest, MarkedNamesAreText) {
   const std::string mark = "\uE000";
   const std::vector<TokenId> literal = encode_plain("<" + mark + "|end|>", mark);
   EXPECT_THAT(literal, ::testing::Not(Contains(1)));
-  EXPECT_EQ(demo().decode(literal, true), "<|end|>");
+  EXPECT_EQ(demo_tokenizer().decode(literal, true), "<|end|>");
   EXPECT_EQ(encode_plain("one " + mark + mark + "two" + mark, mark), encode_plain("one two"))
       << "the mark leaves no trace, also in how the text is cut";
   EXPECT_THAT(encode_plain(mark, mark), IsEmpty());
@@ -94,20 +89,20 @@ TEST(TokenizerTest, MarksOutliveNormalizing) {
 }
 
 TEST(TokenizerTest, LookUps) {
-  EXPECT_EQ(demo().vocab_size(), 4096);
-  EXPECT_EQ(demo().find("<|end|>"), 1);
-  EXPECT_EQ(demo().find("no such token"), std::nullopt);
-  const TokenId the = demo().find("Ġthe").value();
-  EXPECT_EQ(demo().token_string(the), "Ġthe");
-  EXPECT_EQ(demo().token_bytes(the), " the");
-  EXPECT_EQ(demo().token_bytes(1), "<|end|>");
+  EXPECT_EQ(demo_tokenizer().vocab_size(), 4096);
+  EXPECT_EQ(demo_tokenizer().find("<|end|>"), 1);
+  EXPECT_EQ(demo_tokenizer().find("no such token"), std::nullopt);
+  const TokenId the = demo_tokenizer().find("Ġthe").value();
+  EXPECT_EQ(demo_tokenizer().token_string(the), "Ġthe");
+  EXPECT_EQ(demo_tokenizer().token_bytes(the), " the");
+  EXPECT_EQ(demo_tokenizer().token_bytes(1), "<|end|>");
 }
 
 TEST(TokenizerTest, UnknownIdsGiveNothing) {
-  EXPECT_EQ(demo().decode(std::vector<TokenId>{-1, 4096, INT32_MAX, INT32_MIN, 44}, false), "H");
-  EXPECT_EQ(demo().token_bytes(-7), "");
-  EXPECT_EQ(demo().token_string(4096), "");
-  EXPECT_FALSE(demo().is_special(INT32_MIN));
+  EXPECT_EQ(demo_tokenizer().decode(std::vector<TokenId>{-1, 4096, INT32_MAX, INT32_MIN, 44}, false), "H");
+  EXPECT_EQ(demo_tokenizer().token_bytes(-7), "");
+  EXPECT_EQ(demo_tokenizer().token_string(4096), "");
+  EXPECT_FALSE(demo_tokenizer().is_special(INT32_MIN));
 }
 
 TEST(TokenizerTest, AnyBytesComeBackAsValidText) {
@@ -115,13 +110,13 @@ TEST(TokenizerTest, AnyBytesComeBackAsValidText) {
   for (int round = 0; round < 500; ++round) {
     std::string bytes(random() % 40, '\0');
     for (char& byte : bytes) byte = static_cast<char>(random());
-    EXPECT_EQ(demo().decode(encode_plain(bytes), false), to_valid_utf8(bytes));
+    EXPECT_EQ(demo_tokenizer().decode(encode_plain(bytes), false), to_valid_utf8(bytes));
   }
 }
 
 TEST(TokenizerTest, NulIsACharacter) {
   const std::string text("a\0b", 3);
-  EXPECT_EQ(demo().decode(encode_plain(text), false), text);
+  EXPECT_EQ(demo_tokenizer().decode(encode_plain(text), false), text);
 }
 
 std::string repeated(std::string_view unit, std::size_t bytes) {
@@ -137,7 +132,7 @@ TEST(TokenizerTest, HostileTextsTakeNearLinearTime) {
     const std::string text = repeated(unit, 1 << 20);
     const double start = processor_seconds();
     const std::vector<TokenId> tokens = encode_plain(text);
-    EXPECT_EQ(demo().decode(tokens, false), to_valid_utf8(text));
+    EXPECT_EQ(demo_tokenizer().decode(tokens, false), to_valid_utf8(text));
     EXPECT_LT(processor_seconds() - start, 30) << "unit: " << unit;
   }
 }

@@ -4,18 +4,13 @@
 #include <algorithm>
 #include <random>
 
-#include "tests/paths.h"
 #include "tests/temporary_directory.h"
+#include "tests/text/tokenizer/demo_tokenizer.h"
 #include "text/tokenizer/text_stream.h"
 #include "text/unicode/utf8.h"
 
 namespace sinkstream {
 namespace {
-
-const Tokenizer& demo() {
-  static const Tokenizer tokenizer = Tokenizer::load(project_dir() / "models/demo/tokenizer.json");
-  return tokenizer;
-}
 
 // SentencePiece with byte tokens: "é" and "😀" of several, spaces stripped from the beginning, special tokens.
 const Tokenizer& byte_fallback() {
@@ -89,7 +84,7 @@ TEST(ToldTokens, TellTheLargestNumberWhoseTextIsToldWhole) {
   int stopped = 0, with_pending_text = 0;
   for (int round = 0; round < 6000; ++round) {
     const bool bytes = random() % 2 == 0;
-    const Tokenizer& tokenizer = bytes ? byte_fallback() : demo();
+    const Tokenizer& tokenizer = bytes ? byte_fallback() : demo_tokenizer();
     const auto any_token = [&]() -> TokenId {
       if (bytes) return static_cast<TokenId>(random() % 14);  // 13 is none
       if (random() % 4 == 0) return static_cast<TokenId>(random() % 8);
@@ -132,8 +127,8 @@ TEST(ToldTokens, TellTheLargestNumberWhoseTextIsToldWhole) {
 
 // What the tokens of a text say up to a stop string: "2+xy" are two of them and then a part.
 std::string told_of(const std::string& text, const TextStreamOptions& options) {
-  Stream stream{demo(), options};
-  for (const TokenId token : demo().encode(text, {.add_special_tokens = false})) {
+  Stream stream{demo_tokenizer(), options};
+  for (const TokenId token : demo_tokenizer().encode(text, {.add_special_tokens = false})) {
     if (!stream.stream.stopped()) stream.push(token);
   }
   stream.told += stream.stream.finish();
@@ -142,7 +137,7 @@ std::string told_of(const std::string& text, const TextStreamOptions& options) {
 }
 
 std::int64_t tokens_in(const std::string& text) {
-  return std::ssize(demo().encode(text, {.add_special_tokens = false}));
+  return std::ssize(demo_tokenizer().encode(text, {.add_special_tokens = false}));
 }
 
 // A special token that is not shown comes before the cut, unless it belongs to what is cut off.
@@ -161,10 +156,11 @@ TEST(ToldTokens, HiddenTokensOfAStopStringAreNotTold) {
 }
 
 TEST(ToldTokens, AHiddenTokenThatMayBeginAStopStringIsNotToldYet) {
-  Stream stream{demo(), {.stops = {"<|user|>\n"}}};
-  for (const TokenId token : demo().encode("one<|user|>", {.add_special_tokens = false})) stream.push(token);
+  Stream stream{demo_tokenizer(), {.stops = {"<|user|>\n"}}};
+  for (const TokenId token : demo_tokenizer().encode("one<|user|>", {.add_special_tokens = false}))
+    stream.push(token);
   EXPECT_EQ(stream.stream.told_tokens(), tokens_in("one"));
-  stream.push(*demo().find("<|end|>"));
+  stream.push(*demo_tokenizer().find("<|end|>"));
   EXPECT_EQ(stream.stream.told_tokens(), tokens_in("one") + 2);
 }
 

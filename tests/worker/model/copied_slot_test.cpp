@@ -18,7 +18,7 @@
 namespace sinkstream {
 namespace {
 
-constexpr std::int64_t kVocab = 256;
+constexpr std::int64_t kVocabulary = 256;
 constexpr std::int64_t kRing = 9;
 constexpr std::int64_t kMostTokens = 2 * kRing + 2;  // the ring wraps twice
 constexpr std::int64_t kGoOn = 2;                    // tokens that a session takes in after it went back
@@ -64,7 +64,7 @@ std::vector<Mode> modes(const std::string& backend) {
 }
 
 std::vector<TokenId> tokens_of(std::uint32_t seed) {
-  return random_tokens(kMostTokens + kGoOn, kVocab, seed);
+  return random_tokens(kMostTokens + kGoOn, kVocabulary, seed);
 }
 const std::vector<TokenId> kText = tokens_of(1), kOther = tokens_of(2), kNeighbour = tokens_of(3);
 
@@ -201,7 +201,7 @@ TEST_P(RolledBackSession, GoesOnAndBackAgainAndAgain) {
       SCOPED_TRACE(mode.name);
       const std::map<std::int64_t, Values> expected = go_on_alone(rank, mode);
       const std::int64_t on = std::min(roll_back_reach(mode.window, kRing), kGoOn);
-      const auto size = static_cast<std::size_t>(on * kVocab);
+      const auto size = static_cast<std::size_t>(on * kVocabulary);
       std::int64_t taken_in = 0;
       for (const auto& [length, logits] : expected) {
         rank.feed(kOriginal, part(kText, taken_in, length - taken_in), taken_in, mode.window, mode.chunk);
@@ -216,7 +216,7 @@ TEST_P(RolledBackSession, GoesOnAndBackAgainAndAgain) {
   });
 }
 
-std::string name_of_case(const testing::TestParamInfo<CopiedSlot::ParamType>& test) {
+std::string copied_slot_case_name(const testing::TestParamInfo<CopiedSlot::ParamType>& test) {
   const auto& [backend, checkpoint, ranks, type] = test.param;
   return as_test_name(backend + "_" + checkpoint + "_" + std::to_string(ranks) + "_" +
                       std::string(name_of(type)));
@@ -241,9 +241,9 @@ const std::vector<Case> kCases = {{"cpu", "llama-gqa", 1, CacheType::f32},
 const std::vector<Case> kEmulatedCases = {{"cuda-emulated", "llama-gqa", 1, CacheType::bf16},
                                           {"cuda-emulated", "falcon-7b-style", 2, CacheType::f32}};
 
-INSTANTIATE_TEST_SUITE_P(Cases, CopiedSlot, testing::ValuesIn(kCases), name_of_case);
-INSTANTIATE_TEST_SUITE_P(Emulated, CopiedSlot, testing::ValuesIn(kEmulatedCases), name_of_case);
-INSTANTIATE_TEST_SUITE_P(Cases, RolledBackSession, testing::ValuesIn(kCases), name_of_case);
+INSTANTIATE_TEST_SUITE_P(Cases, CopiedSlot, testing::ValuesIn(kCases), copied_slot_case_name);
+INSTANTIATE_TEST_SUITE_P(Emulated, CopiedSlot, testing::ValuesIn(kEmulatedCases), copied_slot_case_name);
+INSTANTIATE_TEST_SUITE_P(Cases, RolledBackSession, testing::ValuesIn(kCases), copied_slot_case_name);
 
 }  // namespace
 }  // namespace sinkstream

@@ -21,7 +21,7 @@ TEST_P(Golden, EqualsTheReference) {
   expect_reference(golden_directory(checkpoint), mode, ranks);
 }
 
-std::string name_of_case(const testing::TestParamInfo<Golden::ParamType>& test) {
+std::string golden_case_name(const testing::TestParamInfo<Golden::ParamType>& test) {
   const auto [checkpoint, mode, ranks] = test.param;
   return as_test_name(checkpoint + "_" + mode + "_" + std::to_string(ranks));
 }
@@ -31,12 +31,12 @@ const auto kModes = testing::Values<std::string>("dense", "window", "sink");
 INSTANTIATE_TEST_SUITE_P(Llama, Golden,
                          testing::Combine(testing::Values<std::string>("llama-gqa"), kModes,
                                           testing::Values(1, 2, 3, 4, 8)),
-                         name_of_case);
+                         golden_case_name);
 INSTANTIATE_TEST_SUITE_P(Others, Golden,
                          testing::Combine(testing::Values<std::string>("mistral", "mpt", "falcon-7b-style",
                                                                        "falcon-40b-style", "gpt-neox"),
                                           kModes, testing::Values(1, 2, 3, 4)),
-                         name_of_case);
+                         golden_case_name);
 
 // The same on the other backends: nothing above them knows which it is.
 class GoldenOnBackend : public testing::TestWithParam<std::tuple<std::string, std::string, int>> {};
@@ -52,13 +52,13 @@ INSTANTIATE_TEST_SUITE_P(Awkward, GoldenOnBackend,
                                                                        "falcon-7b-style", "falcon-40b-style",
                                                                        "gpt-neox"),
                                           testing::Values(1, 3)),
-                         name_of_case);
+                         golden_case_name);
 INSTANTIATE_TEST_SUITE_P(Reference, GoldenOnBackend,
                          testing::Combine(testing::Values<std::string>("reference"),
                                           testing::Values<std::string>("llama-gqa", "mpt", "falcon-40b-style",
                                                                        "gpt-neox"),
                                           testing::Values(2)),
-                         name_of_case);
+                         golden_case_name);
 
 std::vector<std::string> cuda_backends() {
   std::vector<std::string> names = {"cuda-emulated"};
@@ -71,12 +71,12 @@ std::vector<std::string> cuda_backends() {
 INSTANTIATE_TEST_SUITE_P(Cuda, GoldenOnBackend,
                          testing::Combine(testing::ValuesIn(cuda_backends()),
                                           testing::ValuesIn(kGoldenArchitectures), testing::Values(1)),
-                         name_of_case);
+                         golden_case_name);
 INSTANTIATE_TEST_SUITE_P(CudaOnTwoRanks, GoldenOnBackend,
                          testing::Combine(testing::ValuesIn(cuda_backends()),
                                           testing::Values<std::string>("llama-gqa", "mpt"),
                                           testing::Values(2)),
-                         name_of_case);
+                         golden_case_name);
 
 // Logits of the scored text, with sinks.
 Logits logits_of(const Reference& reference, const GroupSettings& settings) {

@@ -89,7 +89,7 @@ TEST_P(Invariance, OtherSessionsInTheStepChangeNothing) {
   });
 }
 
-std::string name_of_case(const testing::TestParamInfo<Invariance::ParamType>& test) {
+std::string invariance_case_name(const testing::TestParamInfo<Invariance::ParamType>& test) {
   const auto& [checkpoint, ranks, type] = test.param;
   return as_test_name(checkpoint + "_" + std::to_string(ranks) + "_" + std::string(name_of(type)));
 }
@@ -97,12 +97,12 @@ std::string name_of_case(const testing::TestParamInfo<Invariance::ParamType>& te
 INSTANTIATE_TEST_SUITE_P(RanksAndTypes, Invariance,
                          testing::Combine(testing::Values("llama-gqa"), testing::Values(1, 3),
                                           testing::Values(CacheType::f32, CacheType::bf16, CacheType::int8)),
-                         name_of_case);
+                         invariance_case_name);
 INSTANTIATE_TEST_SUITE_P(Architectures, Invariance,
                          testing::Combine(testing::Values("mpt", "falcon-7b-style", "falcon-40b-style",
                                                           "gpt-neox"),
                                           testing::Values(3), testing::Values(CacheType::bf16)),
-                         name_of_case);
+                         invariance_case_name);
 
 }  // namespace
 }  // namespace sinkstream

@@ -21,7 +21,7 @@ TEST_P(Made, EqualsTheReference) {
   expect_reference(kDirectory / checkpoint, mode, ranks);
 }
 
-std::string name_of_case(const testing::TestParamInfo<Made::ParamType>& test) {
+std::string made_checkpoint_case_name(const testing::TestParamInfo<Made::ParamType>& test) {
   const auto [checkpoint, mode, ranks] = test.param;
   return as_test_name(checkpoint + "_" + mode + "_" + std::to_string(ranks));
 }
@@ -32,22 +32,22 @@ const auto kModes = testing::Values<std::string>("dense", "window", "sink");
 INSTANTIATE_TEST_SUITE_P(Narrow, Made,
                          testing::Combine(testing::Values<std::string>("narrow-80-layers"), kModes,
                                           testing::Values(8)),
-                         name_of_case);
+                         made_checkpoint_case_name);
 // Biases, tied embeddings, Llama-3 rotary scaling, float16, three files; sizes that nothing divides.
 INSTANTIATE_TEST_SUITE_P(Odd, Made,
                          testing::Combine(testing::Values<std::string>("odd-sizes"), kModes,
                                           testing::Values(1, 2, 3, 7, 10)),
-                         name_of_case);
+                         made_checkpoint_case_name);
 INSTANTIATE_TEST_SUITE_P(Linear, Made,
                          testing::Combine(testing::Values<std::string>("linear-rope"), kModes,
                                           testing::Values(1, 4)),
-                         name_of_case);
+                         made_checkpoint_case_name);
 INSTANTIATE_TEST_SUITE_P(Families, Made,
                          testing::Combine(testing::Values<std::string>("mpt-every-option", "qwen2",
                                                                        "falcon-rw", "falcon-11b-style",
                                                                        "neox-sequential"),
                                           kModes, testing::Values(1, 2, 3, 4)),
-                         name_of_case);
+                         made_checkpoint_case_name);
 
 }  // namespace
 }  // namespace sinkstream

@@ -8,8 +8,6 @@
 
 namespace sinkstream::testing {
 
-inline const std::string kText = "/v1/completions";
-inline const std::string kChat = "/v1/chat/completions";
 inline const std::string kSessions = "/v1/sessions";
 
 class SessionsTest : public CoordinatorTest {

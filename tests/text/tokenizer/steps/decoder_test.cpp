@@ -9,15 +9,15 @@ namespace {
 using ::testing::ElementsAre;
 
 template <typename... Steps>
-Decoder chain(Steps... steps) {
+Decoder decoder_of(Steps... steps) {
   std::vector<DecoderStep> list;
   (list.emplace_back(std::move(steps)), ...);
   return Decoder(std::move(list));
 }
 
 Decoder llama() {
-  return chain(ReplaceInTokens{TextPattern::literal("▁"), " "}, ByteFallback{}, FuseTokens{},
-               StripTokens{U' ', 1, 0});
+  return decoder_of(ReplaceInTokens{TextPattern::literal("▁"), " "}, ByteFallback{}, FuseTokens{},
+                    StripTokens{U' ', 1, 0});
 }
 
 // What each token brings out, and the end.
@@ -53,38 +53,38 @@ TEST(DecoderTest, RunsOfBytesWaitForTheirEnd) {
 }
 
 TEST(DecoderTest, ByteLevelJoinsPartsOfCharacters) {
-  const Decoder decoder = chain(ReadByteAlphabet{}, FuseBytes{});
+  const Decoder decoder = decoder_of(ReadByteAlphabet{}, FuseBytes{});
   EXPECT_THAT(pieces(decoder, {"ĠÃ", "©t", "Ã"}), ElementsAre(" ", "ét", "", "\uFFFD"));
   EXPECT_EQ(whole(decoder, {"Ġ日"}), "Ġ日")
       << "with a character outside the alphabet a name stands for itself";
 }
 
 TEST(DecoderTest, Metaspace) {
-  EXPECT_EQ(whole(chain(ReadMetaspace{U'▁', true}), {"▁a", "▁b▁"}), "a b ");
-  EXPECT_EQ(whole(chain(ReadMetaspace{U'▁', true}), {"▁a▁", "▁b"}), "a b") << "all in the first token";
-  EXPECT_EQ(whole(chain(ReadMetaspace{U'▁', false}), {"▁a", "▁b"}), " a b");
-  EXPECT_THAT(pieces(chain(ReadMetaspace{U'▁', true}), {"▁a"}, true), ElementsAre(" a", ""));
+  EXPECT_EQ(whole(decoder_of(ReadMetaspace{U'▁', true}), {"▁a", "▁b▁"}), "a b ");
+  EXPECT_EQ(whole(decoder_of(ReadMetaspace{U'▁', true}), {"▁a▁", "▁b"}), "a b") << "all in the first token";
+  EXPECT_EQ(whole(decoder_of(ReadMetaspace{U'▁', false}), {"▁a", "▁b"}), " a b");
+  EXPECT_THAT(pieces(decoder_of(ReadMetaspace{U'▁', true}), {"▁a"}, true), ElementsAre(" a", ""));
 }
 
 TEST(DecoderTest, NoDecoderJoinsWithSpaces) {
-  EXPECT_THAT(pieces(chain(JoinWithSpaces{}), {"a", "b"}), ElementsAre("a", " b", ""));
+  EXPECT_THAT(pieces(decoder_of(JoinWithSpaces{}), {"a", "b"}), ElementsAre("a", " b", ""));
 }
 
 TEST(DecoderTest, StripWorksOnEachTokenUntilTheyAreFused) {
-  EXPECT_EQ(whole(chain(StripTokens{U'x', 1, 2}), {"xxaxxx", "xb"}), "xaxb");
-  EXPECT_THAT(pieces(chain(FuseTokens{}, StripTokens{U'x', 2, 1}), {"xx", "xa", "x", "x", "b", "xx"}),
+  EXPECT_EQ(whole(decoder_of(StripTokens{U'x', 1, 2}), {"xxaxxx", "xb"}), "xaxb");
+  EXPECT_THAT(pieces(decoder_of(FuseTokens{}, StripTokens{U'x', 2, 1}), {"xx", "xa", "x", "x", "b", "xx"}),
               ElementsAre("", "xa", "", "x", "xb", "x", ""));
 }
 
 TEST(DecoderTest, ReplacingFusedTextHoldsBackWhatMayBecomeAMatch) {
-  const Decoder decoder = chain(FuseTokens{}, ReplaceInTokens{TextPattern::literal("aab"), "-"});
+  const Decoder decoder = decoder_of(FuseTokens{}, ReplaceInTokens{TextPattern::literal("aab"), "-"});
   EXPECT_THAT(pieces(decoder, {"xa", "a", "ab", "aa"}), ElementsAre("x", "", "a-", "", "aa"));
-  const Decoder regex = chain(FuseTokens{}, ReplaceInTokens{TextPattern::regex("a+"), "-"});
+  const Decoder regex = decoder_of(FuseTokens{}, ReplaceInTokens{TextPattern::regex("a+"), "-"});
   EXPECT_THAT(pieces(regex, {"xa", "ab"}), ElementsAre("", "", "x-b"));
 }
 
 TEST(DecoderTest, ByteFallbackOfFusedTextIsThatOfOneToken) {
-  const Decoder decoder = chain(FuseTokens{}, ByteFallback{});
+  const Decoder decoder = decoder_of(FuseTokens{}, ByteFallback{});
   EXPECT_EQ(whole(decoder, {"<0x", "41>"}), "A");
   EXPECT_EQ(whole(decoder, {"<0x41>", "b"}), "<0x41>b");
 }
@@ -95,8 +95,8 @@ TEST(DecoderTest, BytesOfATokenInsideAText) {
   };
   EXPECT_EQ(bytes(llama(), "▁the"), " the");
   EXPECT_EQ(bytes(llama(), "<0xE6>"), "\xE6");
-  EXPECT_EQ(bytes(chain(ReadByteAlphabet{}, FuseBytes{}), "ĠÃ"), " \xC3");
-  EXPECT_EQ(bytes(chain(ReadMetaspace{U'▁', true}), "▁a"), " a");
+  EXPECT_EQ(bytes(decoder_of(ReadByteAlphabet{}, FuseBytes{}), "ĠÃ"), " \xC3");
+  EXPECT_EQ(bytes(decoder_of(ReadMetaspace{U'▁', true}), "▁a"), " a");
 }
 
 }  // namespace

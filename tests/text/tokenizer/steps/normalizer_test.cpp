@@ -12,7 +12,7 @@ namespace sinkstream {
 namespace {
 
 template <typename... Steps>
-Normalizer chain(Steps... steps) {
+Normalizer normalizer_of(Steps... steps) {
   std::vector<NormalizerStep> list;
   (list.emplace_back(std::move(steps)), ...);
   return Normalizer(std::move(list));
@@ -75,32 +75,34 @@ TEST(NormalFormTest, MarksOutOfOrderTakeLinearTime) {
 }
 
 TEST(NormalizerTest, Steps) {
-  EXPECT_EQ(chain(PrependStep{"▁"}).run("a").text, "▁a");
-  EXPECT_EQ(chain(PrependStep{"▁"}).run("").text, "");
-  EXPECT_EQ(chain(ReplaceStep{TextPattern::literal(" "), "▁"}).run(" a b").text, "▁a▁b");
-  EXPECT_EQ(chain(ReplaceStep{TextPattern::regex("[ab]+"), ""}).run("abcba").text, "c");
-  EXPECT_EQ(chain(StripSpaceStep{true, true}).run(" \u3000a b\n ").text, "a b");
-  EXPECT_EQ(chain(StripSpaceStep{true, false}).run(" a ").text, "a ");
-  EXPECT_EQ(chain(StripSpaceStep{true, true}).run(" \n ").text, "");
-  EXPECT_EQ(chain(LowercaseStep{}).run("ÀΣΑΣ İ ẞ").text, "àσασ i\u0307 ß")
+  EXPECT_EQ(normalizer_of(PrependStep{"▁"}).run("a").text, "▁a");
+  EXPECT_EQ(normalizer_of(PrependStep{"▁"}).run("").text, "");
+  EXPECT_EQ(normalizer_of(ReplaceStep{TextPattern::literal(" "), "▁"}).run(" a b").text, "▁a▁b");
+  EXPECT_EQ(normalizer_of(ReplaceStep{TextPattern::regex("[ab]+"), ""}).run("abcba").text, "c");
+  EXPECT_EQ(normalizer_of(StripSpaceStep{true, true}).run(" \u3000a b\n ").text, "a b");
+  EXPECT_EQ(normalizer_of(StripSpaceStep{true, false}).run(" a ").text, "a ");
+  EXPECT_EQ(normalizer_of(StripSpaceStep{true, true}).run(" \n ").text, "");
+  EXPECT_EQ(normalizer_of(LowercaseStep{}).run("ÀΣΑΣ İ ẞ").text, "àσασ i\u0307 ß")
       << "no final sigma: each on its own";
-  EXPECT_EQ(chain(NormalForm::nfd, StripAccentsStep{}).run("né\u0903").text, "ne");
-  EXPECT_EQ(chain(CleanControlsStep{}).run(std::string("a\x01\tb\u200B\uFEFF\x7F", 11)).text, "a b  ");
-  EXPECT_EQ(chain(ByteAlphabetStep{}).run(" é").text, "ĠÃ©");
+  EXPECT_EQ(normalizer_of(NormalForm::nfd, StripAccentsStep{}).run("né\u0903").text, "ne");
+  EXPECT_EQ(normalizer_of(CleanControlsStep{}).run(std::string("a\x01\tb\u200B\uFEFF\x7F", 11)).text,
+            "a b  ");
+  EXPECT_EQ(normalizer_of(ByteAlphabetStep{}).run(" é").text, "ĠÃ©");
 }
 
 TEST(NormalizerTest, WhetherTheBeginningIsStillThere) {
-  EXPECT_TRUE(chain(PrependStep{"x"}).run("a").same_beginning);
-  EXPECT_FALSE(chain(StripSpaceStep{true, false}).run(" a").same_beginning);
-  EXPECT_TRUE(chain(StripSpaceStep{true, true}).run("a ").same_beginning);
-  EXPECT_TRUE(chain(ReplaceStep{TextPattern::literal(" "), "▁"}).run(" a").same_beginning);
-  EXPECT_FALSE(chain(ReplaceStep{TextPattern::literal("ab"), "x"}).run("abc").same_beginning);
-  EXPECT_FALSE(chain(ReplaceStep{TextPattern::literal("a"), ""}).run("abc").same_beginning);
-  EXPECT_FALSE(chain(CleanControlsStep{}).run("\x01z").same_beginning);
+  EXPECT_TRUE(normalizer_of(PrependStep{"x"}).run("a").same_beginning);
+  EXPECT_FALSE(normalizer_of(StripSpaceStep{true, false}).run(" a").same_beginning);
+  EXPECT_TRUE(normalizer_of(StripSpaceStep{true, true}).run("a ").same_beginning);
+  EXPECT_TRUE(normalizer_of(ReplaceStep{TextPattern::literal(" "), "▁"}).run(" a").same_beginning);
+  EXPECT_FALSE(normalizer_of(ReplaceStep{TextPattern::literal("ab"), "x"}).run("abc").same_beginning);
+  EXPECT_FALSE(normalizer_of(ReplaceStep{TextPattern::literal("a"), ""}).run("abc").same_beginning);
+  EXPECT_FALSE(normalizer_of(CleanControlsStep{}).run("\x01z").same_beginning);
 }
 
 TEST(NormalizerTest, InsideATextNothingIsPrependedOrStripped) {
-  EXPECT_EQ(chain(PrependStep{"▁"}, StripSpaceStep{true, true}, LowercaseStep{}).run_inside(" A "), " a ");
+  EXPECT_EQ(normalizer_of(PrependStep{"▁"}, StripSpaceStep{true, true}, LowercaseStep{}).run_inside(" A "),
+            " a ");
 }
 
 TEST(CharacterClassTest, AsTheLibrarySeesThem) {

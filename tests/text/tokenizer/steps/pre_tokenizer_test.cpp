@@ -13,7 +13,7 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 template <typename... Steps>
-PreTokenizer chain(Steps... steps) {
+PreTokenizer pre_tokenizer_of(Steps... steps) {
   std::vector<PreTokenizerStep> list;
   (list.emplace_back(std::move(steps)), ...);
   return PreTokenizer(std::move(list));
@@ -30,7 +30,7 @@ std::vector<std::string> run(const PreTokenizer& pre_tokenizer, std::string_view
 
 std::vector<std::string> split(const std::string& pattern, SplitBehavior behavior, const std::string& text,
                                bool invert = false) {
-  return run(chain(SplitStep{TextPattern::regex(pattern), behavior, invert}), text);
+  return run(pre_tokenizer_of(SplitStep{TextPattern::regex(pattern), behavior, invert}), text);
 }
 
 MetaspaceStep metaspace(PrependScheme scheme, bool split) {
@@ -66,7 +66,7 @@ TEST(PreTokenizerTest, EdgesOfTheText) {
 
 TEST(PreTokenizerTest, Characters) {
   const auto by = [](bool (*matches)(char32_t), SplitBehavior behavior, std::string_view text) {
-    return run(chain(CharacterSplitStep{matches, behavior}), text);
+    return run(pre_tokenizer_of(CharacterSplitStep{matches, behavior}), text);
   };
   EXPECT_THAT(by(is_punctuation, SplitBehavior::contiguous, "Hey!? 。you"),
               ElementsAre("Hey", "!?", " ", "。", "you"));
@@ -76,35 +76,36 @@ TEST(PreTokenizerTest, Characters) {
 }
 
 TEST(PreTokenizerTest, FixedLength) {
-  EXPECT_THAT(run(chain(FixedLengthStep{2}), "aé日xy"), ElementsAre("aé", "日x", "y"));
+  EXPECT_THAT(run(pre_tokenizer_of(FixedLengthStep{2}), "aé日xy"), ElementsAre("aé", "日x", "y"));
 }
 
 TEST(PreTokenizerTest, MetaspaceSchemes) {
-  EXPECT_THAT(run(chain(metaspace(PrependScheme::always, true)), "a b  c"),
+  EXPECT_THAT(run(pre_tokenizer_of(metaspace(PrependScheme::always, true)), "a b  c"),
               ElementsAre("▁a", "▁b", "▁", "▁c"));
-  EXPECT_THAT(run(chain(metaspace(PrependScheme::always, false)), "a b"), ElementsAre("▁a▁b"));
-  EXPECT_THAT(run(chain(metaspace(PrependScheme::always, true)), " a"), ElementsAre("▁a"));
-  EXPECT_THAT(run(chain(metaspace(PrependScheme::never, true)), "a b"), ElementsAre("a", "▁b"));
-  EXPECT_THAT(run(chain(metaspace(PrependScheme::first, true)), "a b"), ElementsAre("▁a", "▁b"));
-  EXPECT_THAT(run(chain(metaspace(PrependScheme::first, true)), "a b", /*begins_text=*/false),
+  EXPECT_THAT(run(pre_tokenizer_of(metaspace(PrependScheme::always, false)), "a b"), ElementsAre("▁a▁b"));
+  EXPECT_THAT(run(pre_tokenizer_of(metaspace(PrependScheme::always, true)), " a"), ElementsAre("▁a"));
+  EXPECT_THAT(run(pre_tokenizer_of(metaspace(PrependScheme::never, true)), "a b"), ElementsAre("a", "▁b"));
+  EXPECT_THAT(run(pre_tokenizer_of(metaspace(PrependScheme::first, true)), "a b"), ElementsAre("▁a", "▁b"));
+  EXPECT_THAT(run(pre_tokenizer_of(metaspace(PrependScheme::first, true)), "a b", /*begins_text=*/false),
               ElementsAre("a", "▁b"));
 }
 
 TEST(PreTokenizerTest, MetaspaceAfterACut) {
   SplitStep cut{TextPattern::literal("-"), SplitBehavior::removed, false};
-  EXPECT_THAT(run(chain(std::move(cut), metaspace(PrependScheme::first, false)), "a-b"),
+  EXPECT_THAT(run(pre_tokenizer_of(std::move(cut), metaspace(PrependScheme::first, false)), "a-b"),
               ElementsAre("▁a", "b"));
   SplitStep other{TextPattern::literal("-"), SplitBehavior::removed, false};
-  EXPECT_THAT(run(chain(std::move(other), metaspace(PrependScheme::first, false)), "-b"), ElementsAre("b"))
+  EXPECT_THAT(run(pre_tokenizer_of(std::move(other), metaspace(PrependScheme::first, false)), "-b"),
+              ElementsAre("b"))
       << "the beginning is gone";
 }
 
 TEST(PreTokenizerTest, ByteLevelLastLeavesBytesRaw) {
-  const PreTokenizer last = chain(ByteLevelStep{true, TextPattern::regex(gpt2_pattern())});
+  const PreTokenizer last = pre_tokenizer_of(ByteLevelStep{true, TextPattern::regex(gpt2_pattern())});
   EXPECT_TRUE(last.leaves_raw_bytes());
   EXPECT_THAT(run(last, "é's"), ElementsAre(" é", "'s"));
-  const PreTokenizer inside =
-      chain(ByteLevelStep{false, std::nullopt}, CharacterSplitStep{is_numeric, SplitBehavior::isolated});
+  const PreTokenizer inside = pre_tokenizer_of(ByteLevelStep{false, std::nullopt},
+                                               CharacterSplitStep{is_numeric, SplitBehavior::isolated});
   EXPECT_FALSE(inside.leaves_raw_bytes());
   EXPECT_THAT(run(inside, "ü2"), ElementsAre("Ã", "¼", "2"))
       << "¼, the alphabet's character of a byte, is a number";

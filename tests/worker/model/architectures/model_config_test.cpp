@@ -16,7 +16,7 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 
 // Llama 1's configuration as published, with the keys of its time, and `changes`.
-ModelConfig read(const json& changes, const json& generation = {}) {
+ModelConfig read_llama_1(const json& changes, const json& generation = {}) {
   json config = {{"architectures", {"LLaMAForCausalLM"}},
                  {"bos_token_id", 1},
                  {"eos_token_id", 2},
@@ -42,7 +42,7 @@ ModelConfig read(const json& changes, const json& generation = {}) {
 }
 
 TEST(ModelConfig, ReadsOldKeysWithTheirDefaults) {
-  const ModelConfig config = read(json::object());
+  const ModelConfig config = read_llama_1(json::object());
   EXPECT_EQ(config.architecture, "llama");
   EXPECT_EQ(config.num_layers, 32);
   EXPECT_EQ(config.num_kv_heads, 32);
@@ -60,14 +60,14 @@ TEST(ModelConfig, ReadsOldKeysWithTheirDefaults) {
 
 TEST(ModelConfig, ReadsNewKeys) {
   const ModelConfig config =
-      read({{"num_key_value_heads", 8},
-            {"head_dim", 64},
-            {"max_position_embeddings", 131072},
-            {"attention_bias", true},
-            {"mlp_bias", true},
-            {"tie_word_embeddings", true},
-            {"dtype", "bfloat16"},
-            {"rope_parameters", {{"rope_theta", 500000.0}, {"rope_type", "default"}}}});
+      read_llama_1({{"num_key_value_heads", 8},
+                    {"head_dim", 64},
+                    {"max_position_embeddings", 131072},
+                    {"attention_bias", true},
+                    {"mlp_bias", true},
+                    {"tie_word_embeddings", true},
+                    {"dtype", "bfloat16"},
+                    {"rope_parameters", {{"rope_theta", 500000.0}, {"rope_type", "default"}}}});
   EXPECT_EQ(config.num_kv_heads, 8);
   EXPECT_EQ(config.group_size(), 4);
   EXPECT_EQ(config.head_dim, 64);
@@ -79,31 +79,34 @@ TEST(ModelConfig, ReadsNewKeys) {
 }
 
 TEST(ModelConfig, NullsAreAbsent) {
-  const ModelConfig config = read({{"num_key_value_heads", nullptr},
-                                   {"head_dim", nullptr},
-                                   {"bos_token_id", nullptr},
-                                   {"eos_token_id", nullptr},
-                                   {"rope_scaling", nullptr},
-                                   {"sliding_window", nullptr},
-                                   {"quantization_config", nullptr}});
+  const ModelConfig config = read_llama_1({{"num_key_value_heads", nullptr},
+                                           {"head_dim", nullptr},
+                                           {"bos_token_id", nullptr},
+                                           {"eos_token_id", nullptr},
+                                           {"rope_scaling", nullptr},
+                                           {"sliding_window", nullptr},
+                                           {"quantization_config", nullptr}});
   EXPECT_EQ(config.num_kv_heads, 32);
   EXPECT_EQ(config.head_dim, 128);
   EXPECT_THAT(config.end_tokens, IsEmpty());
 }
 
 TEST(ModelConfig, EndTokensComeFromBothFilesWithoutRepeats) {
-  EXPECT_THAT(read({{"eos_token_id", {7, 8}}}).end_tokens, ElementsAre(7, 8));
-  EXPECT_THAT(read({{"eos_token_id", 7}}, {{"eos_token_id", {9, 7, 9}}}).end_tokens, ElementsAre(7, 9));
-  EXPECT_THAT(read({{"eos_token_id", nullptr}}, {{"eos_token_id", 5}}).end_tokens, ElementsAre(5));
-  EXPECT_THAT(read(json::object(), json::object()).end_tokens, ElementsAre(2));
-  EXPECT_THAT(read({{"eos_token_id", {-1, 7, 32000}}}).end_tokens, ElementsAre(7)) << "others never come";
+  EXPECT_THAT(read_llama_1({{"eos_token_id", {7, 8}}}).end_tokens, ElementsAre(7, 8));
+  EXPECT_THAT(read_llama_1({{"eos_token_id", 7}}, {{"eos_token_id", {9, 7, 9}}}).end_tokens,
+              ElementsAre(7, 9));
+  EXPECT_THAT(read_llama_1({{"eos_token_id", nullptr}}, {{"eos_token_id", 5}}).end_tokens, ElementsAre(5));
+  EXPECT_THAT(read_llama_1(json::object(), json::object()).end_tokens, ElementsAre(2));
+  EXPECT_THAT(read_llama_1({{"eos_token_id", {-1, 7, 32000}}}).end_tokens, ElementsAre(7))
+      << "others never come";
 }
 
 TEST(RotaryFrequencies, LinearScalingDivides) {
-  const auto plain = read(json::object()).inverse_frequencies;
-  const auto old_key = read({{"rope_scaling", {{"type", "linear"}, {"factor", 4.0}}}}).inverse_frequencies;
+  const auto plain = read_llama_1(json::object()).inverse_frequencies;
+  const auto old_key =
+      read_llama_1({{"rope_scaling", {{"type", "linear"}, {"factor", 4.0}}}}).inverse_frequencies;
   const auto new_key =
-      read({{"rope_parameters", {{"rope_type", "linear"}, {"factor", 4.0}, {"rope_theta", 10000}}}})
+      read_llama_1({{"rope_parameters", {{"rope_type", "linear"}, {"factor", 4.0}, {"rope_theta", 10000}}}})
           .inverse_frequencies;
   EXPECT_EQ(old_key, new_key);
   for (std::size_t i = 0; i < plain.size(); ++i) EXPECT_EQ(old_key[i], plain[i] / 4);
@@ -111,12 +114,12 @@ TEST(RotaryFrequencies, LinearScalingDivides) {
 
 TEST(RotaryFrequencies, TheFirstSectionThatHoldsAnythingCounts) {
   const json linear = {{"rope_type", "linear"}, {"factor", 4.0}};
-  const auto scaled = read({{"rope_parameters", linear}}).inverse_frequencies;
-  EXPECT_EQ(read({{"rope_scaling", json::object()}, {"rope_parameters", linear}}).inverse_frequencies,
+  const auto scaled = read_llama_1({{"rope_parameters", linear}}).inverse_frequencies;
+  EXPECT_EQ(read_llama_1({{"rope_scaling", json::object()}, {"rope_parameters", linear}}).inverse_frequencies,
             scaled);
-  EXPECT_EQ(
-      read({{"rope_scaling", linear}, {"rope_parameters", {{"rope_type", "default"}}}}).inverse_frequencies,
-      scaled);
+  EXPECT_EQ(read_llama_1({{"rope_scaling", linear}, {"rope_parameters", {{"rope_type", "default"}}}})
+                .inverse_frequencies,
+            scaled);
 }
 
 TEST(RotaryFrequencies, Llama3sTrainedContextMayStandOutsideOrNowhere) {
@@ -126,7 +129,7 @@ TEST(RotaryFrequencies, Llama3sTrainedContextMayStandOutsideOrNowhere) {
     scaling.update(inside);
     json changes = {{"rope_scaling", scaling}, {"max_position_embeddings", 4096}};
     changes.update(outside);
-    return read(changes).inverse_frequencies;
+    return read_llama_1(changes).inverse_frequencies;
   };
   const json key_4096 = {{"original_max_position_embeddings", 4096}};
   const json key_1024 = {{"original_max_position_embeddings", 1024}};
@@ -142,8 +145,8 @@ TEST(RotaryFrequencies, Llama3Scaling) {
                         {"high_freq_factor", 4.0},
                         {"original_max_position_embeddings", 8192},
                         {"rope_type", "llama3"}};
-  const auto plain = read({{"rope_theta", 500000.0}}).inverse_frequencies;
-  const auto scaled = read({{"rope_theta", 500000.0}, {"rope_scaling", scaling}}).inverse_frequencies;
+  const auto plain = read_llama_1({{"rope_theta", 500000.0}}).inverse_frequencies;
+  const auto scaled = read_llama_1({{"rope_theta", 500000.0}, {"rope_scaling", scaling}}).inverse_frequencies;
   ASSERT_EQ(scaled.size(), 64u);
   for (std::size_t i = 0; i < plain.size(); ++i) {
     const double wavelength = 2 * M_PI / plain[i];
