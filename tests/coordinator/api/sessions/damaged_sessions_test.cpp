@@ -154,7 +154,7 @@ TEST_F(DamagedSessionsTest, OldDamageIsNotTheEndOfWhatCouldNotBeWritten) {
     const NoRoom full;
     EXPECT_EQ(go_on(id, 9000).status, 503);
   }
-  EXPECT_TRUE(eventually([&] { return show(id)["status"] == "idle"; }));
+  EXPECT_TRUE(is_idle_again(id));
   EXPECT_EQ(show(id)["seen_tokens"], 9000);
   EXPECT_EQ(go_on(id, 9000).status, 200);
 }

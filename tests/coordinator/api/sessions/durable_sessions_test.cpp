@@ -353,7 +353,8 @@ TEST_F(DurableSessionsTest, WhatCantBeWrittenIsNotTold) {
     EXPECT_EQ(health.status, 200);
     EXPECT_EQ(Json::parse(health.body)["journal"]["status"], "failed") << health.body;
   }
-  EXPECT_TRUE(eventually([&] { return show(id)["seen_tokens"] == std::ssize(tokens); })) << show(id);
+  EXPECT_TRUE(is_idle_again(id));
+  EXPECT_EQ(show(id)["seen_tokens"], std::ssize(tokens));
   EXPECT_EQ(Json::parse(ask(get(kSessions)).body)["data"].size(), 1u);
   turn(id, {{"prompt", {7}}, {"max_tokens", 1}});
   EXPECT_EQ(newest_past().tokens(), std::ssize(tokens));
@@ -424,10 +425,7 @@ TEST_F(DurableSessionsTest, ATurnThatWasWrittenInPartIsNotTriedAgain) {
     EXPECT_EQ(broken_off.status, 503);
     EXPECT_EQ(error_of(broken_off)["code"], "journal_failed");
   }
-  ASSERT_TRUE(eventually([&] {  // who asks before its change is undone is told that it can't be kept
-    const RawResponse response = ask(get(path(id)));
-    return response.status == 200 && Json::parse(response.body)["status"] == "idle";
-  }));
+  ASSERT_TRUE(is_idle_again(id));
   EXPECT_LT(engine->num_events(), 90000);
   const Json kept = show(id)["seen_tokens"];
   EXPECT_GT(kept, 20);

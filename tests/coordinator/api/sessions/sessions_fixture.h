@@ -29,6 +29,13 @@ class SessionsTest : public CoordinatorTest {
     EXPECT_EQ(response.status, 200) << response.body;
     return Json::parse(response.body);
   }
+  // After a change that could not be kept; whoever asks before it is undone is told that it can't be.
+  bool is_idle_again(const std::string& id) const {
+    return eventually([&] {
+      const RawResponse response = ask(get(path(id)));
+      return response.status == 200 && Json::parse(response.body)["status"] == "idle";
+    });
+  }
   RawResponse remove(const std::string& id) const {
     return ask("DELETE " + path(id) + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
   }
