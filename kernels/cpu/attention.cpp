@@ -116,15 +116,22 @@ void add_weighted_heads(const float* weights, std::int64_t weights_stride, const
   }
 }
 
-template <typename V>
+// Heads that share what is loaded of the values; with four vectors of each, what the registers can hold.
+inline constexpr int kWeighedHeads = kLanes >= 16 ? 4 : 2;
+
+template <int kHeads, typename V>
 void add_weighted(const float* weights, std::int64_t weights_stride, std::int64_t heads,
                   const VectorList<V>& values, std::int64_t head_dim, float* out) {
   std::int64_t h = 0;
-  for (; h + 2 <= heads; h += 2) {
-    add_weighted_heads<2>(weights + h * weights_stride, weights_stride, values, head_dim, out + h * head_dim);
+  for (; h + kHeads <= heads; h += kHeads) {
+    add_weighted_heads<kHeads>(weights + h * weights_stride, weights_stride, values, head_dim,
+                               out + h * head_dim);
   }
-  if (h < heads) {
-    add_weighted_heads<1>(weights + h * weights_stride, weights_stride, values, head_dim, out + h * head_dim);
+  if constexpr (kHeads > 1) {
+    if (h < heads) {
+      add_weighted<kHeads / 2>(weights + h * weights_stride, weights_stride, heads - h, values, head_dim,
+                               out + h * head_dim);
+    }
   }
 }
 
@@ -167,11 +174,11 @@ template <typename T>
 void weigh(const AttentionTask& task, float* weights, const CachedTokens<T>& values, int head_dim) {
   const std::int64_t stride = round_up(task.tokens(), kLanes);
   std::fill_n(task.out, task.heads * head_dim, 0.0f);
-  add_weighted(weights, stride, task.heads, values.sinks, head_dim, task.out);
+  add_weighted<kWeighedHeads>(weights, stride, task.heads, values.sinks, head_dim, task.out);
   weights += values.sinks.count;
   for (const VectorList<T>& piece : values.window) {
     multiply_by_steps(piece, head_dim, task.heads, weights, stride);
-    add_weighted(weights, stride, task.heads, piece, head_dim, task.out);
+    add_weighted<kWeighedHeads>(weights, stride, task.heads, piece, head_dim, task.out);
     weights += piece.count;
   }
 }

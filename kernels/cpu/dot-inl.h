@@ -55,7 +55,11 @@ HWY_INLINE void dot_tile(const VectorList<float>& x, const VectorList<W>& w, std
   for (; k + kLanes <= width; k += kLanes) add_products(Whole(), x, w, k, sums);
   if (k < width) add_products(Partial{width - k}, x, w, k, sums);
   for (int r = 0; r < kRows; ++r) {
-    for (int c = 0; c < kColumns; ++c) out[r * out_stride + c] = sum_of_lanes(sums[r][c]);
+    if constexpr (kColumns == 4) {
+      store_sums_of_lanes(sums[r], out + r * out_stride);
+    } else {
+      for (int c = 0; c < kColumns; ++c) out[r * out_stride + c] = sum_of_lanes(sums[r][c]);
+    }
   }
 }
 
